@@ -1,0 +1,197 @@
+//! Where nodes are: what users name, what nodes advertise, and which gossip may be followed.
+
+use alloc::string::String;
+use core::fmt;
+use core::net::{IpAddr, SocketAddr};
+use core::str::FromStr;
+
+/// What a user names: `host:port`, where the host is a name, an IPv4 address or an IPv6 address in brackets.
+///
+/// A name is resolved by the driver afresh before each try. At most 253 bytes of host.
+///
+/// ```
+/// use cluster_core::Target;
+///
+/// let target: Target = "node-1.example:7000".parse()?;
+/// assert_eq!(target.to_string(), "node-1.example:7000");
+/// assert!("node-1.example".parse::<Target>().is_err());
+/// # Ok::<(), cluster_core::ParseTargetError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Target(String);
+
+impl Target {
+    /// The longest host name DNS allows.
+    pub const MAX_HOST: usize = 253;
+
+    /// The text `host:port`.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The socket address that the text states literally, if it does; then nothing needs to be resolved.
+    #[must_use]
+    pub fn literal(&self) -> Option<SocketAddr> {
+        self.0.parse().ok()
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for Target {
+    type Err = ParseTargetError;
+
+    fn from_str(text: &str) -> Result<Target, ParseTargetError> {
+        if text.parse::<SocketAddr>().is_ok_and(|address| address.port() != 0) {
+            return Ok(Target(text.into()));
+        }
+        let (host, port) = text.rsplit_once(':').ok_or(ParseTargetError::NoPort)?;
+        if !port.bytes().all(|byte| byte.is_ascii_digit()) || port.parse::<u16>().map_or(true, |port| port == 0) {
+            return Err(ParseTargetError::BadPort);
+        }
+        let printable = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+        if host.is_empty() || host.len() > Target::MAX_HOST || !host.bytes().all(printable) {
+            return Err(ParseTargetError::BadHost);
+        }
+        Ok(Target(text.into()))
+    }
+}
+
+impl From<SocketAddr> for Target {
+    fn from(address: SocketAddr) -> Target {
+        Target(alloc::format!("{address}"))
+    }
+}
+
+/// A text is not `host:port`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ParseTargetError {
+    /// There is no `:port` at the end.
+    NoPort,
+    /// The port is not a number from 1 to 65535.
+    BadPort,
+    /// The host is empty, longer than 253 bytes, or has characters that no host name has.
+    BadHost,
+}
+
+impl fmt::Display for ParseTargetError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            ParseTargetError::NoPort => "an address is host:port, and the port is missing",
+            ParseTargetError::BadPort => "the port is not a number from 1 to 65535",
+            ParseTargetError::BadHost => "the host is neither a name nor an IP address (write IPv6 in brackets)",
+        })
+    }
+}
+
+impl core::error::Error for ParseTargetError {}
+
+/// An address as a node advertises it: complete, or only a port when the node is bound to an unspecified IP.
+///
+/// Of a port alone, the others fill in the IP that they see the node come from, or that they dialled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Advertised {
+    /// Reachable at this socket address.
+    Socket(SocketAddr),
+    /// Reachable at this port of whatever IP the node is seen at.
+    Port(u16),
+}
+
+impl Advertised {
+    /// The address to dial, given the IP at which the advertising node was seen.
+    #[must_use]
+    pub fn seen_at(self, ip: IpAddr) -> SocketAddr {
+        match self {
+            Advertised::Socket(address) => address,
+            Advertised::Port(port) => SocketAddr::new(ip, port),
+        }
+    }
+}
+
+impl From<SocketAddr> for Advertised {
+    fn from(address: SocketAddr) -> Advertised {
+        if address.ip().is_unspecified() { Advertised::Port(address.port()) } else { Advertised::Socket(address) }
+    }
+}
+
+/// How far an address reaches. Hearsay is only followed to kinds of address that the node itself has to do with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Reach {
+    /// Never dialled on hearsay: link-local, multicast, broadcast, unspecified, or port 0.
+    Never,
+    Loopback,
+    /// RFC 1918, RFC 6598 (shared address space) or RFC 4193 (unique local).
+    Private,
+    Global,
+}
+
+pub(crate) fn reach(address: SocketAddr) -> Reach {
+    let ip = address.ip().to_canonical();
+    if address.port() == 0 || ip.is_unspecified() || ip.is_multicast() {
+        return Reach::Never;
+    }
+    match ip {
+        _ if ip.is_loopback() => Reach::Loopback,
+        IpAddr::V4(v4) if v4.is_link_local() || v4.is_broadcast() || v4.octets()[0] == 0 => Reach::Never,
+        IpAddr::V4(v4) if v4.is_private() || (v4.octets()[0] == 100 && v4.octets()[1] & 0xc0 == 64) => Reach::Private,
+        IpAddr::V6(v6) if v6.is_unicast_link_local() => Reach::Never,
+        IpAddr::V6(v6) if v6.is_unique_local() => Reach::Private,
+        _ => Reach::Global,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reach_of_an_address_follows_its_registry() {
+        for (text, expected) in [
+            ("127.0.0.1:1", Reach::Loopback),
+            ("[::1]:1", Reach::Loopback),
+            ("[::ffff:127.0.0.1]:1", Reach::Loopback),
+            ("10.1.2.3:1", Reach::Private),
+            ("172.16.0.1:1", Reach::Private),
+            ("192.168.0.1:1", Reach::Private),
+            ("100.64.0.1:1", Reach::Private),
+            ("[fd00::1]:1", Reach::Private),
+            ("8.8.8.8:1", Reach::Global),
+            ("[2001:4860::1]:1", Reach::Global),
+            ("169.254.169.254:1", Reach::Never),
+            ("[fe80::1]:1", Reach::Never),
+            ("224.0.0.1:1", Reach::Never),
+            ("[ff02::1]:1", Reach::Never),
+            ("255.255.255.255:1", Reach::Never),
+            ("0.0.0.0:1", Reach::Never),
+            ("[::]:1", Reach::Never),
+            ("8.8.8.8:0", Reach::Never),
+        ] {
+            assert_eq!(reach(text.parse().unwrap()), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn only_host_and_port_make_a_target() {
+        for good in ["localhost:1", "[::1]:80", "1.2.3.4:65535", "a-b.c_d:9"] {
+            assert_eq!(good.parse::<Target>().map(|target| target.0), Ok(good.into()));
+        }
+        for (bad, error) in [
+            ("localhost", ParseTargetError::NoPort),
+            ("localhost:", ParseTargetError::BadPort),
+            ("localhost:0", ParseTargetError::BadPort),
+            ("localhost:65536", ParseTargetError::BadPort),
+            ("localhost:+1", ParseTargetError::BadPort),
+            (":1", ParseTargetError::BadHost),
+            ("a b:1", ParseTargetError::BadHost),
+            ("::1:80", ParseTargetError::BadHost),
+        ] {
+            assert_eq!(bad.parse::<Target>(), Err(error), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,592 @@
+//! What a node can be told to be, and the bounds it keeps.
+
+use alloc::vec::Vec;
+use core::fmt;
+use core::net::SocketAddr;
+use core::ops::RangeInclusive;
+use core::time::Duration;
+
+use bytes::Bytes;
+
+use crate::address::Target;
+use crate::id::NodeId;
+use crate::limits;
+use crate::wire::Name;
+
+/// The settings of a node.
+///
+/// Every setting has a default that suits a local network; a preset ([`lan`](Config::lan), [`wan`](Config::wan),
+/// [`local`](Config::local), [`go`](Config::go)) changes the timing as a whole, a setter one value. Setters consume
+/// and return the config, so they chain. Nothing is clamped: values that cannot work together are a [`ConfigError`]
+/// when the node is made or [reconfigured](crate::Node::set_config).
+///
+/// ```
+/// use cluster_core::Config;
+/// use core::time::Duration;
+///
+/// let config = Config::insecure_plaintext()
+///     .wan()
+///     .name("node-1".parse()?)
+///     .heartbeat(Duration::from_secs(2));
+/// # Ok::<(), cluster_core::ParseNameError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    pub(crate) cluster: Option<Name>,
+    pub(crate) node_id: Option<NodeId>,
+    pub(crate) name: Option<Name>,
+    pub(crate) metadata: Bytes,
+    pub(crate) advertise: Vec<SocketAddr>,
+    pub(crate) seeds: Vec<Target>,
+    pub(crate) versions: RangeInclusive<u8>,
+    pub(crate) timing: Timing,
+    pub(crate) limits: Limits,
+}
+
+/// Every interval and timeout; all can change at run time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Timing {
+    pub(crate) heartbeat: Duration,
+    pub(crate) peer_timeout: Duration,
+    pub(crate) probe_timeout: Duration,
+    pub(crate) handshake_timeout: Duration,
+    pub(crate) write_stall: Duration,
+    pub(crate) join_timeout: Duration,
+    pub(crate) reconnect_base: Duration,
+    pub(crate) reconnect_max: Duration,
+    pub(crate) stable_after: Duration,
+    pub(crate) forget_after: Option<Duration>,
+    pub(crate) seed_interval: Duration,
+    pub(crate) gossip_interval: Duration,
+    pub(crate) tombstone_ttl: Duration,
+}
+
+impl Config {
+    /// The version of the protocol that this crate speaks.
+    pub const VERSION: u8 = 1;
+
+    /// A config for a mesh without any protection: whoever reaches the port can join, listen and speak as anyone.
+    ///
+    /// For tests, for one machine, and for networks that are protected by other means.
+    #[must_use]
+    pub fn insecure_plaintext() -> Config {
+        Config {
+            cluster: None,
+            node_id: None,
+            name: None,
+            metadata: Bytes::new(),
+            advertise: Vec::new(),
+            seeds: Vec::new(),
+            versions: Config::VERSION..=Config::VERSION,
+            timing: Timing::LAN,
+            limits: Limits::default(),
+        }
+    }
+
+    /// Timing for a local network, the default: heartbeat 1 s, peers down after 5 s of silence, retries from 0.25 s
+    /// to 30 s.
+    #[must_use]
+    pub fn lan(mut self) -> Config {
+        self.timing = Timing::LAN;
+        self
+    }
+
+    /// Timing for the internet: heartbeat 3 s, peers down after 15 s of silence, probe 3 s, handshake and join 10 s,
+    /// retries from 1 s to 60 s.
+    #[must_use]
+    pub fn wan(mut self) -> Config {
+        self.timing = Timing::WAN;
+        self
+    }
+
+    /// Timing for nodes of one machine, such as tests: heartbeat 0.2 s, peers down after 1 s of silence, retries from
+    /// 20 ms to 1 s. A busy machine can stall a process for longer than that; peers then come back by themselves.
+    #[must_use]
+    pub fn local(mut self) -> Config {
+        self.timing = Timing::LOCAL;
+        self
+    }
+
+    /// The numbers of the Go package `BurntSushi/cluster`: reconnect every 5 min and for ever, health checks every
+    /// 30 s with a peer severed after twice that, network timeout 10 s.
+    ///
+    /// The Go inbox of 100 messages has its counterpart in [`Limits::initial_window`] and [`Limits::recv_window`],
+    /// which are set to 100 messages of 4 KiB: here an inbox is bounded in bytes.
+    #[must_use]
+    pub fn go(mut self) -> Config {
+        self.timing = Timing::GO;
+        self.limits.initial_window = 100 * 4_096;
+        self.limits.recv_window = 100 * 4_096;
+        self
+    }
+
+    /// The cluster this node belongs to; nodes of other clusters are refused. Default: `default`. It keeps clusters
+    /// apart that meet by accident, it keeps nobody out.
+    #[must_use]
+    pub fn cluster(mut self, cluster: Name) -> Config {
+        self.cluster = Some(cluster);
+        self
+    }
+
+    /// The node's id. Default: random at each start. Set it to keep an identity over restarts; two live nodes with
+    /// one id are told so and only the first stays connected.
+    #[must_use]
+    pub fn node_id(mut self, id: NodeId) -> Config {
+        self.node_id = Some(id);
+        self
+    }
+
+    /// A label that peers see. Default: none. It need not be unique.
+    #[must_use]
+    pub fn name(mut self, name: Name) -> Config {
+        self.name = Some(name);
+        self
+    }
+
+    /// Bytes that peers see and nobody interprets, at most [`MAX_METADATA`](limits::MAX_METADATA). Default: none.
+    /// Can change at run time; peers get a `PeerUpdated`.
+    #[must_use]
+    pub fn metadata(mut self, metadata: impl Into<Bytes>) -> Config {
+        self.metadata = metadata.into();
+        self
+    }
+
+    /// One more address at which peers can dial this node, at most [`MAX_ADDRESSES`](limits::MAX_ADDRESSES).
+    /// Default: the address it is bound to. Needed behind a port-forward that others should use.
+    #[must_use]
+    pub fn advertise(mut self, address: SocketAddr) -> Config {
+        self.advertise.push(address);
+        self
+    }
+
+    /// One more seed: a target that is dialled until a member answers, and again whenever none of its addresses is
+    /// connected, for ever. Default: none.
+    #[must_use]
+    pub fn seed(mut self, target: Target) -> Config {
+        self.seeds.push(target);
+        self
+    }
+
+    /// The protocol versions to speak. Default: all that this crate knows. Narrow it to keep a mesh on an old version
+    /// while its nodes are upgraded one by one.
+    #[must_use]
+    pub fn versions(mut self, versions: RangeInclusive<u8>) -> Config {
+        self.versions = versions;
+        self
+    }
+
+    /// How long a peer may be silent before it is pinged. Default 1 s. Shorter costs a small frame per peer and
+    /// interval on idle links, longer delays the notice that a peer died. Below [`peer_timeout`](Config::peer_timeout).
+    #[must_use]
+    pub fn heartbeat(mut self, interval: Duration) -> Config {
+        self.timing.heartbeat = interval;
+        self
+    }
+
+    /// How long a peer may be silent before it is down. Default 5 s. Too short, and a busy peer is dropped and
+    /// reconnected; too long, and messages wait on a dead link. Above [`heartbeat`](Config::heartbeat).
+    #[must_use]
+    pub fn peer_timeout(mut self, timeout: Duration) -> Config {
+        self.timing.peer_timeout = timeout;
+        self
+    }
+
+    /// How long a link under suspicion has to answer a ping. Default 1 s. Above the worst round trip; at most
+    /// [`peer_timeout`](Config::peer_timeout).
+    #[must_use]
+    pub fn probe_timeout(mut self, timeout: Duration) -> Config {
+        self.timing.probe_timeout = timeout;
+        self
+    }
+
+    /// How long a connection has from dial or accept until it links two peers. Default 5 s. Too short, and peers far
+    /// away never connect; too long, and silent strangers hold their places. Above
+    /// [`probe_timeout`](Config::probe_timeout).
+    #[must_use]
+    pub fn handshake_timeout(mut self, timeout: Duration) -> Config {
+        self.timing.handshake_timeout = timeout;
+        self
+    }
+
+    /// How long output may wait without the connection taking any of it. Default 10 s. Then the link is closed.
+    #[must_use]
+    pub fn write_stall(mut self, timeout: Duration) -> Config {
+        self.timing.write_stall = timeout;
+        self
+    }
+
+    /// How long a join tries before it fails. Default 5 s.
+    #[must_use]
+    pub fn join_timeout(mut self, timeout: Duration) -> Config {
+        self.timing.join_timeout = timeout;
+        self
+    }
+
+    /// How long to wait before a lost peer is dialled again: a random span up to `base` after the first failure,
+    /// the limit doubling with each failure up to `max`. Default 0.25 s and 30 s. `base` must not be above `max`.
+    #[must_use]
+    pub fn reconnect(mut self, base: Duration, max: Duration) -> Config {
+        self.timing.reconnect_base = base;
+        self.timing.reconnect_max = max;
+        self
+    }
+
+    /// How long a link must last before the next loss counts as a first failure. Default 10 s. At zero a flapping
+    /// link is redialled at full speed.
+    #[must_use]
+    pub fn stable_after(mut self, span: Duration) -> Config {
+        self.timing.stable_after = span;
+        self
+    }
+
+    /// How long a lost peer is dialled before it is forgotten; `None` is for ever. Default 24 h.
+    #[must_use]
+    pub fn forget_after(mut self, span: Option<Duration>) -> Config {
+        self.timing.forget_after = span;
+        self
+    }
+
+    /// How often a seed that nobody is connected at is resolved and dialled again at the least. Default 30 s.
+    #[must_use]
+    pub fn seed_interval(mut self, interval: Duration) -> Config {
+        self.timing.seed_interval = interval;
+        self
+    }
+
+    /// How often the view of the mesh is compared with that of one random peer. Default 30 s. It repairs what the
+    /// exchange at each connection missed.
+    #[must_use]
+    pub fn gossip_interval(mut self, interval: Duration) -> Config {
+        self.timing.gossip_interval = interval;
+        self
+    }
+
+    /// How long it is remembered that a run left or that a peer was disconnected. Default 24 h. Shorter than a
+    /// partition, and departed nodes are dialled once more when it heals.
+    #[must_use]
+    pub fn tombstone_ttl(mut self, span: Duration) -> Config {
+        self.timing.tombstone_ttl = span;
+        self
+    }
+
+    /// The bounds on memory and on work. Default: [`Limits::default`].
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Config {
+        self.limits = limits;
+        self
+    }
+
+    /// Whether the settings can work together.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] names the two settings, or the setting and the bound, that contradict each other.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let timing = &self.timing;
+        let limits = &self.limits;
+        positive("heartbeat", timing.heartbeat)?;
+        positive("probe_timeout", timing.probe_timeout)?;
+        positive("write_stall", timing.write_stall)?;
+        positive("join_timeout", timing.join_timeout)?;
+        positive("reconnect base", timing.reconnect_base)?;
+        positive("seed_interval", timing.seed_interval)?;
+        positive("gossip_interval", timing.gossip_interval)?;
+        below("heartbeat", timing.heartbeat, "peer_timeout", timing.peer_timeout)?;
+        at_most("probe_timeout", timing.probe_timeout, "peer_timeout", timing.peer_timeout)?;
+        below("probe_timeout", timing.probe_timeout, "handshake_timeout", timing.handshake_timeout)?;
+        at_most("reconnect base", timing.reconnect_base, "reconnect max", timing.reconnect_max)?;
+        at_most("metadata length", self.metadata.len(), "MAX_METADATA", limits::MAX_METADATA)?;
+        at_most("advertised addresses", self.advertise.len(), "MAX_ADDRESSES", limits::MAX_ADDRESSES)?;
+        at_most("seeds", self.seeds.len(), "MAX_TARGETS", limits::MAX_TARGETS)?;
+        at_most("lowest version", *self.versions.start(), "highest version", *self.versions.end())?;
+        at_most("lowest version", *self.versions.start(), "VERSION", Config::VERSION)?;
+        at_most("version 1", Config::VERSION, "highest version", *self.versions.end())?;
+        for (name, value) in [
+            ("max_peers", limits.max_peers),
+            ("max_pending", limits.max_pending),
+            ("max_pending_per_ip", limits.max_pending_per_ip),
+            ("max_dials", limits.max_dials),
+        ] {
+            at_most("1", 1, name, value)?;
+        }
+        at_most("max_peers", limits.max_peers, "MAX_LIST", limits::MAX_LIST)?;
+        at_most("1 KiB", 1_024, "initial_window", limits.initial_window)?;
+        at_most("initial_window", limits.initial_window, "recv_window", limits.recv_window)?;
+        at_most("1", 1, "max_message", limits.max_message)?;
+        at_most("max_message", limits.max_message, "4 GiB", 1 << 32)?;
+        let sure = (limits.max_peers as u64).saturating_mul(limits.initial_window);
+        let needed = sure.saturating_add(limits.max_message.saturating_add(9).saturating_mul(2));
+        at_most("max_peers × initial_window + 2 × (max_message + 9)", needed, "recv_budget", limits.recv_budget)
+    }
+
+    pub(crate) fn cluster_name(&self) -> Name {
+        self.cluster.clone().unwrap_or_else(Name::default_cluster)
+    }
+}
+
+impl Timing {
+    const LAN: Timing = Timing {
+        heartbeat: Duration::from_secs(1),
+        peer_timeout: Duration::from_secs(5),
+        probe_timeout: Duration::from_secs(1),
+        handshake_timeout: Duration::from_secs(5),
+        write_stall: Duration::from_secs(10),
+        join_timeout: Duration::from_secs(5),
+        reconnect_base: Duration::from_millis(250),
+        reconnect_max: Duration::from_secs(30),
+        stable_after: Duration::from_secs(10),
+        forget_after: Some(DAY),
+        seed_interval: Duration::from_secs(30),
+        gossip_interval: Duration::from_secs(30),
+        tombstone_ttl: DAY,
+    };
+
+    const WAN: Timing = Timing {
+        heartbeat: Duration::from_secs(3),
+        peer_timeout: Duration::from_secs(15),
+        probe_timeout: Duration::from_secs(3),
+        handshake_timeout: Duration::from_secs(10),
+        write_stall: Duration::from_secs(30),
+        join_timeout: Duration::from_secs(10),
+        reconnect_base: Duration::from_secs(1),
+        reconnect_max: Duration::from_secs(60),
+        stable_after: Duration::from_secs(30),
+        ..Timing::LAN
+    };
+
+    const LOCAL: Timing = Timing {
+        heartbeat: Duration::from_millis(200),
+        peer_timeout: Duration::from_secs(1),
+        probe_timeout: Duration::from_millis(500),
+        handshake_timeout: Duration::from_secs(2),
+        write_stall: Duration::from_secs(5),
+        reconnect_base: Duration::from_millis(20),
+        reconnect_max: Duration::from_secs(1),
+        stable_after: Duration::from_secs(2),
+        seed_interval: Duration::from_secs(2),
+        gossip_interval: Duration::from_secs(5),
+        ..Timing::LAN
+    };
+
+    const GO: Timing = Timing {
+        heartbeat: Duration::from_secs(30),
+        peer_timeout: Duration::from_secs(60),
+        probe_timeout: Duration::from_secs(5),
+        handshake_timeout: Duration::from_secs(10),
+        write_stall: Duration::from_secs(10),
+        join_timeout: Duration::from_secs(10),
+        reconnect_base: Duration::from_secs(300),
+        reconnect_max: Duration::from_secs(300),
+        forget_after: None,
+        seed_interval: Duration::from_secs(300),
+        ..Timing::LAN
+    };
+}
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The bounds of a node's memory and work. Each has a counter in [`Stats`](crate::Stats) that says how often it was
+/// reached.
+///
+/// Received data that waits to be taken never exceeds `recv_budget`. Data that waits to be acknowledged never exceeds
+/// `max_peers × max(send_window, max_message + 9)`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Peers connected, or lost and being dialled. Default 512, which is also the most.
+    pub max_peers: usize,
+    /// Inbound connections that have not yet authenticated themselves. Default 64. At the bound a random one of them
+    /// makes room.
+    pub max_pending: usize,
+    /// Inbound connections that have not yet authenticated themselves, of one IP (of one /64 for IPv6). Loopback is
+    /// exempt. Default 8.
+    pub max_pending_per_ip: usize,
+    /// The longest message in bytes, sent or received. Default 16 MiB, at most 4 GiB.
+    pub max_message: u64,
+    /// Bytes accepted for one peer and not yet taken by it. Default 8 MiB. With nothing waiting, one message of any
+    /// legal length is accepted.
+    pub send_window: u64,
+    /// The credit in bytes that each peer has for sure. Default 256 KiB, at least 1 KiB.
+    pub initial_window: u64,
+    /// The credit in bytes that the fastest peers grow to. Default 8 MiB.
+    pub recv_window: u64,
+    /// The credit in bytes of all peers together. Default 256 MiB. What `max_peers × initial_window` leaves of it goes
+    /// in equal parts to the growth of windows and to messages longer than a window, each part at least one message.
+    pub recv_budget: u64,
+    /// Runs remembered as departed. Default 1,024; the oldest are forgotten first.
+    pub max_tombstones: usize,
+    /// Nodes known from hearsay only. Default 2,048.
+    pub max_candidates: usize,
+    /// Nodes known from hearsay of one peer only. Default 512.
+    pub max_candidates_per_peer: usize,
+    /// Dials under way to addresses known from hearsay only. Default 16.
+    pub max_dials: usize,
+    /// Dials to addresses known from hearsay only that may start at once. Default 32. Each is given back when its
+    /// dial ends at an authenticated member, and one more every [`dial_interval`](Limits::dial_interval).
+    pub dial_burst: u32,
+    /// See [`dial_burst`](Limits::dial_burst). Default 100 ms.
+    pub dial_interval: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            max_peers: 512,
+            max_pending: 64,
+            max_pending_per_ip: 8,
+            max_message: 16 << 20,
+            send_window: 8 << 20,
+            initial_window: 256 << 10,
+            recv_window: 8 << 20,
+            recv_budget: 256 << 20,
+            max_tombstones: 1_024,
+            max_candidates: 2_048,
+            max_candidates_per_peer: 512,
+            max_dials: 16,
+            dial_burst: 32,
+            dial_interval: Duration::from_millis(100),
+        }
+    }
+}
+
+/// Two settings contradict each other; nothing has changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError {
+    kind: ConfigErrorKind,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum ConfigErrorKind {
+    TooGreat { field: &'static str, value: Value, other: &'static str, bound: Value, equal: bool },
+    Zero { field: &'static str },
+    Fixed { field: &'static str },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Value {
+    Span(Duration),
+    Number(u64),
+}
+
+impl ConfigError {
+    /// A setting that cannot change while the node runs was changed.
+    pub(crate) fn fixed(field: &'static str) -> ConfigError {
+        ConfigError { kind: ConfigErrorKind::Fixed { field } }
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.kind {
+            ConfigErrorKind::TooGreat { field, value, other, bound, equal } => {
+                let relation = if *equal { "at most" } else { "below" };
+                write!(f, "{field} ({value}) must be {relation} {other} ({bound})")
+            }
+            ConfigErrorKind::Zero { field } => write!(f, "{field} must not be zero"),
+            ConfigErrorKind::Fixed { field } => write!(f, "{field} cannot change while the node runs"),
+        }
+    }
+}
+
+impl core::error::Error for ConfigError {}
+
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Value::Span(span) => write!(f, "{span:?}"),
+            Value::Number(number) => write!(f, "{number}"),
+        }
+    }
+}
+
+impl From<Duration> for Value {
+    fn from(span: Duration) -> Value {
+        Value::Span(span)
+    }
+}
+
+impl From<u64> for Value {
+    fn from(number: u64) -> Value {
+        Value::Number(number)
+    }
+}
+
+impl From<usize> for Value {
+    fn from(number: usize) -> Value {
+        Value::Number(number as u64)
+    }
+}
+
+impl From<u8> for Value {
+    fn from(number: u8) -> Value {
+        Value::Number(u64::from(number))
+    }
+}
+
+fn positive(field: &'static str, span: Duration) -> Result<(), ConfigError> {
+    if span.is_zero() { Err(ConfigError { kind: ConfigErrorKind::Zero { field } }) } else { Ok(()) }
+}
+
+fn at_most<T: PartialOrd + Into<Value>>(
+    field: &'static str,
+    value: T,
+    other: &'static str,
+    bound: T,
+) -> Result<(), ConfigError> {
+    if value <= bound {
+        return Ok(());
+    }
+    let (value, bound) = (value.into(), bound.into());
+    Err(ConfigError { kind: ConfigErrorKind::TooGreat { field, value, other, bound, equal: true } })
+}
+
+fn below<T: PartialOrd + Into<Value>>(
+    field: &'static str,
+    value: T,
+    other: &'static str,
+    bound: T,
+) -> Result<(), ConfigError> {
+    if value < bound {
+        return Ok(());
+    }
+    let (value, bound) = (value.into(), bound.into());
+    Err(ConfigError { kind: ConfigErrorKind::TooGreat { field, value, other, bound, equal: false } })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::ToString;
+
+    fn base() -> Config {
+        Config::insecure_plaintext()
+    }
+
+    #[test]
+    fn every_preset_can_work() {
+        for config in [base(), base().lan(), base().wan(), base().local(), base().go()] {
+            assert_eq!(config.check(), Ok(()));
+        }
+    }
+
+    #[test]
+    fn a_contradiction_names_both_settings_and_their_values() {
+        let config = base().heartbeat(Duration::from_secs(7));
+        assert_eq!(config.check().unwrap_err().to_string(), "heartbeat (7s) must be below peer_timeout (5s)");
+        let limits = Limits { recv_budget: 1 << 20, ..Limits::default() };
+        let text = base().limits(limits).check().unwrap_err().to_string();
+        assert!(text.contains("recv_budget (1048576)") && text.contains("max_peers × initial_window"), "{text}");
+    }
+
+    #[test]
+    fn a_value_at_the_edge_is_taken_and_one_beyond_is_not() {
+        let edge = Duration::from_secs(5);
+        assert!(base().heartbeat(edge - Duration::from_nanos(1)).check().is_ok());
+        assert!(base().heartbeat(edge).check().is_err());
+        assert!(base().probe_timeout(edge - Duration::from_nanos(1)).check().is_ok());
+        assert!(base().heartbeat(Duration::ZERO).check().is_err());
+        assert!(base().metadata(alloc::vec![0; limits::MAX_METADATA]).check().is_ok());
+        assert!(base().metadata(alloc::vec![0; limits::MAX_METADATA + 1]).check().is_err());
+        assert!(base().versions(2..=3).check().is_err());
+    }
+}

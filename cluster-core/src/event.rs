@@ -1,0 +1,164 @@
+//! What the user is told.
+
+use alloc::vec::Vec;
+use core::fmt;
+use core::net::SocketAddr;
+
+use bytes::Bytes;
+
+use crate::address::Target;
+use crate::id::{JoinId, Run};
+use crate::reason::{JoinError, Reason};
+use crate::wire::Name;
+
+/// Something the user may want to know.
+///
+/// The events of one peer run always form the word `(PeerUp PeerUpdated* PeerDown)+ Undelivered? PeerGone`, and the
+/// `PeerGone` of a run comes before the `PeerUp` of the next run of that node. No message of a run can be taken before
+/// its first `PeerUp`. [`Node::peers`](crate::Node::peers) already reflects an event when it is seen.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Event {
+    /// A peer is connected. Messages can be sent to it and broadcasts include it from here on.
+    PeerUp(PeerInfo),
+    /// A peer that is up has changed its name, metadata or addresses.
+    PeerUpdated(PeerInfo),
+    /// A peer that was up is not connected any more.
+    PeerDown {
+        /// Which run.
+        peer: Run,
+        /// The label it had.
+        name: Option<Name>,
+        /// Why. [`Reason::is_transient`] says whether the node tries to connect again by itself.
+        reason: Reason,
+    },
+    /// The session with a run is over: nothing of it comes back.
+    PeerGone {
+        /// Which run.
+        peer: Run,
+    },
+    /// Messages that `send` accepted will not be delivered, or nobody can tell whether they were.
+    Undelivered(Undelivered),
+    /// A session with a live run began anew, because the other side had lost it. What was unacknowledged is reported
+    /// by an [`Event::Undelivered`] just before.
+    SessionReset {
+        /// Which run.
+        peer: Run,
+    },
+    /// A join has ended well: its peer is up.
+    Joined {
+        /// Which call of join.
+        join: JoinId,
+        /// What was joined.
+        target: Target,
+        /// The peer found there.
+        peer: Run,
+    },
+    /// A join has come to nothing.
+    JoinFailed {
+        /// Which call of join.
+        join: JoinId,
+        /// What was to be joined.
+        target: Target,
+        /// Why.
+        error: JoinError,
+    },
+    /// A peer is connected to a node that this node cannot reach. Told once per such pair and outage.
+    PartialPartition {
+        /// The peer that named it.
+        peer: Run,
+        /// The node that this one does not see.
+        unseen: Run,
+    },
+    /// Two live nodes use one id. The one that was there first stays connected.
+    DuplicateIdentity {
+        /// The run that was refused: another node's, or this one's own. Our own then dials nobody for a minute.
+        newcomer: Run,
+    },
+    /// The node has left: every link is closed and nothing more follows.
+    Left {
+        /// Messages accepted by `send` that were not taken by their receiver before the deadline.
+        undelivered: u64,
+    },
+    /// The reader of events was too slow, and this many were dropped; [`Node::peers`](crate::Node::peers) is
+    /// accurate. Made by adapters, never by the core.
+    Lagged {
+        /// How many events were dropped.
+        missed: u64,
+    },
+}
+
+/// What is known of a peer.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PeerInfo {
+    /// Its node and run.
+    pub run: Run,
+    /// The label it gave itself.
+    pub name: Option<Name>,
+    /// What it attached to itself: at most 4 KiB, not interpreted.
+    pub metadata: Bytes,
+    /// The address preferred for dialling it, if one is known.
+    pub address: Option<SocketAddr>,
+    /// Whether it is connected.
+    pub state: PeerState,
+}
+
+/// Shows the size of the metadata, never its content.
+impl fmt::Debug for PeerInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PeerInfo")
+            .field("run", &self.run)
+            .field("name", &self.name)
+            .field("metadata", &format_args!("{} bytes", self.metadata.len()))
+            .field("address", &self.address)
+            .field("state", &self.state)
+            .finish()
+    }
+}
+
+/// Whether a peer is connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PeerState {
+    /// Connected.
+    Up,
+    /// Was connected, was lost, and is being dialled again.
+    Lost,
+}
+
+/// Messages that came to nothing, given back to who sent them.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Undelivered {
+    /// The run they were meant for.
+    pub peer: Run,
+    /// Payloads of which no byte was handed to the network, oldest first: certainly not delivered.
+    pub not_delivered: Vec<Bytes>,
+    /// Payloads that were handed to the network, wholly or in part, and never acknowledged, oldest first: the other
+    /// side took them, or not.
+    pub in_doubt: Vec<Bytes>,
+}
+
+impl Undelivered {
+    /// How many messages there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.not_delivered.len() + self.in_doubt.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Shows how many, never their content.
+impl fmt::Debug for Undelivered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Undelivered")
+            .field("peer", &self.peer)
+            .field("not_delivered", &self.not_delivered.len())
+            .field("in_doubt", &self.in_doubt.len())
+            .finish()
+    }
+}

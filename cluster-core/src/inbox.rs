@@ -1,0 +1,73 @@
+//! Whose messages wait to be taken.
+
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use crate::id::{NodeId, Run};
+use crate::session::Leftover;
+
+/// The order in which peers with complete messages are served, and what is left of streams whose run is over.
+///
+/// Holds no message itself: messages stay undecoded in their streams until they are taken.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Inbox {
+    order: VecDeque<NodeId>,
+    queued: BTreeSet<NodeId>,
+    leftovers: BTreeMap<NodeId, VecDeque<(Run, Leftover)>>,
+    /// `Action::Deliver` was emitted and taking has not yet come to an end.
+    announced: bool,
+}
+
+impl Inbox {
+    /// A peer has a complete message. Returns whether the driver is to be told.
+    pub(crate) fn ready(&mut self, id: NodeId) -> bool {
+        if self.queued.insert(id) {
+            self.order.push_back(id);
+        }
+        !core::mem::replace(&mut self.announced, true)
+    }
+
+    /// The peer whose turn it is. At `None` the driver is to be told of the next message again.
+    pub(crate) fn turn(&mut self) -> Option<NodeId> {
+        let turn = self.order.front().copied();
+        self.announced = turn.is_some();
+        turn
+    }
+
+    /// The peer whose turn it was has more; the others come first.
+    pub(crate) fn rotate(&mut self) {
+        if self.order.len() > 1 {
+            self.order.rotate_left(1);
+        }
+    }
+
+    /// The peer whose turn it was has nothing more.
+    pub(crate) fn done(&mut self) {
+        if let Some(id) = self.order.pop_front() {
+            self.queued.remove(&id);
+        }
+    }
+
+    /// The run is over; what it sent completely stays readable, before anything of a later run.
+    pub(crate) fn keep(&mut self, run: Run, leftover: Leftover) {
+        self.leftovers.entry(run.id).or_default().push_back((run, leftover));
+    }
+
+    pub(crate) fn leftover(&mut self, id: NodeId) -> Option<&mut (Run, Leftover)> {
+        self.leftovers.get_mut(&id)?.front_mut()
+    }
+
+    /// The oldest leftover of the node, which is used up.
+    pub(crate) fn take_leftover(&mut self, id: NodeId) -> Option<Leftover> {
+        let streams = self.leftovers.get_mut(&id)?;
+        let (_, leftover) = streams.pop_front()?;
+        if streams.is_empty() {
+            self.leftovers.remove(&id);
+        }
+        Some(leftover)
+    }
+
+    /// Bytes of leftovers of the node that no budget holds; they are charged to the window of its next run.
+    pub(crate) fn uncovered(&self, id: NodeId) -> u64 {
+        self.leftovers.get(&id).into_iter().flatten().map(|(_, leftover)| leftover.uncovered()).sum()
+    }
+}

@@ -1,0 +1,71 @@
+//! What happened on the network: everything a driver tells the node.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+
+use crate::address::Target;
+use crate::channel::{ChannelError, Proven};
+use crate::id::LinkId;
+use crate::wire::Frame;
+
+/// A fact about the network. Plain data: a run can be recorded and replayed.
+///
+/// Any order is accepted, and input that names a link the node no longer knows is ignored.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Input {
+    /// The channel of a link has finished its handshake.
+    Connected {
+        /// Which link.
+        link: LinkId,
+        /// What the other side proved.
+        proven: Proven,
+        /// The address of our own end of the connection.
+        local: SocketAddr,
+    },
+    /// A link is gone: its dial failed, its connection ended, or a [`Close`](crate::Action::Close) is carried out.
+    /// The driver says so exactly once for each link that it was told to dial or that
+    /// [`accept`](crate::Node::accept) admitted.
+    Disconnected {
+        /// Which link.
+        link: LinkId,
+        /// Why, as far as the driver knows.
+        cause: Disconnect,
+    },
+    /// The channel of a link has produced a frame.
+    Frame {
+        /// Which link.
+        link: LinkId,
+        /// What arrived.
+        frame: Frame,
+    },
+    /// A look-up that [`Resolve`](crate::Action::Resolve) asked for has ended.
+    Resolved {
+        /// What was looked up.
+        target: Target,
+        /// Every address found, or the operating system's words for why there is none.
+        outcome: Result<Vec<SocketAddr>, String>,
+    },
+    /// Time has passed. Due at [`next_tick`](crate::Node::next_tick); an early or repeated tick does no harm.
+    Tick,
+}
+
+/// Why a link ended, as the driver saw it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Disconnect {
+    /// The dial was refused: nobody listens there.
+    Refused,
+    /// The dial failed for lack of a route, or the operating system gave up on it.
+    Unreachable,
+    /// The connection was reset, or failed in another way that loses data.
+    Reset,
+    /// The other side ended the stream.
+    Ended,
+    /// The bytes that arrived are not this protocol's.
+    Channel(ChannelError),
+    /// The node itself asked for it.
+    Closed,
+    /// The operating system would not open a socket (no descriptors or memory left).
+    Exhausted,
+}

@@ -1,0 +1,62 @@
+//! The bounds that are the same for every node: those the wire format sets, and those nobody needs to change.
+//!
+//! Bounds that a user may choose are in [`Limits`](crate::Limits).
+
+use core::time::Duration;
+
+/// The longest record, without its two bytes of length.
+pub const MAX_RECORD: usize = 65_535;
+
+/// The most plaintext that one record carries: a record less the 16-byte tag of an encrypted one.
+pub const MAX_PLAINTEXT: usize = MAX_RECORD - 16;
+
+/// The longest head of a data frame: array head, type, offset and byte string head.
+pub const MAX_DATA_HEAD: usize = 1 + 1 + 9 + 3;
+
+/// The longest chunk of a stream in one data frame, in bytes.
+pub const MAX_CHUNK: usize = MAX_PLAINTEXT - MAX_DATA_HEAD;
+
+/// Bytes that a connection may send before it is authenticated.
+pub const MAX_HANDSHAKE: usize = 2_048;
+
+/// The longest frame of the kinds that have no collection in them, in bytes.
+pub const MAX_SMALL_FRAME: usize = 4_096;
+
+/// The longest frame that carries a profile, in bytes.
+pub const MAX_PROFILE_FRAME: usize = 8_192;
+
+/// The longest frame that carries a list of runs, in bytes.
+pub const MAX_LIST_FRAME: usize = 60 * 1_024;
+
+/// How deeply the items of a control frame may be nested.
+pub const MAX_NESTING: usize = 8;
+
+/// The most metadata a node can attach to itself, in bytes.
+pub const MAX_METADATA: usize = 4_096;
+
+/// The most addresses a node advertises, and the most that are kept of a peer.
+pub const MAX_ADDRESSES: usize = 4;
+
+/// The most runs in one list.
+pub const MAX_LIST: usize = 512;
+
+/// The most joins and seeds at a time.
+pub const MAX_TARGETS: usize = 1_024;
+
+/// The most address records of one name that are tried.
+pub const MAX_RECORDS: usize = 64;
+
+/// The most addresses remembered as the node's own, apart from those it advertises.
+pub const MAX_ALIASES: usize = 64;
+
+/// The furthest a claim's generation may be ahead of the highest seen.
+pub const MAX_GENERATION_STEP: u64 = 1 << 32;
+
+/// At most one notice per source in this time.
+pub const NOTICE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// The most sources whose notices are counted apart; beyond, they share one budget.
+pub const MAX_NOTICE_SOURCES: usize = 256;
+
+/// The longest an acknowledgement that nobody waits for is held back.
+pub const ACK_DELAY: Duration = Duration::from_millis(20);

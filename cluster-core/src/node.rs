@@ -1,0 +1,439 @@
+//! The state machine: what goes in, what comes out, and who does what.
+
+mod admit;
+mod claim;
+mod dial;
+mod exchange;
+mod leave;
+mod liveness;
+mod lost;
+mod messages;
+mod output;
+#[cfg(test)]
+mod search;
+mod targets;
+mod timer;
+
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+use core::time::Duration;
+
+use self::dial::Dialer;
+use self::timer::Timer;
+use crate::action::{Action, CloseMode};
+use crate::address::{Advertised, Reach, reach};
+use crate::candidate::Candidates;
+use crate::channel::{Channel, Hello, Role};
+use crate::config::{Config, ConfigError};
+use crate::event::{Event, PeerInfo};
+use crate::id::{Incarnation, LinkId, NodeId, Run};
+use crate::inbox::Inbox;
+use crate::input::Input;
+use crate::limits;
+use crate::link::{Link, LinkState};
+#[cfg(any(test, cluster_mutants))]
+use crate::mutant::Mutant;
+use crate::notice::Notices;
+use crate::peer::Peer;
+use crate::reason::Reason;
+use crate::rng::{Purpose, Rng};
+use crate::session::Budget;
+use crate::stats::Stats;
+use crate::target::Targets;
+use crate::time::Instant;
+use crate::timers::Timers;
+use crate::tombstone::Tombstones;
+use crate::wire::{Profile, Update};
+
+/// What a node is born with, besides its [`Config`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Start {
+    /// All randomness comes from here. A driver draws it from the operating system; a simulator from its own seed.
+    pub seed: [u8; 32],
+    /// Tells this run from earlier ones: greater at each start. Usually the wall clock in microseconds.
+    pub incarnation: Incarnation,
+    /// The address that the driver listens at, with its real port, if it listens at all.
+    pub listen: Option<SocketAddr>,
+}
+
+/// One member of a mesh, as a state machine.
+///
+/// It does nothing by itself. A driver tells it what happens ([`handle`](Node::handle), [`accept`](Node::accept)) and
+/// what the user wants ([`join`](Node::join), [`send`](Node::send), ...), and then does what it asks for
+/// ([`poll_action`](Node::poll_action), [`poll_frame`](Node::poll_frame)) until it asks for nothing more, and calls
+/// again at [`next_tick`](Node::next_tick) at the latest.
+///
+/// * Inputs change the state and append to the queue of actions; polling only takes from it. Calls may come in any
+///   order, and the queue need not be empty before the next input.
+/// * Every call takes `now`. A `now` below an earlier one counts as that earlier one.
+/// * With the same seed, inputs and times, the outputs are the same to the byte, on every platform.
+/// * Nothing that arrives over the network makes a call fail or panic.
+#[derive(Clone, Debug)]
+pub struct Node {
+    config: Config,
+    run: Run,
+    seed: [u8; 32],
+    /// The incarnation it started with; it may adopt a later one, once.
+    born: Incarnation,
+    listen: Option<SocketAddr>,
+    now: Instant,
+    /// When this process was last found to have stood still; deadlines from before say nothing new.
+    stalled: Instant,
+    actions: VecDeque<Action>,
+    timers: Timers<Timer>,
+    rng: Rng,
+    streams: Rng,
+    links: BTreeMap<LinkId, Link>,
+    next_link: u64,
+    next_join: u64,
+    next_token: u64,
+    peers: BTreeMap<NodeId, Peer>,
+    candidates: Candidates,
+    targets: Targets,
+    tombstones: Tombstones,
+    dialer: Dialer,
+    inbox: Inbox,
+    budget: Budget,
+    notices: Notices,
+    /// Socket addresses that lead to this node.
+    own: BTreeSet<SocketAddr>,
+    /// The kinds of address that this node has to do with, so that hearsay may send it there.
+    reaches: BTreeSet<Reach>,
+    /// Another live node has this id; until then, nobody is dialled.
+    muted_until: Option<Instant>,
+    leaving: Option<Leaving>,
+    stats: Stats,
+    #[cfg(any(test, cluster_mutants))]
+    mutant: Option<Mutant>,
+}
+
+/// How far a graceful leave has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Leaving {
+    /// Waiting until what was accepted is taken, up to the deadline.
+    Draining { deadline: Instant },
+    /// Goodbyes are said; waiting for the links to end.
+    Closing { undelivered: u64 },
+    /// Over.
+    Left,
+}
+
+impl Node {
+    /// A node that has yet to do anything.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] if two settings contradict each other.
+    pub fn new(config: Config, start: Start, now: Instant) -> Result<Node, ConfigError> {
+        config.check()?;
+        let Start { seed, incarnation, listen } = start;
+        let random_id = NodeId::from_bytes(Rng::new(seed, Purpose::Identity).bytes());
+        let id = config.node_id.unwrap_or(random_id);
+        let budget = Budget::new(
+            config.limits.recv_budget,
+            config.limits.max_peers as u64,
+            config.limits.initial_window,
+            config.limits.max_message,
+        );
+        let mut node = Node {
+            run: Run { id, incarnation },
+            seed,
+            born: incarnation,
+            listen,
+            now,
+            stalled: Instant::ZERO,
+            actions: VecDeque::new(),
+            timers: Timers::new(),
+            rng: Rng::new(seed, Purpose::Jitter),
+            streams: Rng::new(seed, Purpose::Streams),
+            links: BTreeMap::new(),
+            next_link: 0,
+            next_join: 0,
+            next_token: 0,
+            peers: BTreeMap::new(),
+            candidates: Candidates::default(),
+            targets: Targets::default(),
+            tombstones: Tombstones::default(),
+            dialer: Dialer::new(config.limits.dial_burst, now),
+            inbox: Inbox::default(),
+            budget,
+            notices: Notices::default(),
+            own: BTreeSet::new(),
+            reaches: BTreeSet::new(),
+            muted_until: None,
+            leaving: None,
+            stats: Stats::default(),
+            #[cfg(any(test, cluster_mutants))]
+            mutant: None,
+            config,
+        };
+        for address in node.listen.into_iter().chain(node.config.advertise.clone()) {
+            if !address.ip().is_unspecified() {
+                node.own.insert(address);
+                node.reaches.insert(reach(address));
+            }
+        }
+        node.schedule_gossip();
+        for seed in node.config.seeds.clone() {
+            node.want_seed(seed);
+        }
+        Ok(node)
+    }
+
+    /// Tells the node a fact about the network. Never fails: what makes no sense is ignored or counted.
+    pub fn handle(&mut self, now: Instant, input: Input) {
+        self.advance(now);
+        if self.has_left() {
+            return;
+        }
+        match input {
+            Input::Frame { link, frame } => self.frame(link, frame),
+            Input::Connected { link, proven, local } => self.connected(link, proven, local),
+            Input::Disconnected { link, cause } => self.disconnected(link, cause),
+            Input::Resolved { target, outcome } => self.resolved(&target, outcome),
+            Input::Tick => self.tick(),
+        }
+        debug_assert!(self.is_consistent());
+    }
+
+    /// The channel of a link that [`Action::Dial`] named or [`accept`](Node::accept) admitted. `None` if the node has
+    /// given the link up meanwhile. To be called once for each link.
+    #[must_use]
+    pub fn channel(&self, link: LinkId) -> Option<Channel> {
+        let found = self.links.get(&link).filter(|link| link.state == LinkState::Opening)?;
+        let role = if found.is_inbound() { Role::Responder } else { Role::Initiator };
+        let hello = Hello {
+            run: self.run,
+            cluster: self.config.cluster_name(),
+            versions: self.config.versions.clone(),
+            features: 0,
+            nonce: Rng::new(self.seed, Purpose::Link(link.0)).bytes(),
+        };
+        Some(Channel::new(role, hello))
+    }
+
+    /// Takes the next thing that the driver must do.
+    ///
+    /// Every call that changes the node may add actions. Before the driver waits for anything, this must have
+    /// returned `None`.
+    #[must_use]
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// When [`Input::Tick`] is due next; `None` if nothing is ever due. Costs O(1) or O(log n).
+    #[must_use]
+    pub fn next_tick(&self) -> Option<Instant> {
+        self.timers.next()
+    }
+
+    /// The node and run that this is.
+    #[must_use]
+    pub fn run(&self) -> Run {
+        self.run
+    }
+
+    /// The settings in force.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The peers that are up, and those that were lost and are being dialled, in the order of their ids.
+    pub fn peers(&self) -> impl Iterator<Item = PeerInfo> + '_ {
+        self.peers.values().filter(|peer| peer.is_known()).map(Peer::info)
+    }
+
+    /// One of [`peers`](Node::peers).
+    #[must_use]
+    pub fn peer(&self, id: NodeId) -> Option<PeerInfo> {
+        self.peers.get(&id).filter(|peer| peer.is_known()).map(Peer::info)
+    }
+
+    /// What the node has counted so far.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.stats.clone()
+    }
+
+    /// The complete addresses at which this node says it can be dialled.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        let complete = |address| match address {
+            Advertised::Socket(address) => Some(address),
+            Advertised::Port(_) => None,
+        };
+        self.advertised().into_iter().filter_map(complete).collect()
+    }
+
+    /// Changes the settings of a running node. Intervals and timeouts apply from their next use, limits to what comes
+    /// next; seeds that are new are added. A changed name, metadata or list of addresses is told to the peers.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] if two settings contradict each other, or if the cluster, the id, the versions, `max_message`,
+    /// `recv_budget`, `initial_window` or `max_peers` differ. Nothing has changed then.
+    pub fn set_config(&mut self, now: Instant, config: Config) -> Result<(), ConfigError> {
+        config.check()?;
+        let (old, new) = (&self.config.limits, &config.limits);
+        for (field, same) in [
+            ("cluster", self.config.cluster_name() == config.cluster_name()),
+            ("node_id", self.config.node_id == config.node_id),
+            ("versions", self.config.versions == config.versions),
+            ("max_message", old.max_message == new.max_message),
+            ("recv_budget", old.recv_budget == new.recv_budget),
+            ("initial_window", old.initial_window == new.initial_window),
+            ("max_peers", old.max_peers == new.max_peers),
+        ] {
+            if !same {
+                return Err(ConfigError::fixed(field));
+            }
+        }
+        self.advance(now);
+        let before = self.profile();
+        self.config = config;
+        for seed in self.config.seeds.clone() {
+            self.want_seed(seed);
+        }
+        if self.profile() != before {
+            for link in self.up_links() {
+                self.edit(link, |link| link.slots.update = true);
+            }
+        }
+        self.retime();
+        Ok(())
+    }
+
+    /// Switches a bug on.
+    #[cfg(any(test, cluster_mutants))]
+    #[doc(hidden)]
+    pub fn mutate(&mut self, mutant: Mutant) {
+        self.mutant = Some(mutant);
+    }
+
+    #[cfg(any(test, cluster_mutants))]
+    fn is_mutant(&self, mutant: Mutant) -> bool {
+        self.mutant == Some(mutant)
+    }
+
+    /// Moves the clock, never backwards. A deadline that passed unnoticed by more than [`OWN_STALL`] says that this
+    /// process itself stood still; its peers are not to blame for the silence.
+    fn advance(&mut self, now: Instant) {
+        self.now = self.now.max(now);
+        if self.timers.next().is_some_and(|due| due >= self.stalled && self.now - due > OWN_STALL) {
+            self.own_stall();
+        }
+    }
+
+    fn event(&mut self, event: Event) {
+        self.actions.push_back(Action::Event(event));
+    }
+
+    /// What this node says of itself.
+    fn profile(&self) -> Profile {
+        Profile {
+            name: self.config.name.clone(),
+            metadata: self.config.metadata.clone(),
+            addresses: self.advertised(),
+            max_message: self.config.limits.max_message,
+            window: self.config.limits.initial_window,
+        }
+    }
+
+    /// The same for one peer: what is left of its earlier streams counts against the window of a new one.
+    fn profile_for(&self, peer: NodeId) -> Profile {
+        let profile = self.profile();
+        Profile { window: profile.window.saturating_sub(self.inbox.uncovered(peer)), ..profile }
+    }
+
+    fn advertised(&self) -> Vec<Advertised> {
+        if self.config.advertise.is_empty() {
+            self.listen.map(Advertised::from).into_iter().collect()
+        } else {
+            self.config.advertise.iter().copied().map(Advertised::from).collect()
+        }
+    }
+
+    fn update_frame(&self) -> Update {
+        Update { profile: self.profile() }
+    }
+
+    fn up_links(&self) -> Vec<LinkId> {
+        let live = self.peers.values().filter_map(|peer| peer.live);
+        live.filter(|link| self.links.get(link).is_some_and(Link::is_up)).collect()
+    }
+
+    fn new_link(&mut self, dial: Option<crate::link::Dial>, remote: SocketAddr) -> LinkId {
+        let id = LinkId(self.next_link);
+        self.next_link += 1;
+        self.links.insert(id, Link::new(id, dial, remote, self.now));
+        self.timers.set(Timer::Handshake(id), self.now + self.config.timing.handshake_timeout);
+        id
+    }
+
+    /// Changes a link's output and arms it if something waits now.
+    fn edit(&mut self, link: LinkId, change: impl FnOnce(&mut Link)) {
+        if let Some(found) = self.links.get_mut(&link) {
+            change(found);
+            self.arm(link);
+        }
+    }
+
+    /// Asks the driver to end a link. What the link meant to its peer is settled by the caller.
+    fn close(&mut self, id: LinkId, mode: CloseMode, reason: Reason) {
+        let Some(link) = self.links.get_mut(&id) else { return };
+        if let LinkState::Closing { mode: current } = &mut link.state {
+            if *current == mode || mode == CloseMode::Flush {
+                return;
+            }
+            *current = mode;
+        } else {
+            link.state = LinkState::Closing { mode };
+        }
+        link.ping = None;
+        self.timers.cancel(Timer::Probe(id));
+        self.timers.cancel(Timer::Liveness(id));
+        self.timers.cancel(Timer::Stable(id));
+        self.timers.cancel(Timer::Ack(id));
+        self.timers.cancel(Timer::Digest(id));
+        match mode {
+            CloseMode::Flush => self.timers.set(Timer::Handshake(id), self.now + self.config.timing.handshake_timeout),
+            CloseMode::Abort => {
+                link.armed = false;
+                self.timers.cancel(Timer::Handshake(id));
+                self.timers.cancel(Timer::Stall(id));
+            }
+        }
+        self.actions.push_back(Action::Close { link: id, mode, reason });
+    }
+
+    fn next_token(&mut self) -> u64 {
+        self.next_token += 1;
+        self.next_token
+    }
+
+    /// What must hold between any two calls; checked in debug builds and by the simulator.
+    fn is_consistent(&self) -> bool {
+        let of_peer = |id: NodeId, link: LinkId| {
+            self.links.get(&link).is_some_and(|link| !link.is_closing() && link.run().is_none_or(|run| run.id == id))
+        };
+        self.peers.values().all(|peer| {
+            peer.live.is_none_or(|link| of_peer(peer.run.id, link))
+                && peer.dialing.is_none_or(|link| of_peer(peer.run.id, link))
+                && !(peer.announced && peer.is_lost())
+                && (!peer.announced || peer.live.is_some() || peer.limbo.is_some())
+                && (peer.is_known() || peer.live.is_some() || peer.dialing.is_some())
+        })
+    }
+}
+
+/// How late a deadline must be noticed for the node to conclude that it stood still itself.
+const OWN_STALL: Duration = Duration::from_secs(1);
+
+/// What one entry of a list takes on the wire, about: array heads, id, incarnation, and its addresses.
+fn entry_size(addresses: usize) -> u64 {
+    29 + addresses as u64 * 8
+}
+
+const _: () = assert!(limits::MAX_LIST * (1 + 1 + 17 + 9 + 1 + limits::MAX_ADDRESSES * 19) < limits::MAX_LIST_FRAME);

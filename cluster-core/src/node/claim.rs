@@ -1,0 +1,429 @@
+//! Which of several links of one pair of runs survives.
+//!
+//! Per pair of runs, `generation` is the highest of any claim seen. Whoever dials claims the link with a generation one
+//! higher; of two links the greater (generation, dialer's id) wins, at both ends, whatever the order of events. A dial
+//! is never given up because an inbound link was granted meanwhile: giving up, refusing while dialling, and "the greater
+//! id wins" all redial without end in some order of events, as the search in `search.rs` shows.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+use core::time::Duration;
+
+use super::timer::Timer;
+use super::{Leaving, Node};
+use crate::action::CloseMode;
+use crate::address::reach;
+use crate::channel::Proven;
+use crate::event::Event;
+use crate::id::{Incarnation, LinkId, NodeId, Run};
+use crate::limits::{MAX_ALIASES, MAX_GENERATION_STEP};
+use crate::link::{LinkState, Rank};
+#[cfg(any(test, cluster_mutants))]
+use crate::mutant::Mutant;
+use crate::peer::Peer;
+use crate::reason::{ProtocolError, Reason, RejectCode};
+use crate::wire::{Accept, Claim, Frame, Profile, Reject, Resume};
+
+/// How long nobody is dialled after another live node with our id was met.
+pub(super) const MUTE: Duration = Duration::from_secs(60);
+
+/// How far ahead of its own start a node adopts an incarnation: one year, in microseconds.
+const MAX_ADOPTED_STEP: u64 = 366 * 24 * 60 * 60 * 1_000_000;
+
+/// Why a dial that reached a run does not claim it.
+enum Refusal {
+    /// The other side need not know.
+    Silent(Reason),
+    /// The other side can do something about it.
+    Told(RejectCode),
+}
+
+impl Node {
+    /// The channel of a link stands, and has proven who is at the other end.
+    pub(super) fn connected(&mut self, id: LinkId, proven: Proven, local: SocketAddr) {
+        let Some(link) = self.links.get_mut(&id).filter(|link| link.state == LinkState::Opening) else { return };
+        link.proven = Some(proven);
+        link.heard = self.now;
+        let remote = link.remote;
+        let outbound = link.dial.clone();
+        self.reaches.insert(reach(local));
+        match outbound {
+            None => {
+                link.state = LinkState::Authenticated;
+                if let (Some(listen), true) = (self.listen, self.own.len() < MAX_ALIASES) {
+                    self.own.insert(SocketAddr::new(local.ip(), listen.port()));
+                }
+                if proven.run == self.run {
+                    self.drop_link(id, CloseMode::Abort, Reason::SelfConnection);
+                }
+            }
+            Some(dial) => {
+                if dial.hearsay {
+                    self.dialer.refund(self.config.limits.dial_burst);
+                }
+                match self.may_claim(id, proven.run, remote, dial.rejoin, dial.expected) {
+                    Ok(()) => self.claim(id, proven.run, dial.rejoin),
+                    Err(Refusal::Silent(reason)) => self.drop_link(id, CloseMode::Abort, reason),
+                    Err(Refusal::Told(code)) => self.reject(id, code),
+                }
+                self.dial_waiting();
+            }
+        }
+    }
+
+    /// Whether the run that answered a dial may be asked to be a peer over this link.
+    fn may_claim(
+        &mut self,
+        id: LinkId,
+        run: Run,
+        remote: SocketAddr,
+        rejoin: bool,
+        expected: Option<NodeId>,
+    ) -> Result<(), Refusal> {
+        if run == self.run {
+            self.stats.self_connections += 1;
+            if self.own.len() < MAX_ALIASES {
+                self.own.insert(remote);
+            }
+            return Err(Refusal::Silent(Reason::SelfConnection));
+        }
+        if run.id == self.run.id {
+            self.met_clone();
+            return Err(Refusal::Silent(Reason::DuplicateIdentity));
+        }
+        if let Some(expected) = expected.filter(|expected| *expected != run.id) {
+            self.not_found_at(expected, id, remote);
+        }
+        if rejoin {
+            self.tombstones.readmit(run.id);
+        }
+        if self.tombstones.covers(run) || self.tombstones.is_removed(run.id) {
+            return Err(Refusal::Silent(Reason::Forbidden));
+        }
+        let room = self.peers.len() < self.config.limits.max_peers;
+        match self.peers.get_mut(&run.id) {
+            None if room => {
+                self.peers.insert(run.id, Peer::new(run));
+            }
+            None => {
+                self.stats.peer_limit += 1;
+                return Err(Refusal::Silent(Reason::Full));
+            }
+            Some(peer) => {
+                let busy = peer.live.is_some() || peer.dialing.is_some_and(|dialing| dialing != id);
+                if busy {
+                    // Another run of the same id may hide behind a link that is half-open, too.
+                    peer.addresses.alias(remote);
+                    self.stats.links_outranked += 1;
+                    self.probe_peer(run.id);
+                    return Err(Refusal::Silent(Reason::Duplicate));
+                }
+                if peer.run.incarnation > run.incarnation {
+                    let known = peer.run.incarnation;
+                    return Err(Refusal::Told(RejectCode::Stale { known }));
+                }
+                if peer.run.incarnation < run.incarnation {
+                    self.replace_run(run);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks the other side to make this link the one of the pair.
+    fn claim(&mut self, id: LinkId, run: Run, rejoin: bool) {
+        let Some(peer) = self.peers.get_mut(&run.id) else { return };
+        peer.dialing = Some(id);
+        peer.generation = peer.generation.saturating_add(1);
+        let generation = peer.generation;
+        self.timers.cancel(Timer::Reconnect(run.id));
+        let profile = self.profile_for(run.id);
+        let window = profile.window;
+        let claim = Claim { generation, rejoin, profile };
+        self.edit(id, |link| {
+            link.window = window;
+            link.state = LinkState::Claiming { generation };
+            link.slots.handshake = Some(Frame::Claim(claim));
+        });
+    }
+
+    /// The other side asks to make this link the one of the pair.
+    pub(super) fn claimed(&mut self, id: LinkId, claim: Claim) {
+        let Some(run) = self.links.get(&id).and_then(|link| link.run()) else { return };
+        if self.leaving.is_some() {
+            return self.reject(id, RejectCode::Leaving);
+        }
+        if run.id == self.run.id {
+            self.event(Event::DuplicateIdentity { newcomer: run });
+            return self.reject(id, RejectCode::DuplicateIdentity);
+        }
+        if claim.rejoin {
+            self.tombstones.readmit(run.id);
+        } else if self.tombstones.is_removed(run.id) {
+            return self.reject(id, RejectCode::Removed);
+        }
+        match self.tombstones.departed(run.id) {
+            Some(known) if run.incarnation <= known => return self.reject(id, RejectCode::Stale { known }),
+            _ => {}
+        }
+        let room = self.peers.len() < self.config.limits.max_peers;
+        let known = match self.peers.get(&run.id) {
+            None if room => {
+                self.peers.insert(run.id, Peer::new(run));
+                return self.decide(id, run, claim);
+            }
+            None => {
+                self.stats.peer_limit += 1;
+                return self.reject(id, RejectCode::Full);
+            }
+            Some(peer) => peer,
+        };
+        if known.run == run {
+            return self.decide(id, run, claim);
+        }
+        if known.live.is_some() {
+            // Whoever was there first stays if it is alive; a half-open link must not keep a restarted node out.
+            self.edit(id, |link| link.state = LinkState::Held { claim: Box::new(claim) });
+            self.probe_peer(run.id);
+        } else if run.incarnation > known.run.incarnation {
+            self.replace_run(run);
+            self.decide(id, run, claim);
+        } else {
+            let known = known.run.incarnation;
+            self.reject(id, RejectCode::Stale { known });
+        }
+    }
+
+    /// Grants or refuses a claim of a run that is known.
+    fn decide(&mut self, id: LinkId, run: Run, claim: Claim) {
+        let Some(peer) = self.peers.get_mut(&run.id) else { return };
+        if claim.generation > peer.generation.saturating_add(MAX_GENERATION_STEP) {
+            return self.violated(id, ProtocolError::BadGeneration);
+        }
+        peer.generation = peer.generation.max(claim.generation);
+        let live = peer.live;
+        #[cfg(any(test, cluster_mutants))]
+        if self.is_mutant(Mutant::RefuseWhileDialing) && self.peers.get(&run.id).is_some_and(|p| p.dialing.is_some()) {
+            return self.reject(id, RejectCode::Outranked);
+        }
+        let newcomer = Rank { generation: claim.generation, dialer: run.id };
+        if live.is_some_and(|live| self.outranks(live, newcomer)) {
+            self.stats.links_outranked += 1;
+            self.reject(id, RejectCode::Outranked);
+            return self.probe_peer(run.id);
+        }
+        self.fence(run.id);
+        self.edit(id, |link| link.state = LinkState::Accepted { generation: claim.generation });
+        #[cfg(any(test, cluster_mutants))]
+        self.cancel_dial_if_mutant(run.id);
+        self.adopt(id, run.id, &claim.profile);
+        let Some(offer) = self.begin_session(run.id).map(|session| session.offer()) else { return };
+        let profile = self.profile_for(run.id);
+        let window = profile.window;
+        let accept = Accept { profile, offer };
+        self.edit(id, |link| {
+            link.window = window;
+            link.slots.handshake = Some(Frame::Accept(accept));
+        });
+    }
+
+    /// Whether `live` ranks above a link that is being claimed. No two links of a pair have the same rank.
+    fn outranks(&self, live: LinkId, newcomer: Rank) -> bool {
+        let Some(rank) = self.links.get(&live).and_then(|link| link.rank(self.run.id)) else { return false };
+        #[cfg(any(test, cluster_mutants))]
+        if self.is_mutant(Mutant::GreaterIdWins) {
+            return rank.dialer >= newcomer.dialer;
+        }
+        rank > newcomer
+    }
+
+    /// The other side has granted our claim.
+    pub(super) fn accepted(&mut self, id: LinkId, accept: Accept) {
+        let Some((run, generation)) = self.links.get(&id).and_then(|link| match link.state {
+            LinkState::Claiming { generation } => Some((link.run()?, generation)),
+            _ => None,
+        }) else {
+            return self.violated(id, ProtocolError::UnexpectedFrame);
+        };
+        let Some(peer) = self.peers.get_mut(&run.id) else { return };
+        peer.dialing = None;
+        let live = peer.live;
+        let newcomer = Rank { generation, dialer: self.run.id };
+        if live.is_some_and(|live| self.outranks(live, newcomer)) {
+            self.stats.links_outranked += 1;
+            self.drop_link(id, CloseMode::Abort, Reason::Outranked);
+            return self.probe_peer(run.id);
+        }
+        self.fence(run.id);
+        self.edit(id, |link| link.state = LinkState::Up { generation });
+        self.adopt(id, run.id, &accept.profile);
+        self.up(id, run, &accept.offer);
+    }
+
+    /// The other side has made the link its own.
+    pub(super) fn resumed(&mut self, id: LinkId, resume: Resume) {
+        let Some((run, generation)) = self.links.get(&id).and_then(|link| match link.state {
+            LinkState::Accepted { generation } => Some((link.run()?, generation)),
+            _ => None,
+        }) else {
+            return self.violated(id, ProtocolError::UnexpectedFrame);
+        };
+        self.edit(id, |link| link.state = LinkState::Up { generation });
+        self.up(id, run, &resume.offer);
+    }
+
+    /// The other side has refused our claim, or refuses to claim because it knows a later run of us.
+    pub(super) fn rejected(&mut self, id: LinkId, code: RejectCode) {
+        let Some(link) = self.links.get(&id) else { return };
+        let expected = match link.state {
+            LinkState::Claiming { .. } => true,
+            LinkState::Authenticated => matches!(code, RejectCode::Stale { .. }),
+            _ => false,
+        };
+        let (Some(run), true) = (link.run(), expected) else {
+            return self.violated(id, ProtocolError::UnexpectedFrame);
+        };
+        match code {
+            RejectCode::DuplicateIdentity => self.met_clone(),
+            RejectCode::Stale { known } => return self.stale(id, known),
+            RejectCode::Removed => self.mark_removed(run.id),
+            RejectCode::Leaving => self.bury(run),
+            RejectCode::Outranked | RejectCode::Full | RejectCode::Other(_) => {}
+        }
+        self.drop_link(id, CloseMode::Abort, Reason::Rejected(code));
+    }
+
+    /// Refuses a claim, in order that the other side knows why.
+    fn reject(&mut self, id: LinkId, code: RejectCode) {
+        self.edit(id, |link| link.slots.handshake = Some(Frame::Reject(Reject { code })));
+        self.drop_link(id, CloseMode::Flush, Reason::Rejected(code));
+    }
+
+    /// The other side has seen a later run of this node: our clock has gone back since that run. One step ahead of it
+    /// is a new run, as long as nobody knows us by the present one.
+    fn stale(&mut self, id: LinkId, known: Incarnation) {
+        let connected = self.peers.values().any(|peer| peer.live.is_some());
+        let adopted_before = self.run.incarnation != self.born;
+        let believable = known.0 <= self.born.0.saturating_add(MAX_ADOPTED_STEP) && known.0 < u64::MAX;
+        if connected || adopted_before || !believable || known < self.run.incarnation {
+            self.met_clone();
+            return self.drop_link(id, CloseMode::Abort, Reason::Rejected(RejectCode::Stale { known }));
+        }
+        self.run.incarnation = Incarnation(known.0 + 1);
+        let stale: Vec<LinkId> = self.links.values().filter(|link| !link.is_closing()).map(|link| link.id).collect();
+        for link in stale {
+            self.drop_link(link, CloseMode::Abort, Reason::Rejected(RejectCode::Stale { known }));
+        }
+        for number in self.targets.numbers() {
+            self.timers.set(Timer::Target(number), self.now);
+        }
+    }
+
+    /// Another live node uses our id. It was there first, so this one keeps quiet for a while.
+    fn met_clone(&mut self) {
+        if self.muted_until.is_none_or(|until| until <= self.now) {
+            self.event(Event::DuplicateIdentity { newcomer: self.run });
+        }
+        self.muted_until = Some(self.now + MUTE);
+    }
+
+    /// A link that is live gives way to one of higher rank: it is closed, and nothing that it still carries is read.
+    fn fence(&mut self, id: NodeId) {
+        let Some(live) = self.peers.get_mut(&id).and_then(|peer| peer.live.take()) else { return };
+        self.stats.links_outranked += 1;
+        self.close(live, CloseMode::Abort, Reason::Outranked);
+        self.fence_session(id, false);
+    }
+
+    /// The link is now the live one of the peer, which says this of itself.
+    fn adopt(&mut self, id: LinkId, peer_id: NodeId, profile: &Profile) {
+        let Some(link) = self.links.get(&id) else { return };
+        let (remote, outbound, rtt) = (link.remote, !link.is_inbound(), self.now - link.opened);
+        let Some(peer) = self.peers.get_mut(&peer_id) else { return };
+        peer.live = Some(id);
+        let before = peer.addresses.clone();
+        peer.addresses.advertise(&profile.addresses, remote.ip());
+        if outbound {
+            peer.addresses.reached(remote);
+        }
+        // The handshake took at least one round trip; pings refine this.
+        peer.rtt = rtt;
+        let changed = peer.profile != *profile || peer.addresses.gossiped() != before.gossiped();
+        peer.profile = profile.clone();
+        if peer.announced && changed {
+            let info = peer.info();
+            self.event(Event::PeerUpdated(info));
+        }
+        if outbound {
+            self.takeover(peer_id, remote);
+        }
+    }
+
+    /// Whether the live link of a peer is alive is in doubt: it must answer at once.
+    pub(super) fn probe_peer(&mut self, id: NodeId) {
+        #[cfg(any(test, cluster_mutants))]
+        if self.is_mutant(Mutant::NoProbe) || self.is_mutant(Mutant::GreaterIdWins) {
+            return;
+        }
+        if let Some(live) = self.peers.get(&id).and_then(|peer| peer.live) {
+            self.probe(live);
+        }
+    }
+
+    /// The live link of a node has answered: those who claimed to be another run of it are refused.
+    pub(super) fn refuse_held(&mut self, id: NodeId) {
+        for (link, _) in self.held(id) {
+            let Some(newcomer) = self.links.get(&link).and_then(|link| link.run()) else { continue };
+            self.event(Event::DuplicateIdentity { newcomer });
+            self.reject(link, RejectCode::DuplicateIdentity);
+        }
+    }
+
+    /// The live link of a node is gone: those who claim to be another run of it are heard.
+    pub(super) fn hear_held(&mut self, id: NodeId) {
+        for (link, claim) in self.held(id) {
+            if self.links.get(&link).is_some_and(|link| !link.is_closing()) {
+                self.claimed(link, claim);
+            }
+        }
+    }
+
+    /// Whether a later run of the node waits for its place.
+    pub(super) fn is_restarted(&self, run: Run) -> bool {
+        self.held(run.id).iter().any(|(link, _)| {
+            let newcomer = self.links.get(link).and_then(|link| link.run());
+            newcomer.is_some_and(|newcomer| newcomer.incarnation > run.incarnation)
+        })
+    }
+
+    fn held(&self, id: NodeId) -> Vec<(LinkId, Claim)> {
+        let claim = |link: &crate::link::Link| match &link.state {
+            LinkState::Held { claim } if link.run().is_some_and(|run| run.id == id) => {
+                Some((link.id, claim.as_ref().clone()))
+            }
+            _ => None,
+        };
+        self.links.values().filter_map(claim).collect()
+    }
+
+    #[cfg(any(test, cluster_mutants))]
+    fn cancel_dial_if_mutant(&mut self, id: NodeId) {
+        if !self.is_mutant(Mutant::CancelDialOnAccept) {
+            return;
+        }
+        if let Some(dial) = self.peers.get_mut(&id).and_then(|peer| peer.dialing.take()) {
+            self.close(dial, CloseMode::Abort, Reason::Outranked);
+        }
+    }
+
+    pub(super) fn is_leaving(&self) -> bool {
+        self.leaving.is_some()
+    }
+
+    /// Whether [`Event::Left`] was emitted. Nothing happens any more after it.
+    #[must_use]
+    pub fn has_left(&self) -> bool {
+        matches!(self.leaving, Some(Leaving::Left))
+    }
+}

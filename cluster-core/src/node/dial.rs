@@ -1,0 +1,260 @@
+//! Dialling nodes that are known: lost peers, and candidates from hearsay.
+
+use alloc::collections::{BTreeSet, VecDeque};
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+use core::time::Duration;
+
+use super::Node;
+use super::timer::Timer;
+use crate::action::Action;
+use crate::address::{Reach, reach};
+use crate::candidate::UNREACHABLE;
+use crate::event::Event;
+use crate::id::{LinkId, NodeId};
+use crate::limits::MAX_ADDRESSES;
+use crate::link::{Dial, LinkState};
+use crate::reason::{Reason, RejectCode};
+use crate::time::Instant;
+
+/// The budget of dials to addresses that are only hearsay: a token bucket whose tokens come back when a dial ends at a
+/// member. So an honest mesh forms at full speed, and a liar makes us dial no more than the refill.
+#[derive(Clone, Debug)]
+pub(super) struct Dialer {
+    tokens: u32,
+    refilled: Instant,
+    /// Who waits for a token or a place, in order; nobody twice.
+    waiting: VecDeque<NodeId>,
+    queued: BTreeSet<NodeId>,
+}
+
+impl Dialer {
+    pub(super) fn new(burst: u32, now: Instant) -> Dialer {
+        Dialer { tokens: burst, refilled: now, waiting: VecDeque::new(), queued: BTreeSet::new() }
+    }
+
+    fn take(&mut self, now: Instant, burst: u32, interval: Duration) -> bool {
+        let interval = interval.as_nanos().max(1);
+        let earned = (now - self.refilled).as_nanos() / interval;
+        if earned > 0 {
+            self.tokens = burst.min(self.tokens.saturating_add(u32::try_from(earned).unwrap_or(u32::MAX)));
+            let spent = u64::try_from(earned * interval).unwrap_or(u64::MAX);
+            self.refilled = self.refilled + Duration::from_nanos(spent);
+        }
+        let granted = self.tokens > 0;
+        self.tokens = self.tokens.saturating_sub(1);
+        granted
+    }
+
+    pub(super) fn refund(&mut self, burst: u32) {
+        self.tokens = burst.min(self.tokens.saturating_add(1));
+    }
+
+    fn wait(&mut self, id: NodeId) {
+        if self.queued.insert(id) {
+            self.waiting.push_back(id);
+        }
+    }
+
+    fn next(&mut self) -> Option<NodeId> {
+        let id = self.waiting.pop_front()?;
+        self.queued.remove(&id);
+        Some(id)
+    }
+}
+
+impl Node {
+    /// Opens a link. Nothing is dialled while leaving, or while another node with our id is live.
+    pub(super) fn dial(&mut self, address: SocketAddr, dial: Dial) -> LinkId {
+        self.stats.dials += 1;
+        let link = self.new_link(Some(dial), address);
+        self.actions.push_back(Action::Dial { link, address });
+        link
+    }
+
+    /// Until when nobody may be dialled, if so.
+    pub(super) fn muted(&self) -> Option<Instant> {
+        self.muted_until.filter(|until| *until > self.now)
+    }
+
+    /// The outbound link to this address that is being set up.
+    pub(super) fn dial_to(&self, address: SocketAddr) -> Option<LinkId> {
+        let undecided = |link: &&crate::link::Link| {
+            link.dial.is_some()
+                && link.remote == address
+                && matches!(link.state, LinkState::Opening | LinkState::Claiming { .. })
+        };
+        self.links.values().find(undecided).map(|link| link.id)
+    }
+
+    pub(super) fn schedule_reconnect(&mut self, id: NodeId) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let wait =
+            peer.backoff.next(self.config.timing.reconnect_base, self.config.timing.reconnect_max, &mut self.rng);
+        self.timers.set(Timer::Reconnect(id), self.now + wait);
+    }
+
+    /// A lost peer is due to be dialled.
+    pub(super) fn reconnect(&mut self, id: NodeId) {
+        if self.is_leaving() {
+            return;
+        }
+        if let Some(until) = self.muted() {
+            return self.timers.set(Timer::Reconnect(id), until);
+        }
+        let Some(peer) = self.peers.get(&id) else { return };
+        if !peer.is_lost() || peer.live.is_some() || peer.dialing.is_some() {
+            return;
+        }
+        let mut addresses = peer.addresses.clone();
+        let address = addresses.next(|address| {
+            let trusted = peer.addresses.is_verified(address) || self.may_follow(address);
+            trusted && !self.own.contains(&address) && self.dial_to(address).is_none()
+        });
+        let hearsay = address.is_some_and(|address| !peer.addresses.is_verified(address));
+        let Some(address) = address else { return self.schedule_reconnect(id) };
+        if hearsay && !self.may_dial_hearsay(id) {
+            return;
+        }
+        let link = self.dial(address, Dial { expected: Some(id), hearsay, ..Dial::default() });
+        if let Some(peer) = self.peers.get_mut(&id) {
+            peer.addresses = addresses;
+            peer.dialing = Some(link);
+        }
+    }
+
+    /// A node known from hearsay is due to be dialled.
+    pub(super) fn try_candidate(&mut self, id: NodeId) {
+        if self.is_leaving() {
+            return;
+        }
+        if let Some(until) = self.muted() {
+            return self.timers.set(Timer::Candidate(id), until);
+        }
+        match self.peers.get(&id) {
+            Some(peer) if peer.announced => return,
+            Some(peer) if peer.live.is_some() || peer.dialing.is_some() => return self.retry_candidate(id),
+            Some(_) => return self.timers.set_no_later(Timer::Reconnect(id), self.now),
+            None => {}
+        }
+        let Some(candidate) = self.candidates.find(id) else { return };
+        if candidate.dialing.is_some() || self.tombstones.is_removed(id) || self.tombstones.covers(candidate.run) {
+            return;
+        }
+        if self.peers.len() >= self.config.limits.max_peers {
+            self.stats.peer_limit += 1;
+            return self.retry_candidate(id);
+        }
+        let Some(candidate) = self.candidates.find_mut(id) else { return };
+        let mut tries = (0..MAX_ADDRESSES).filter_map(|_| candidate.next_address());
+        let tries: Vec<SocketAddr> = tries.by_ref().collect();
+        let free = |address: &&SocketAddr| !self.own.contains(address) && self.dial_to(**address).is_none();
+        let Some(address) = tries.iter().find(free).copied() else { return self.retry_candidate(id) };
+        if !self.may_dial_hearsay(id) {
+            return;
+        }
+        let link = self.dial(address, Dial { expected: Some(id), hearsay: true, ..Dial::default() });
+        if let Some(candidate) = self.candidates.find_mut(id) {
+            candidate.dialing = Some(link);
+        }
+    }
+
+    /// A dial for this node has ended, and not in a link that is up.
+    pub(super) fn candidate_dial_ended(&mut self, id: NodeId, link: LinkId, reason: &Reason) {
+        let Some(candidate) = self.candidates.find_mut(id).filter(|candidate| candidate.dialing == Some(link)) else {
+            return;
+        };
+        candidate.dialing = None;
+        self.retry_candidate(id);
+        if *reason == Reason::Rejected(RejectCode::Outranked) {
+            // The winner is on its way, or is half-open and will not survive the probe.
+            self.timers.set(Timer::Candidate(id), self.now + self.config.timing.handshake_timeout);
+        }
+        self.tell_if_unreachable(id);
+    }
+
+    fn retry_candidate(&mut self, id: NodeId) {
+        let Some(candidate) = self.candidates.find_mut(id) else { return };
+        let timing = &self.config.timing;
+        let wait = candidate.backoff.next(timing.reconnect_base, timing.reconnect_max, &mut self.rng);
+        self.timers.set(Timer::Candidate(id), self.now + wait);
+    }
+
+    /// Says, once, that a node which a peer is connected to cannot be reached.
+    pub(super) fn tell_if_unreachable(&mut self, id: NodeId) {
+        let failures = self.peers.get(&id).map_or(0, |peer| peer.backoff.failures());
+        let Some(candidate) = self.candidates.find_mut(id) else { return };
+        let current = self.now - candidate.named_at <= crate::candidate::CURRENT;
+        if candidate.told || !current || candidate.backoff.failures().max(failures) < UNREACHABLE {
+            return;
+        }
+        let (peer, unseen) = (candidate.named_by, candidate.run);
+        if self.peers.get(&peer.id).is_some_and(|peer| peer.announced) && !self.tombstones.is_removed(id) {
+            candidate.told = true;
+            self.event(Event::PartialPartition { peer, unseen });
+        }
+    }
+
+    pub(super) fn drop_candidate(&mut self, id: NodeId) {
+        self.candidates.remove(id);
+        self.timers.cancel(Timer::Candidate(id));
+    }
+
+    /// Whether one more dial on hearsay may start now; if not, the node waits for its turn.
+    fn may_dial_hearsay(&mut self, id: NodeId) -> bool {
+        let limits = &self.config.limits;
+        let on_hearsay =
+            |link: &&crate::link::Link| link.proven.is_none() && link.dial.as_ref().is_some_and(|dial| dial.hearsay);
+        let in_flight = self.links.values().filter(on_hearsay).count();
+        let room = in_flight < limits.max_dials;
+        if room && self.dialer.take(self.now, limits.dial_burst, limits.dial_interval) {
+            return true;
+        }
+        self.stats.dial_limit += 1;
+        self.dialer.wait(id);
+        if room {
+            self.timers.set_no_later(Timer::Dialer, self.now + limits.dial_interval);
+        }
+        false
+    }
+
+    /// There may be room for those who wait to be dialled.
+    pub(super) fn dial_waiting(&mut self) {
+        let waiting = self.dialer.waiting.len();
+        for _ in 0..waiting {
+            let Some(id) = self.dialer.next() else { return };
+            if self.peers.get(&id).is_some_and(|peer| peer.is_lost()) {
+                self.reconnect(id);
+            } else {
+                self.try_candidate(id);
+            }
+            if self.dialer.queued.contains(&id) {
+                return;
+            }
+        }
+    }
+
+    /// Whether an address that others name may be dialled: only kinds of address that this node has to do with, so
+    /// that a liar cannot point it at strangers' loopback or private networks.
+    pub(super) fn may_follow(&self, address: SocketAddr) -> bool {
+        let reach = reach(address);
+        reach != Reach::Never && self.reaches.contains(&reach)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_budget_refills_with_time_and_with_success_up_to_the_burst() {
+        let tick = Duration::from_millis(100);
+        let mut dialer = Dialer::new(2, Instant::ZERO);
+        let at = |ticks: u32| Instant::ZERO + tick * ticks;
+        assert!(dialer.take(at(0), 2, tick) && dialer.take(at(0), 2, tick) && !dialer.take(at(0), 2, tick));
+        assert!(dialer.take(at(1), 2, tick) && !dialer.take(at(1), 2, tick));
+        dialer.refund(2);
+        assert!(dialer.take(at(1), 2, tick) && !dialer.take(at(1), 2, tick));
+        assert!(dialer.take(at(1_000), 2, tick) && dialer.take(at(1_000), 2, tick) && !dialer.take(at(1_000), 2, tick));
+    }
+}

@@ -1,0 +1,207 @@
+//! Who else is there: digests, lists and announcements. All of it is hearsay: it may suggest a dial, never make a peer.
+
+use alloc::collections::BTreeSet;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use super::timer::Timer;
+use super::{Node, entry_size};
+use crate::candidate::Heard;
+use crate::id::{LinkId, NodeId, Run};
+use crate::limits::MAX_LIST;
+use crate::wire::{Announce, Digest, Entry, List};
+
+/// A node that is connected already compares its view this long after a link comes up, and up to twice as long, so
+/// that a mesh that forms all at once has settled by then.
+const SETTLE: Duration = Duration::from_secs(1);
+
+/// A joiner dials everyone itself; who hears of it waits this long, and up to three times as long, before dialling it.
+const COURTESY: Duration = Duration::from_millis(500);
+
+impl Node {
+    /// A link is up: the two compare what they know of the mesh. Who knows nobody else asks at once.
+    pub(super) fn schedule_digest(&mut self, id: LinkId, peer: NodeId) {
+        let alone = !self.peers.values().any(|other| other.announced && other.run.id != peer);
+        if alone {
+            self.edit(id, |link| link.slots.digest = true);
+        } else {
+            let wait = SETTLE + self.rng.up_to(SETTLE);
+            self.timers.set(Timer::Digest(id), self.now + wait);
+        }
+    }
+
+    pub(super) fn schedule_gossip(&mut self) {
+        let interval = self.config.timing.gossip_interval;
+        let wait = interval / 2 + self.rng.up_to(interval);
+        self.timers.set(Timer::Gossip, self.now + wait);
+    }
+
+    /// Compares the view with that of one random peer, to repair what was missed.
+    pub(super) fn gossip(&mut self) {
+        for id in self.candidates.forgotten(self.now) {
+            self.drop_candidate(id);
+        }
+        let links = self.up_links();
+        if let Some(link) = links.get(self.rng.below(links.len() as u64) as usize) {
+            self.edit(*link, |link| link.slots.digest = true);
+        }
+        self.schedule_gossip();
+    }
+
+    /// The summary of the runs that count as current, for a peer: the two ends are left out.
+    pub(super) fn digest_for(&self, peer: NodeId) -> Digest {
+        let up = self.peers.values().filter(|other| other.announced).map(|other| other.run);
+        let named = self.candidates.current(self.now);
+        let mut digest = Digest { buckets: [0; 16] };
+        for run in up.chain(named).filter(|run| run.id != peer) {
+            let bucket = &mut digest.buckets[bucket(run.id)];
+            *bucket = bucket.wrapping_add(hash(run));
+        }
+        digest
+    }
+
+    /// A peer has sent its summary.
+    pub(super) fn digest_received(&mut self, link: LinkId, from: Run, theirs: Digest) {
+        let ours = self.digest_for(from.id);
+        let mut differing: u16 = 0;
+        for (i, (ours, theirs)) in ours.buckets.iter().zip(&theirs.buckets).enumerate() {
+            differing |= u16::from(ours != theirs) << i;
+        }
+        let now = self.now;
+        let Some(peer) = self.peers.get_mut(&from.id) else { return };
+        if differing == 0 {
+            return peer.rest.clear();
+        }
+        if !peer.rest.is_over(now) {
+            return;
+        }
+        peer.rest.begin(now);
+        let newcomer = theirs.buckets == [0; 16];
+        let mut introduce = false;
+        self.edit(link, |link| {
+            let asked = link.slots.list.map_or(0, |(buckets, _)| buckets);
+            link.slots.list = Some((asked | differing, true));
+            introduce = newcomer && !core::mem::replace(&mut link.introduced, true);
+        });
+        if introduce {
+            for other in self.up_links().into_iter().filter(|other| *other != link) {
+                self.edit(other, |link| {
+                    link.slots.announce.insert(from.id);
+                });
+            }
+        }
+    }
+
+    /// What this node is connected to, of the given buckets, for a peer.
+    pub(super) fn list_for(&mut self, peer: NodeId, buckets: u16, reply: bool) -> List {
+        let entries = self.entries(|id| id != peer && buckets >> bucket(id) & 1 == 1);
+        List { buckets, reply, entries }
+    }
+
+    pub(super) fn announcement(&mut self, joiners: &BTreeSet<NodeId>) -> Announce {
+        Announce { entries: self.entries(|id| joiners.contains(&id)) }
+    }
+
+    fn entries(&mut self, wanted: impl Fn(NodeId) -> bool) -> Vec<Entry> {
+        let up = self.peers.values().filter(|peer| peer.announced && wanted(peer.run.id));
+        let entry = |peer: &crate::peer::Peer| Entry { run: peer.run, addresses: peer.addresses.gossiped().to_vec() };
+        let entries: Vec<Entry> = up.take(MAX_LIST).map(entry).collect();
+        self.stats.entries_sent += entries.len() as u64;
+        self.stats.entry_bytes_sent += entries.iter().map(|entry| entry_size(entry.addresses.len())).sum::<u64>();
+        entries
+    }
+
+    /// A peer says who it is connected to.
+    pub(super) fn list_received(&mut self, link: LinkId, from: Run, list: List) {
+        let named: BTreeSet<Run> = list.entries.iter().map(|entry| entry.run).collect();
+        self.hear_all(from, list.entries, Duration::ZERO);
+        let news = self.peers.values().any(|peer| {
+            let covered = list.buckets >> bucket(peer.run.id) & 1 == 1;
+            peer.announced && peer.run != from && covered && !named.contains(&peer.run)
+        });
+        if list.reply && news {
+            self.edit(link, |link| link.slots.list = Some((list.buckets, false)));
+        }
+    }
+
+    /// A peer says who has joined through it. Not relayed.
+    pub(super) fn announced(&mut self, from: Run, announce: Announce) {
+        let wait = COURTESY + self.rng.up_to(COURTESY * 2);
+        self.hear_all(from, announce.entries, wait);
+    }
+
+    fn hear_all(&mut self, by: Run, entries: Vec<Entry>, wait: Duration) {
+        let mut learned = false;
+        for entry in entries {
+            learned |= self.hear(by, entry, wait);
+        }
+        if let Some(peer) = self.peers.get_mut(&by.id).filter(|_| learned) {
+            peer.rest.clear();
+        }
+    }
+
+    /// One piece of hearsay. Returns whether it was news.
+    fn hear(&mut self, by: Run, entry: Entry, wait: Duration) -> bool {
+        let Entry { run, addresses } = entry;
+        let up = self.peers.get(&run.id).is_some_and(|peer| peer.announced);
+        if run.id == self.run.id || run.id == by.id || up || self.tombstones.covers(run) {
+            return false;
+        }
+        let named = addresses.len();
+        let addresses: Vec<_> = addresses.into_iter().filter(|address| self.may_follow(*address)).collect();
+        self.stats.addresses_refused += (named - addresses.len()) as u64;
+        if let Some(peer) = self.peers.get_mut(&run.id).filter(|peer| peer.is_lost())
+            && run.incarnation >= peer.run.incarnation
+            && peer.addresses.hear(&addresses)
+        {
+            let soon = self.now + wait + self.rng.up_to(COURTESY);
+            self.timers.set_no_later(Timer::Reconnect(run.id), soon);
+        }
+        let limits = &self.config.limits;
+        let (cap, quota) = (limits.max_candidates, limits.max_candidates_per_peer);
+        match self.candidates.hear(run, addresses, by, self.now, cap, quota) {
+            Heard::New => {
+                self.timers.set_no_later(Timer::Candidate(run.id), self.now + wait);
+                true
+            }
+            Heard::Known => false,
+            Heard::NoRoom => {
+                self.stats.candidate_limit += 1;
+                false
+            }
+        }
+    }
+}
+
+/// The bucket of a digest that a node falls into: the first hexadecimal digit of its id.
+fn bucket(id: NodeId) -> usize {
+    usize::from(id.as_bytes()[0] >> 4)
+}
+
+/// FNV-1a over the id and the incarnation in network order, then the finaliser of splitmix64, so that sums of hashes
+/// differ where sets do. Nothing depends on it being hard to forge: a digest only decides whether lists are sent.
+fn hash(run: Run) -> u64 {
+    let bytes = run.id.as_bytes().iter().chain(&run.incarnation.0.to_be_bytes()).copied().collect::<Vec<u8>>();
+    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
+    for byte in bytes {
+        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+    }
+    hash = (hash ^ hash >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    hash = (hash ^ hash >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    hash ^ hash >> 31
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::Incarnation;
+
+    #[test]
+    fn the_hash_is_the_one_that_the_protocol_states() {
+        let run = Run { id: NodeId::from_bytes([0; 16]), incarnation: Incarnation(0) };
+        assert_eq!(hash(run), hash(run));
+        let later = Run { incarnation: Incarnation(1), ..run };
+        assert_ne!(hash(run), hash(later));
+        assert_eq!(bucket(NodeId::from_bytes([0xab; 16])), 0xa);
+    }
+}

@@ -1,0 +1,144 @@
+//! Who is alive: any byte counts, a ping asks for one, silence decides. A process that stood still itself accuses
+//! nobody.
+
+use core::time::Duration;
+
+use super::Node;
+use super::timer::Timer;
+use crate::action::CloseMode;
+use crate::id::LinkId;
+use crate::limits::ACK_DELAY;
+use crate::link::Ping;
+use crate::reason::Reason;
+use crate::session::Session;
+use crate::time::Instant;
+
+/// A peer for whose long message memory is reserved loses link and reservation when it sends nothing of it for so long:
+/// others wait for the room.
+const RESERVATION_STALL: Duration = Duration::from_secs(10);
+
+impl Node {
+    /// A link has come up. The first check is spread, so that the heartbeats of many peers do not come at once.
+    pub(super) fn watch(&mut self, id: LinkId) {
+        let heartbeat = self.config.timing.heartbeat;
+        let first = heartbeat / 2 + self.rng.up_to(heartbeat / 2);
+        self.timers.set(Timer::Liveness(id), self.now + first);
+    }
+
+    pub(super) fn check_liveness(&mut self, id: LinkId) {
+        let timing = &self.config.timing;
+        let (heartbeat, timeout) = (timing.heartbeat, timing.peer_timeout);
+        let Some(link) = self.links.get(&id).filter(|link| link.is_up()) else { return };
+        let heard = link.heard;
+        let silence = self.now - heard;
+        if silence >= timeout {
+            return self.drop_link(id, CloseMode::Abort, Reason::Timeout);
+        }
+        let fed = link.fed;
+        let owing =
+            link.run().and_then(|run| self.peers.get(&run.id)?.session.as_ref()).is_some_and(Session::owes_bytes);
+        if owing && self.now - fed >= RESERVATION_STALL {
+            return self.drop_link(id, CloseMode::Abort, Reason::Timeout);
+        }
+        let next = if silence >= heartbeat {
+            if link.ping.is_none() {
+                self.ping(id, false);
+            }
+            heard + timeout
+        } else {
+            heard + heartbeat
+        };
+        self.timers.set(Timer::Liveness(id), next);
+    }
+
+    /// A link under suspicion must answer within `probe_timeout`.
+    pub(super) fn probe(&mut self, id: LinkId) {
+        if self.links.get(&id).is_some_and(|link| link.proven.is_some() && !link.is_closing() && !link.is_probed()) {
+            self.stats.probes += 1;
+            self.ping(id, true);
+            self.timers.set(Timer::Probe(id), self.now + self.config.timing.probe_timeout);
+        }
+    }
+
+    pub(super) fn probe_deadline(&mut self, id: LinkId) {
+        if self.links.get(&id).is_some_and(|link| link.is_probed()) {
+            self.drop_link(id, CloseMode::Abort, Reason::Timeout);
+        }
+    }
+
+    fn ping(&mut self, id: LinkId, probe: bool) {
+        let token = self.next_token();
+        let sent = self.now;
+        self.edit(id, |link| {
+            link.ping = Some(Ping { token, sent, probe });
+            link.slots.ping = Some(token);
+        });
+    }
+
+    /// A ping was answered.
+    pub(super) fn ponged(&mut self, id: LinkId, token: u64) {
+        let now = self.now;
+        let Some(link) = self.links.get_mut(&id) else { return };
+        let Some(ping) = link.ping.filter(|ping| ping.token == token) else { return };
+        link.ping = None;
+        let Some(run) = link.run() else { return };
+        if let Some(peer) = self.peers.get_mut(&run.id) {
+            peer.rtt = now - ping.sent;
+        }
+        if ping.probe {
+            self.timers.cancel(Timer::Probe(id));
+            self.refuse_held(run.id);
+        }
+    }
+
+    /// Output waits and the connection may have stopped taking it.
+    pub(super) fn check_stall(&mut self, id: LinkId) {
+        let Some(since) = self.links.get(&id).and_then(|link| link.waiting_since) else { return };
+        let limit = self.config.timing.write_stall;
+        if self.now - since >= limit {
+            self.stats.write_stalls += 1;
+            let closing = self.links.get(&id).is_some_and(|link| link.is_closing());
+            if closing {
+                self.close(id, CloseMode::Abort, Reason::WriteStalled);
+            } else {
+                self.drop_link(id, CloseMode::Abort, Reason::WriteStalled);
+            }
+        } else {
+            self.timers.set(Timer::Stall(id), since + limit);
+        }
+    }
+
+    /// A link has lasted: its next loss is a first one.
+    pub(super) fn link_is_stable(&mut self, id: LinkId) {
+        let Some(run) = self.links.get(&id).filter(|link| link.is_up()).and_then(|link| link.run()) else { return };
+        if let Some(peer) = self.peers.get_mut(&run.id).filter(|peer| peer.live == Some(id)) {
+            peer.backoff.reset();
+        }
+    }
+
+    /// This process stood still. What the others said meanwhile may wait unread, so every deadline about them starts
+    /// over, with less than a whole timeout left: those who are really gone are noticed soon.
+    pub(super) fn own_stall(&mut self) {
+        self.stats.own_stalls += 1;
+        let now = self.now;
+        let timing = self.config.timing.clone();
+        for link in self.links.values_mut().filter(|link| !link.is_closing()) {
+            if link.is_up() {
+                let heartbeat = u64::try_from(timing.heartbeat.as_nanos()).unwrap_or(u64::MAX);
+                link.heard = link.heard.max(Instant::from_nanos(now.as_nanos().saturating_sub(heartbeat)));
+                link.fed = now;
+                self.timers.set(Timer::Liveness(link.id), now + ACK_DELAY);
+            } else {
+                self.timers.set(Timer::Handshake(link.id), now + timing.handshake_timeout);
+            }
+            if link.is_probed() {
+                self.timers.set(Timer::Probe(link.id), now + timing.probe_timeout);
+            }
+            if link.waiting_since.is_some() {
+                link.waiting_since = Some(now);
+                self.timers.set(Timer::Stall(link.id), now + timing.write_stall);
+            }
+        }
+        self.stalled = now;
+    }
+}

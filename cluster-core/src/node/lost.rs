@@ -1,0 +1,267 @@
+//! What the end of a link means for the peer at its other end.
+
+use super::timer::Timer;
+use super::{Leaving, Node};
+use crate::action::{Action, CloseMode};
+use crate::event::{Event, Undelivered};
+use crate::id::{LinkId, NodeId, Run};
+use crate::input::Disconnect;
+use crate::link::{Link, LinkState};
+use crate::peer::Peer;
+use crate::reason::{ProtocolError, Reason, RejectCode};
+use crate::session::Ended;
+use alloc::vec::Vec;
+
+impl Node {
+    /// The driver says that a link is gone.
+    pub(super) fn disconnected(&mut self, id: LinkId, cause: Disconnect) {
+        let Some(link) = self.links.remove(&id) else { return };
+        for timer in [
+            Timer::Handshake(id),
+            Timer::Liveness(id),
+            Timer::Probe(id),
+            Timer::Stall(id),
+            Timer::Stable(id),
+            Timer::Ack(id),
+            Timer::Digest(id),
+        ] {
+            self.timers.cancel(timer);
+        }
+        if !link.is_closing() {
+            self.link_ended(&link, reason_of(cause));
+        }
+        self.dial_waiting();
+        self.leave_progress();
+    }
+
+    /// The node gives a link up.
+    pub(super) fn drop_link(&mut self, id: LinkId, mode: CloseMode, reason: Reason) {
+        let Some(link) = self.links.get(&id).filter(|link| !link.is_closing()).cloned() else { return };
+        self.close(id, mode, reason.clone());
+        self.link_ended(&link, reason);
+    }
+
+    /// The other side broke a rule.
+    pub(super) fn violated(&mut self, id: LinkId, error: ProtocolError) {
+        self.stats.protocol_errors += 1;
+        self.drop_link(id, CloseMode::Abort, Reason::Protocol(error));
+    }
+
+    /// A link that was not given up before has come to its end.
+    fn link_ended(&mut self, link: &Link, reason: Reason) {
+        if !matches!(link.state, LinkState::Up { .. }) {
+            self.count_failure(link, &reason);
+        }
+        let proven = link.run().map(|run| run.id);
+        let expected = link.dial.as_ref().and_then(|dial| dial.expected);
+        for id in proven.into_iter().chain(expected.filter(|id| Some(*id) != proven)) {
+            let Some(peer) = self.peers.get_mut(&id) else { continue };
+            if peer.live == Some(link.id) {
+                peer.live = None;
+                self.live_lost(id, reason.clone());
+            } else if peer.dialing == Some(link.id) {
+                peer.dialing = None;
+                self.dial_failed(id, &reason);
+            }
+        }
+        if let Some(expected) = expected {
+            self.candidate_dial_ended(expected, link.id, &reason);
+        }
+        for number in link.targets() {
+            self.target_dial_ended(number, proven, &reason);
+        }
+    }
+
+    /// The link that connected the two is gone.
+    fn live_lost(&mut self, id: NodeId, reason: Reason) {
+        self.fence_session(id, false);
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        if !peer.announced {
+            self.prune(id);
+            return self.hear_held(id);
+        }
+        let claiming = peer
+            .dialing
+            .and_then(|dialing| self.links.get(&dialing))
+            .is_some_and(|dialing| matches!(dialing.state, LinkState::Claiming { .. }));
+        if claiming && reason.is_transient() {
+            // The other side has fenced this link, perhaps, because it granted our claim on the other one.
+            peer.limbo = Some(reason);
+        } else {
+            self.down(id, reason);
+        }
+        self.hear_held(id);
+    }
+
+    /// Our own dial to a node that has a record did not lead to a link.
+    fn dial_failed(&mut self, id: NodeId, reason: &Reason) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        if let Some(lost) = peer.limbo.take() {
+            return self.down(id, lost);
+        }
+        if peer.is_lost() && peer.live.is_none() {
+            let wait = if *reason == Reason::Rejected(RejectCode::Outranked) {
+                // The winner is on its way, or is half-open and will not survive the probe.
+                self.config.timing.handshake_timeout
+            } else {
+                peer.backoff.next(self.config.timing.reconnect_base, self.config.timing.reconnect_max, &mut self.rng)
+            };
+            self.timers.set(Timer::Reconnect(id), self.now + wait);
+            self.tell_if_unreachable(id);
+        }
+        self.prune(id);
+    }
+
+    /// A peer that was up is so no more.
+    pub(super) fn down(&mut self, id: NodeId, reason: Reason) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let run = peer.run;
+        let name = peer.profile.name.clone();
+        peer.announced = false;
+        peer.limbo = None;
+        peer.lost_since = Some(self.now);
+        let wants_room = core::mem::take(&mut peer.wants_room);
+        let reason = if self.is_restarted(run) && reason.is_transient() { Reason::Restarted } else { reason };
+        if reason == Reason::Timeout {
+            self.stats.timeouts += 1;
+        }
+        self.event(Event::PeerDown { peer: run, name, reason: reason.clone() });
+        self.end_session(run);
+        self.event(Event::PeerGone { peer: run });
+        if wants_room {
+            self.actions.push_back(Action::Writable { peer: id });
+        }
+        match reason {
+            Reason::Left => self.bury(run),
+            Reason::Removed | Reason::LocalDisconnect => self.mark_removed(id),
+            Reason::LocalLeave => self.remove_peer(id),
+            _ => {
+                self.schedule_reconnect(id);
+                if let Some(span) = self.config.timing.forget_after {
+                    self.timers.set(Timer::Forget(id), self.now + span);
+                }
+            }
+        }
+    }
+
+    pub(super) fn report_undelivered(&mut self, peer: Run, Ended { not_delivered, in_doubt }: Ended) {
+        let undelivered = Undelivered { peer, not_delivered, in_doubt };
+        if !undelivered.is_empty() {
+            self.stats.messages_undelivered += undelivered.len() as u64;
+            if let Some(Leaving::Closing { undelivered: count }) = &mut self.leaving {
+                *count += undelivered.len() as u64;
+            }
+            self.event(Event::Undelivered(undelivered));
+        }
+    }
+
+    /// A later run of the node takes the place of one that is not connected.
+    pub(super) fn replace_run(&mut self, run: Run) {
+        let Some(old) = self.peers.get(&run.id) else { return };
+        if old.announced {
+            self.down(run.id, Reason::Restarted);
+        }
+        if let Some(old) = self.peers.get(&run.id).map(|peer| peer.run) {
+            self.end_session(old);
+        }
+        let Some(mut old) = self.peers.remove(&run.id) else { return };
+        self.timers.cancel(Timer::Forget(run.id));
+        self.timers.cancel(Timer::Reconnect(run.id));
+        let mut peer = Peer::new(run);
+        peer.addresses = core::mem::take(&mut old.addresses);
+        let dialing = old.dialing.take();
+        let undecided = dialing.filter(|link| self.links.get(link).is_some_and(|link| link.proven.is_none()));
+        peer.dialing = undecided;
+        self.peers.insert(run.id, peer);
+        self.keep_unread(old);
+        if let Some(stale) = dialing.filter(|link| Some(*link) != undecided) {
+            let other_run = self.links.get(&stale).and_then(|link| link.run()).is_some_and(|of| of != run);
+            if other_run {
+                self.drop_link(stale, CloseMode::Abort, Reason::Restarted);
+            }
+        }
+    }
+
+    /// A run said first-hand that it leaves.
+    pub(super) fn bury(&mut self, run: Run) {
+        let ttl = self.config.timing.tombstone_ttl;
+        if self.tombstones.bury(run, self.now, ttl, self.config.limits.max_tombstones) {
+            self.stats.tombstone_limit += 1;
+        }
+        self.schedule_tombstones();
+        self.drop_candidate(run.id);
+        self.remove_peer(run.id);
+    }
+
+    /// A user disconnected the pair.
+    pub(super) fn mark_removed(&mut self, id: NodeId) {
+        let ttl = self.config.timing.tombstone_ttl;
+        if self.tombstones.remove(id, self.now, ttl, self.config.limits.max_tombstones) {
+            self.stats.tombstone_limit += 1;
+        }
+        self.schedule_tombstones();
+        self.remove_peer(id);
+    }
+
+    /// Forgets a peer that is not announced, with its links.
+    pub(super) fn remove_peer(&mut self, id: NodeId) {
+        let Some(run) = self.peers.get(&id).map(|peer| peer.run) else { return };
+        self.end_session(run);
+        let Some(peer) = self.peers.remove(&id) else { return };
+        self.timers.cancel(Timer::Reconnect(id));
+        self.timers.cancel(Timer::Forget(id));
+        for link in peer.live.into_iter().chain(peer.dialing) {
+            self.drop_link(link, CloseMode::Abort, Reason::LocalDisconnect);
+        }
+        self.keep_unread(peer);
+    }
+
+    /// A peer was lost for as long as anybody cares to remember it.
+    pub(super) fn forget(&mut self, id: NodeId) {
+        if self.peers.get(&id).is_some_and(|peer| peer.is_lost() && peer.live.is_none()) {
+            self.remove_peer(id);
+        }
+    }
+
+    /// Drops the record of a run that was never up and has no link.
+    fn prune(&mut self, id: NodeId) {
+        let idle = |peer: &Peer| !peer.is_known() && peer.live.is_none() && peer.dialing.is_none();
+        if self.peers.get(&id).is_some_and(idle) {
+            self.remove_peer(id);
+        }
+    }
+
+    /// The address of a lost peer answers as another node that calls it its own.
+    pub(super) fn takeover(&mut self, owner: NodeId, address: core::net::SocketAddr) {
+        if !self.peers.get(&owner).is_some_and(|peer| peer.addresses.advertises(address)) {
+            return;
+        }
+        let displaced = self.peers.values().filter(|peer| {
+            peer.run.id != owner && peer.is_lost() && peer.live.is_none() && peer.addresses.advertises(address)
+        });
+        let displaced: Vec<NodeId> = displaced.map(|peer| peer.run.id).collect();
+        for id in displaced {
+            self.remove_peer(id);
+        }
+    }
+
+    /// A dial for one node reached another.
+    pub(super) fn not_found_at(&mut self, expected: NodeId, link: LinkId, address: core::net::SocketAddr) {
+        let Some(peer) = self.peers.get_mut(&expected) else { return };
+        peer.addresses.moved_away(address);
+        if peer.dialing == Some(link) {
+            peer.dialing = None;
+            self.dial_failed(expected, &Reason::Refused);
+        }
+    }
+}
+
+fn reason_of(cause: Disconnect) -> Reason {
+    match cause {
+        Disconnect::Refused => Reason::Refused,
+        Disconnect::Unreachable => Reason::Unreachable,
+        Disconnect::Reset | Disconnect::Ended | Disconnect::Closed => Reason::Reset,
+        Disconnect::Channel(error) => Reason::Channel(error),
+        Disconnect::Exhausted => Reason::Exhausted,
+    }
+}

@@ -1,0 +1,199 @@
+//! What goes out on a link, pulled as its socket takes it: control frames first, each read at that moment, then data.
+
+use super::Node;
+use super::timer::Timer;
+use crate::action::{Action, CloseMode};
+use crate::event::Event;
+use crate::id::{LinkId, NodeId, Run};
+use crate::limits::MAX_CHUNK;
+use crate::link::{Link, LinkState};
+use crate::reason::{ProtocolError, Reason};
+use crate::wire::{Close, Frame, Offer, Profile};
+
+impl Node {
+    /// The next frame to send on a link, to be sealed by its channel and written.
+    ///
+    /// To be called after [`Action::Send`], as the socket takes more, until it returns `None`; that asks for the next
+    /// [`Action::Send`]. Between this and the socket there should wait about 1 MiB at most: a node that is not asked
+    /// for `write_stall` while output waits takes the connection for dead.
+    #[must_use]
+    pub fn poll_frame(&mut self, link: LinkId) -> Option<Frame> {
+        let frame = self.next_frame(link);
+        let now = self.now;
+        let found = self.links.get_mut(&link)?;
+        match &frame {
+            Some(frame) => {
+                found.waiting_since = Some(now);
+                self.stats.frames_sent += 1;
+                if let Frame::Data(data) = frame {
+                    self.stats.bytes_sent += data.bytes.len() as u64;
+                }
+            }
+            None => {
+                found.armed = false;
+                found.waiting_since = None;
+            }
+        }
+        frame
+    }
+
+    fn next_frame(&mut self, id: LinkId) -> Option<Frame> {
+        let link = self.links.get_mut(&id)?;
+        if link.proven.is_none() || link.state == (LinkState::Closing { mode: CloseMode::Abort }) {
+            return None;
+        }
+        if let Some(frame) = link.slots.handshake.take() {
+            return Some(frame);
+        }
+        if let Some(close) = link.slots.close.take() {
+            return Some(Frame::Close(close));
+        }
+        if link.is_closing() {
+            return None;
+        }
+        if let Some(token) = link.slots.pong.take() {
+            return Some(Frame::Pong { token });
+        }
+        if let Some(token) = link.slots.ping.take() {
+            return Some(Frame::Ping { token });
+        }
+        if !link.is_up() {
+            return None;
+        }
+        let run = link.run()?;
+        link.slots.ack = false;
+        let session = self.peers.get_mut(&run.id).and_then(|peer| peer.session.as_mut())?;
+        if let Some(ack) = session.ack() {
+            return Some(Frame::Ack(ack));
+        }
+        if link.slots.has_gossip() {
+            return self.next_gossip(id, run.id);
+        }
+        session.send.pull(MAX_CHUNK).map(Frame::Data)
+    }
+
+    fn next_gossip(&mut self, id: LinkId, peer: NodeId) -> Option<Frame> {
+        let link = self.links.get_mut(&id)?;
+        if core::mem::take(&mut link.slots.update) {
+            return Some(Frame::Update(self.update_frame()));
+        }
+        if core::mem::take(&mut link.slots.digest) {
+            return Some(Frame::Digest(self.digest_for(peer)));
+        }
+        if let Some((buckets, reply)) = link.slots.list.take() {
+            return Some(Frame::List(self.list_for(peer, buckets, reply)));
+        }
+        let joiners = core::mem::take(&mut link.slots.announce);
+        Some(Frame::Announce(self.announcement(&joiners)))
+    }
+
+    /// Tells the driver, once, that a link has output.
+    pub(super) fn arm(&mut self, id: LinkId) {
+        let Some(link) = self.links.get_mut(&id) else { return };
+        if link.armed || link.proven.is_none() {
+            return;
+        }
+        let data = || {
+            let run = link.run().filter(|_| link.is_up())?;
+            self.peers.get(&run.id)?.session.as_ref().map(|session| session.send.unsent())
+        };
+        if link.slots.is_empty() && !data().unwrap_or(false) {
+            return;
+        }
+        link.armed = true;
+        link.waiting_since = Some(self.now);
+        self.timers.set_no_later(Timer::Stall(id), self.now + self.config.timing.write_stall);
+        self.actions.push_back(Action::Send { link: id });
+    }
+
+    /// A frame has arrived.
+    pub(super) fn frame(&mut self, id: LinkId, frame: Frame) {
+        let Some(link) = self.links.get_mut(&id).filter(|link| link.is_heard()) else { return };
+        let Some(run) = link.run() else { return };
+        link.heard = self.now;
+        self.stats.frames_received += 1;
+        match frame {
+            Frame::Ping { token } => return self.edit(id, |link| link.slots.pong = Some(token)),
+            Frame::Pong { token } => return self.ponged(id, token),
+            Frame::Claim(claim) if link.state == LinkState::Authenticated => return self.claimed(id, claim),
+            Frame::Accept(accept) => return self.accepted(id, accept),
+            Frame::Reject(reject) => return self.rejected(id, reject.code),
+            Frame::Resume(resume) => return self.resumed(id, resume),
+            Frame::Close(close) => return self.goodbye(id, close),
+            _ if !link.is_up() => return self.violated(id, ProtocolError::UnexpectedFrame),
+            _ => {}
+        }
+        match frame {
+            Frame::Data(data) => {
+                link.fed = self.now;
+                self.data(id, run.id, data);
+            }
+            Frame::Ack(ack) => self.acknowledged(id, run.id, ack),
+            Frame::Digest(digest) => self.digest_received(id, run, digest),
+            Frame::List(list) => self.list_received(id, run, list),
+            Frame::Announce(announce) => self.announced(run, announce),
+            Frame::Update(update) => self.updated(run, &update.profile),
+            _ => self.violated(id, ProtocolError::UnexpectedFrame),
+        }
+    }
+
+    /// The other side says goodbye: we say nothing more either.
+    fn goodbye(&mut self, id: LinkId, close: Close) {
+        let reason = match close {
+            Close::Leaving => Reason::Left,
+            Close::Removed => Reason::Removed,
+            Close::Other(code) => Reason::Other(code),
+        };
+        let Some(run) = self.links.get(&id).and_then(Link::run) else { return };
+        self.drop_link(id, CloseMode::Flush, reason.clone());
+        // It may have come before the peer was ever up, and still counts.
+        match reason {
+            Reason::Left => self.bury(run),
+            Reason::Removed => self.mark_removed(run.id),
+            _ => {}
+        }
+    }
+
+    /// A peer has changed what it says of itself.
+    fn updated(&mut self, run: Run, profile: &Profile) {
+        let Some(peer) = self.peers.get_mut(&run.id) else { return };
+        // The limits of a link are those of its handshake.
+        let profile = Profile { max_message: peer.profile.max_message, window: peer.profile.window, ..profile.clone() };
+        if peer.profile == profile {
+            return;
+        }
+        peer.addresses.update(&profile.addresses);
+        peer.profile = profile;
+        let info = peer.info();
+        if peer.announced {
+            self.event(Event::PeerUpdated(info));
+        }
+    }
+
+    /// A link connects the two from now on, and data may flow.
+    pub(super) fn up(&mut self, id: LinkId, run: Run, theirs: &Offer) {
+        let Some(answer) = self.exchange_offers(id, run, theirs) else { return };
+        let Some(link) = self.links.get_mut(&id) else { return };
+        if !link.is_inbound() {
+            link.slots.handshake = Some(Frame::Resume(crate::wire::Resume { offer: answer }));
+        }
+        self.stats.links_up += 1;
+        self.timers.cancel(Timer::Handshake(id));
+        self.timers.set(Timer::Stable(id), self.now + self.config.timing.stable_after);
+        self.watch(id);
+        self.timers.cancel(Timer::Reconnect(run.id));
+        self.timers.cancel(Timer::Forget(run.id));
+        self.tombstones.unbury(run.id);
+        self.drop_candidate(run.id);
+        let Some(peer) = self.peers.get_mut(&run.id) else { return };
+        peer.limbo = None;
+        peer.lost_since = None;
+        if !core::mem::replace(&mut peer.announced, true) {
+            let info = peer.info();
+            self.event(Event::PeerUp(info));
+        }
+        self.targets_up(run);
+        self.schedule_digest(id, run.id);
+        self.arm(id);
+    }
+}

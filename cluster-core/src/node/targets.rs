@@ -1,0 +1,295 @@
+//! Joins and seeds: what users name, from the name to the peer that answers there.
+
+use alloc::collections::BTreeSet;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+use core::time::Duration;
+
+use super::Node;
+use super::timer::Timer;
+use crate::action::Action;
+use crate::address::Target;
+use crate::channel::ChannelError;
+use crate::event::Event;
+use crate::id::{JoinId, NodeId, Run};
+use crate::limits::{MAX_RECORDS, MAX_TARGETS};
+use crate::link::Dial;
+use crate::reason::{JoinError, Reason, RejectCode};
+use crate::time::Instant;
+
+/// A join tries again at least this often until its deadline.
+const JOIN_RETRY: Duration = Duration::from_secs(1);
+
+impl Node {
+    /// Connects to the node at `target`, and through it to the whole mesh.
+    ///
+    /// Has one outcome: [`Event::Joined`] once the peer there is up, by whatever link, also if it was already; or
+    /// [`Event::JoinFailed`] at the latest after `join_timeout`. Undoes an earlier [`disconnect`](Node::disconnect).
+    ///
+    /// # Errors
+    ///
+    /// [`JoinError::Leaving`], and [`JoinError::TooMany`] at [`MAX_TARGETS`](crate::limits::MAX_TARGETS); nothing has
+    /// changed then.
+    pub fn join(&mut self, now: Instant, target: Target) -> Result<JoinId, JoinError> {
+        self.advance(now);
+        if self.is_leaving() {
+            return Err(JoinError::Leaving);
+        }
+        if self.targets.joins().max(self.targets.len()) >= MAX_TARGETS {
+            return Err(JoinError::TooMany);
+        }
+        let join = JoinId(self.next_join);
+        self.next_join += 1;
+        let number = self.targets.number(&target).unwrap_or_else(|| self.targets.insert(target));
+        let deadline = self.now + self.config.timing.join_timeout;
+        if let Some(wanted) = self.targets.find_mut(number) {
+            wanted.joins.push((join, deadline));
+            wanted.last_error = None;
+        }
+        self.timers.set_no_later(Timer::Join(number), deadline);
+        self.try_target(number);
+        Ok(join)
+    }
+
+    /// Adds a seed: a target that is dialled whenever no node is connected there, for ever. Adding one twice changes
+    /// nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`JoinError::Leaving`], and [`JoinError::TooMany`] at [`MAX_TARGETS`](crate::limits::MAX_TARGETS); nothing has
+    /// changed then.
+    pub fn add_seed(&mut self, now: Instant, target: Target) -> Result<(), JoinError> {
+        self.advance(now);
+        if self.is_leaving() {
+            return Err(JoinError::Leaving);
+        }
+        if self.targets.number(&target).is_none() && self.targets.len() >= MAX_TARGETS {
+            return Err(JoinError::TooMany);
+        }
+        self.want_seed(target);
+        Ok(())
+    }
+
+    pub(super) fn want_seed(&mut self, target: Target) {
+        let number = self.targets.number(&target).unwrap_or_else(|| self.targets.insert(target));
+        if let Some(wanted) = self.targets.find_mut(number).filter(|wanted| !wanted.seed) {
+            wanted.seed = true;
+            self.timers.set(Timer::Target(number), self.now);
+        }
+    }
+
+    /// Looks up a target's addresses, then dials those where nobody is connected.
+    pub(super) fn try_target(&mut self, number: u64) {
+        if self.is_leaving() {
+            return;
+        }
+        let muted = self.muted();
+        let Some(wanted) = self.targets.find_mut(number) else { return };
+        let pause = if wanted.joins.is_empty() { self.config.timing.seed_interval } else { JOIN_RETRY };
+        self.timers.set(Timer::Target(number), muted.unwrap_or(self.now + pause));
+        if muted.is_some() || wanted.resolving {
+            return;
+        }
+        match wanted.target.literal() {
+            Some(address) => {
+                wanted.addresses = alloc::vec![address];
+                self.dial_target(number);
+            }
+            None => {
+                wanted.resolving = true;
+                let target = wanted.target.clone();
+                self.actions.push_back(Action::Resolve { target });
+            }
+        }
+    }
+
+    /// The driver has looked up a target.
+    pub(super) fn resolved(&mut self, target: &Target, outcome: Result<Vec<SocketAddr>, String>) {
+        let Some(number) = self.targets.number(target) else { return };
+        let Some(wanted) = self.targets.find_mut(number).filter(|wanted| wanted.resolving) else { return };
+        wanted.resolving = false;
+        if self.leaving.is_some() {
+            return;
+        }
+        match outcome {
+            Ok(addresses) => {
+                let distinct: BTreeSet<SocketAddr> = addresses.into_iter().collect();
+                wanted.addresses = distinct.into_iter().take(MAX_RECORDS).collect();
+                self.dial_target(number);
+            }
+            Err(words) => {
+                wanted.last_error = Some(JoinError::Unresolved(words));
+                self.target_failed(number, false);
+            }
+        }
+    }
+
+    fn dial_target(&mut self, number: u64) {
+        let Some(wanted) = self.targets.find_mut(number) else { return };
+        let addresses = wanted.addresses.clone();
+        let rejoin = !wanted.joins.is_empty();
+        let mut own = 0;
+        let mut under_way = false;
+        for address in &addresses {
+            if self.own.contains(address) {
+                own += 1;
+            } else if let Some(peer) = self.occupant(*address) {
+                under_way = true;
+                self.found(number, peer);
+            } else if let Some(link) = self.dial_to(*address) {
+                under_way = true;
+                if let Some(dial) = self.links.get_mut(&link).and_then(|link| link.dial.as_mut()) {
+                    dial.targets.insert(number);
+                    dial.rejoin |= rejoin;
+                }
+            } else {
+                under_way = true;
+                self.dial(*address, Dial { targets: [number].into(), rejoin, ..Dial::default() });
+            }
+        }
+        if !under_way {
+            if let Some(wanted) = self.targets.find_mut(number).filter(|_| own > 0) {
+                wanted.last_error = Some(JoinError::SelfConnection);
+            }
+            self.target_failed(number, own > 0);
+        }
+    }
+
+    /// The peer at an address of the target is known; its joins wait for it to be up.
+    fn found(&mut self, number: u64, peer: NodeId) {
+        let Some(wanted) = self.targets.find_mut(number) else { return };
+        wanted.found = Some(peer);
+        if let Some(peer) = self.peers.get(&peer).filter(|peer| peer.announced) {
+            let run = peer.run;
+            self.target_up(number, run);
+        }
+    }
+
+    /// The peer that occupies this address: connected, or about to be.
+    fn occupant(&self, address: SocketAddr) -> Option<NodeId> {
+        let mut connected = self.peers.values().filter(|peer| peer.live.is_some() || peer.announced);
+        connected.find(|peer| peer.addresses.contains(address)).map(|peer| peer.run.id)
+    }
+
+    /// A dial for this target has ended before its link was up.
+    pub(super) fn target_dial_ended(&mut self, number: u64, proven: Option<NodeId>, reason: &Reason) {
+        let busy = self.links.values().any(|link| {
+            let for_this = link.dial.as_ref().is_some_and(|dial| dial.targets.contains(&number));
+            for_this && !link.is_closing() && !link.is_up()
+        });
+        let Some(wanted) = self.targets.find_mut(number) else { return };
+        if *reason == Reason::Duplicate {
+            // Another link connects the two already, or is about to.
+            if let Some(peer) = proven {
+                self.found(number, peer);
+            }
+            return;
+        }
+        wanted.last_error = Some(match reason {
+            Reason::SelfConnection => JoinError::SelfConnection,
+            reason => JoinError::Failed(reason.clone()),
+        });
+        if *reason == Reason::Rejected(RejectCode::Outranked) {
+            // The winner is on its way, or is half-open and will not survive the probe.
+            wanted.found = proven;
+            self.timers.set(Timer::Target(number), self.now + self.config.timing.probe_timeout * 3 / 2);
+        } else if !busy {
+            self.target_failed(number, is_final(reason));
+        }
+    }
+
+    /// Nothing is under way for this target any more.
+    fn target_failed(&mut self, number: u64, is_final: bool) {
+        let Some(wanted) = self.targets.find_mut(number) else { return };
+        if is_final {
+            let error = wanted.last_error.clone().unwrap_or(JoinError::TimedOut);
+            let joins = core::mem::take(&mut wanted.joins);
+            self.fail_joins(number, joins.into_iter().map(|(join, _)| join).collect(), &error);
+        }
+        let Some(wanted) = self.targets.find_mut(number) else { return };
+        let timing = &self.config.timing;
+        let longest = if wanted.joins.is_empty() { timing.seed_interval } else { JOIN_RETRY };
+        let wait = wanted.backoff.next(timing.reconnect_base, timing.reconnect_max.min(longest), &mut self.rng);
+        self.timers.set(Timer::Target(number), self.now + wait);
+    }
+
+    /// Joins of this target may have had their time.
+    pub(super) fn join_deadline(&mut self, number: u64) {
+        let now = self.now;
+        let Some(wanted) = self.targets.find_mut(number) else { return };
+        let error = wanted.last_error.clone().unwrap_or(JoinError::TimedOut);
+        let due = wanted.joins.iter().filter(|(_, deadline)| *deadline <= now).map(|(join, _)| *join).collect();
+        wanted.joins.retain(|(_, deadline)| *deadline > now);
+        if let Some(next) = wanted.joins.iter().map(|(_, deadline)| *deadline).min() {
+            self.timers.set(Timer::Join(number), next);
+        }
+        self.fail_joins(number, due, &error);
+    }
+
+    /// The node leaves: no join can succeed any more.
+    pub(super) fn drop_targets(&mut self) {
+        for number in self.targets.numbers() {
+            let Some(wanted) = self.targets.find_mut(number) else { continue };
+            wanted.seed = false;
+            let joins = core::mem::take(&mut wanted.joins);
+            self.fail_joins(number, joins.into_iter().map(|(join, _)| join).collect(), &JoinError::Leaving);
+        }
+    }
+
+    fn fail_joins(&mut self, number: u64, joins: Vec<JoinId>, error: &JoinError) {
+        let Some(wanted) = self.targets.find(number) else { return };
+        let target = wanted.target.clone();
+        for join in joins {
+            self.event(Event::JoinFailed { join, target: target.clone(), error: error.clone() });
+        }
+        self.drop_target_if_done(number);
+    }
+
+    /// A peer is up: whoever waited for it has what it wanted.
+    pub(super) fn targets_up(&mut self, run: Run) {
+        for number in self.targets.numbers() {
+            let Some(wanted) = self.targets.find(number) else { continue };
+            let Some(peer) = self.peers.get(&run.id) else { return };
+            let there = wanted.addresses.iter().any(|address| peer.addresses.contains(*address));
+            let dialled = peer.live.and_then(|live| self.links.get(&live));
+            if wanted.found == Some(run.id) || there || dialled.is_some_and(|live| live.targets().contains(&number)) {
+                self.target_up(number, run);
+            }
+        }
+    }
+
+    fn target_up(&mut self, number: u64, peer: Run) {
+        let Some(wanted) = self.targets.find_mut(number) else { return };
+        wanted.found = None;
+        wanted.backoff.reset();
+        wanted.last_error = None;
+        let target = wanted.target.clone();
+        for (join, _) in core::mem::take(&mut wanted.joins) {
+            self.event(Event::Joined { join, target: target.clone(), peer });
+        }
+        self.timers.cancel(Timer::Join(number));
+        self.drop_target_if_done(number);
+    }
+
+    fn drop_target_if_done(&mut self, number: u64) {
+        let done = |wanted: &crate::target::Wanted| wanted.joins.is_empty() && !wanted.seed;
+        if self.targets.find(number).is_some_and(done) {
+            self.targets.remove(number);
+            self.timers.cancel(Timer::Target(number));
+            self.timers.cancel(Timer::Join(number));
+        }
+    }
+}
+
+/// Whether trying the same address again within seconds cannot help.
+fn is_final(reason: &Reason) -> bool {
+    match reason {
+        Reason::SelfConnection | Reason::DuplicateIdentity | Reason::Forbidden => true,
+        Reason::Rejected(code) => !code.is_transient(),
+        Reason::Channel(error) => {
+            matches!(error, ChannelError::Cluster | ChannelError::Version { .. } | ChannelError::Mode)
+        }
+        _ => false,
+    }
+}

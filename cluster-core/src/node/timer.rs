@@ -1,0 +1,109 @@
+//! The deadlines of a node, and what happens when one passes.
+
+use super::Node;
+use crate::id::{LinkId, NodeId};
+use crate::time::Instant;
+use alloc::vec::Vec;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Timer {
+    /// A link must be up, or closed, by then.
+    Handshake(LinkId),
+    /// Silence is due a ping or an end.
+    Liveness(LinkId),
+    /// A suspected link must have answered.
+    Probe(LinkId),
+    /// Output must have been taken.
+    Stall(LinkId),
+    /// The link has lasted long enough for its peer's backoff to start over.
+    Stable(LinkId),
+    /// An acknowledgement is held back no longer.
+    Ack(LinkId),
+    /// The view of the mesh is due to be compared.
+    Digest(LinkId),
+    /// A lost peer is dialled.
+    Reconnect(NodeId),
+    /// A lost peer is forgotten.
+    Forget(NodeId),
+    /// A node known from hearsay is dialled.
+    Candidate(NodeId),
+    /// A target is tried again.
+    Target(u64),
+    /// The earliest deadline of a target's joins.
+    Join(u64),
+    /// The dial budget has grown.
+    Dialer,
+    /// The view is compared with that of a random peer.
+    Gossip,
+    /// The next tombstone expires.
+    Tombstones,
+    /// The leave must end.
+    Leave,
+}
+
+impl Node {
+    /// Everything that is due. What is set meanwhile for now or the past is due at the next tick, so that one tick is
+    /// bounded by the number of deadlines there are.
+    pub(super) fn tick(&mut self) {
+        let mut left = self.timers.len();
+        while let Some(timer) = self.timers.pop_due(self.now) {
+            self.fire(timer);
+            left = left.saturating_sub(1);
+            if left == 0 {
+                break;
+            }
+        }
+    }
+
+    fn fire(&mut self, timer: Timer) {
+        match timer {
+            Timer::Handshake(link) => self.handshake_deadline(link),
+            Timer::Liveness(link) => self.check_liveness(link),
+            Timer::Probe(link) => self.probe_deadline(link),
+            Timer::Stall(link) => self.check_stall(link),
+            Timer::Stable(link) => self.link_is_stable(link),
+            Timer::Ack(link) => self.ack_deadline(link),
+            Timer::Digest(link) => self.edit(link, |link| link.slots.digest = true),
+            Timer::Reconnect(peer) => self.reconnect(peer),
+            Timer::Forget(peer) => self.forget(peer),
+            Timer::Candidate(id) => self.try_candidate(id),
+            Timer::Target(target) => self.try_target(target),
+            Timer::Join(target) => self.join_deadline(target),
+            Timer::Dialer => self.dial_waiting(),
+            Timer::Gossip => self.gossip(),
+            Timer::Tombstones => {
+                self.tombstones.expire(self.now);
+                self.schedule_tombstones();
+            }
+            Timer::Leave => self.leave_deadline(),
+        }
+    }
+
+    pub(super) fn schedule_tombstones(&mut self) {
+        match self.tombstones.next_expiry() {
+            Some(at) => self.timers.set(Timer::Tombstones, at),
+            None => self.timers.cancel(Timer::Tombstones),
+        }
+    }
+
+    /// New settings may call for earlier deadlines than those already set.
+    pub(super) fn retime(&mut self) {
+        let timing = self.config.timing.clone();
+        for link in self.up_links() {
+            self.timers.set_no_later(Timer::Liveness(link), self.now + timing.heartbeat);
+        }
+        self.timers.set_no_later(Timer::Gossip, self.now + timing.gossip_interval);
+        let lost: Vec<(NodeId, Instant)> =
+            self.peers.values().filter_map(|peer| peer.lost_since.map(|since| (peer.run.id, since))).collect();
+        for (id, since) in lost {
+            self.timers.set_no_later(Timer::Reconnect(id), self.now + timing.reconnect_max);
+            match timing.forget_after {
+                Some(span) => self.timers.set(Timer::Forget(id), since + span),
+                None => self.timers.cancel(Timer::Forget(id)),
+            }
+        }
+        for number in self.targets.numbers() {
+            self.timers.set_no_later(Timer::Target(number), self.now + timing.seed_interval);
+        }
+    }
+}

@@ -1,0 +1,305 @@
+//! How much a peer may send: windows that grow where they are used, within a budget of the whole node.
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use super::head::MAX_HEAD;
+use crate::id::NodeId;
+use crate::limits::ACK_DELAY;
+use crate::time::Instant;
+use crate::wire::Ack;
+
+/// What the node may still grant beyond the initial window of each peer.
+///
+/// Two pools of equal size, so that windows which grew and idle never starve a large message.
+#[derive(Clone, Debug)]
+pub(crate) struct Budget {
+    growth: u64,
+    remainders: u64,
+    waiting: VecDeque<Reservation>,
+}
+
+/// The remainder of a message, reserved or asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Reservation {
+    /// Whose message.
+    pub(crate) peer: NodeId,
+    /// How many bytes of it lie beyond the peer's window.
+    pub(crate) bytes: u64,
+}
+
+impl Budget {
+    /// Divides what `recv_budget` leaves beyond the initial windows.
+    pub(crate) fn new(recv_budget: u64, max_peers: u64, initial_window: u64, max_message: u64) -> Budget {
+        let pool = recv_budget.saturating_sub(max_peers.saturating_mul(initial_window)) / 2;
+        // One legal message must always find room once it is its turn, or the queue would stand for ever.
+        let remainders = pool.max(max_message.saturating_add(MAX_HEAD as u64));
+        Budget { growth: pool, remainders, waiting: VecDeque::new() }
+    }
+
+    /// Takes `bytes` for a window, all or nothing.
+    pub(crate) fn grow(&mut self, bytes: u64) -> bool {
+        let rest = self.growth.checked_sub(bytes);
+        self.growth = rest.unwrap_or(self.growth);
+        rest.is_some()
+    }
+
+    /// Gives back what a window took.
+    pub(crate) fn shrink(&mut self, bytes: u64) {
+        self.growth = self.growth.saturating_add(bytes);
+    }
+
+    /// Reserves the whole remainder of `peer`'s front message, or queues the wish behind those that came before.
+    /// A peer has one place in the queue; asking again changes nothing.
+    pub(crate) fn reserve(&mut self, peer: NodeId, bytes: u64) -> bool {
+        if self.waiting.is_empty() && bytes <= self.remainders {
+            self.remainders -= bytes;
+            return true;
+        }
+        if self.waiting.iter().all(|place| place.peer != peer) {
+            self.waiting.push_back(Reservation { peer, bytes });
+        }
+        false
+    }
+
+    /// Gives back a reservation, and says who now has theirs.
+    #[must_use]
+    pub(crate) fn release(&mut self, bytes: u64) -> Vec<Reservation> {
+        self.remainders = self.remainders.saturating_add(bytes);
+        self.serve()
+    }
+
+    /// Forgets the wish of `peer`, and says who now has theirs.
+    #[must_use]
+    pub(crate) fn cancel(&mut self, peer: NodeId) -> Vec<Reservation> {
+        self.waiting.retain(|place| place.peer != peer);
+        self.serve()
+    }
+
+    /// Strictly in order: letting small wishes pass would starve a large one.
+    fn serve(&mut self) -> Vec<Reservation> {
+        let mut served = Vec::new();
+        while let Some(first) = self.waiting.front()
+            && let Some(rest) = self.remainders.checked_sub(first.bytes)
+        {
+            self.remainders = rest;
+            served.extend(self.waiting.pop_front());
+        }
+        served
+    }
+}
+
+/// How far beyond what was consumed one peer may send, apart from a reserved remainder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Window {
+    initial: u64,
+    max: u64,
+    size: u64,
+    /// Where and when the window that is being measured began.
+    mark: u64,
+    since: Instant,
+}
+
+impl Window {
+    pub(crate) fn new(initial: u64, max: u64) -> Window {
+        // A smaller window could not take in a whole head, hence never learn what the front message needs.
+        let initial = initial.max(MAX_HEAD as u64);
+        Window { initial, max: max.max(initial), size: initial, mark: 0, since: Instant::ZERO }
+    }
+
+    pub(crate) fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Starts measuring afresh, as a link does.
+    pub(crate) fn restart(&mut self, now: Instant, consumed: u64) {
+        self.mark = consumed;
+        self.since = now;
+    }
+
+    /// Doubles the window if a whole one was consumed within two round trips: then the sender had to wait for credit.
+    /// Says whether it grew.
+    #[inline]
+    pub(crate) fn consumed(&mut self, now: Instant, consumed: u64, rtt: Duration, budget: &mut Budget) -> bool {
+        if consumed.saturating_sub(self.mark) < self.size {
+            return false;
+        }
+        let swift = now - self.since <= rtt.saturating_add(ACK_DELAY).saturating_mul(2);
+        self.restart(now, consumed);
+        let more = self.size.min(self.max.saturating_sub(self.size));
+        let grows = swift && more > 0 && budget.grow(more);
+        if grows {
+            self.size += more;
+        }
+        grows
+    }
+
+    /// Gives back what the window has grown by, except what `buffered` bytes still occupy.
+    pub(crate) fn shrink(&mut self, buffered: u64, budget: &mut Budget) {
+        let size = buffered.clamp(self.initial, self.size);
+        budget.shrink(self.size - size);
+        self.size = size;
+    }
+
+    /// Returns to the initial size; what the window had grown by is now the caller's to give back.
+    pub(crate) fn take_growth(&mut self) -> u64 {
+        core::mem::replace(&mut self.size, self.initial) - self.initial
+    }
+
+    /// Adds what the caller took from the budget.
+    pub(crate) fn add_growth(&mut self, bytes: u64) {
+        self.size = self.size.saturating_add(bytes);
+    }
+}
+
+/// When an acknowledgement is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Due {
+    /// There is nothing that the sender needs to know.
+    Never,
+    /// With whatever else goes out, and within [`ACK_DELAY`].
+    Soon,
+    /// At once.
+    Now,
+}
+
+/// When `ack` is due, if `told` is what the sender knows and the front message ends at `front_end`.
+///
+/// That bytes arrived is no reason: the sender keeps them until they are consumed.
+#[inline]
+pub(crate) fn due(told: &Ack, ack: &Ack, window: u64, front_end: u64) -> Due {
+    let consumed = ack.consumed.saturating_sub(told.consumed);
+    let granted = ack.granted.saturating_sub(told.granted);
+    let quarter = (window / 4).max(1);
+    // The sender stands inside a message for want of credit that it now has.
+    let unblocks = front_end > told.granted && front_end <= ack.granted;
+    if consumed >= quarter || granted >= quarter || unblocks {
+        Due::Now
+    } else if consumed > 0 || granted > 0 {
+        Due::Soon
+    } else {
+        Due::Never
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const ALICE: NodeId = NodeId::from_bytes([1; 16]);
+    const BOB: NodeId = NodeId::from_bytes([2; 16]);
+    const CAROL: NodeId = NodeId::from_bytes([3; 16]);
+
+    fn at(millis: u64) -> Instant {
+        Instant::ZERO + Duration::from_millis(millis)
+    }
+
+    #[test]
+    fn remainders_are_reserved_whole_and_in_the_order_of_asking() {
+        let mut budget = Budget::new(100 + 2 * 50, 10, 10, 20);
+        assert!(budget.reserve(ALICE, 30));
+        assert!(!budget.reserve(BOB, 40), "only 20 are left");
+        assert!(!budget.reserve(CAROL, 10), "it would fit, but Bob asked first");
+        assert!(!budget.reserve(CAROL, 10), "asking twice gives no second place");
+        assert_eq!(budget.release(30), [Reservation { peer: BOB, bytes: 40 }, Reservation { peer: CAROL, bytes: 10 }]);
+        assert_eq!(budget.release(40), []);
+    }
+
+    #[test]
+    fn who_gives_up_waiting_lets_the_next_one_in() {
+        let mut budget = Budget::new(100 + 2 * 50, 10, 10, 20);
+        assert!(budget.reserve(ALICE, 30));
+        assert!(!budget.reserve(BOB, 40));
+        assert!(!budget.reserve(CAROL, 20));
+        assert_eq!(budget.cancel(BOB), [Reservation { peer: CAROL, bytes: 20 }]);
+    }
+
+    #[test]
+    fn one_legal_message_always_finds_room() {
+        let mut budget = Budget::new(0, u64::MAX, u64::MAX, 1_000);
+        assert!(budget.reserve(ALICE, 1_003));
+        assert!(!budget.grow(1));
+    }
+
+    #[test]
+    fn a_window_doubles_when_it_is_consumed_within_two_round_trips_and_only_then() {
+        let mut budget = Budget::new(1_000, 0, 0, 0);
+        let mut window = Window::new(100, 350);
+        let rtt = Duration::from_millis(30);
+        assert!(!window.consumed(at(1), 99, rtt, &mut budget), "not a whole window");
+        assert!(window.consumed(at(100), 100, rtt, &mut budget), "(30 + 20) · 2 ms are just over");
+        assert_eq!(window.size(), 200);
+        assert!(!window.consumed(at(201), 300, rtt, &mut budget), "too slow");
+        assert!(window.consumed(at(202), 500, rtt, &mut budget));
+        assert_eq!(window.size(), 350, "no more than the maximum");
+        assert!(!window.consumed(at(203), 10_000, rtt, &mut budget));
+    }
+
+    #[test]
+    fn a_window_grows_only_while_the_budget_has_room_and_gives_it_back() {
+        let mut budget = Budget::new(300, 0, 0, 0);
+        let (mut ours, mut theirs) = (Window::new(100, 1_000), Window::new(100, 1_000));
+        assert!(ours.consumed(at(0), 100, Duration::ZERO, &mut budget));
+        assert!(!theirs.consumed(at(0), 100, Duration::ZERO, &mut budget), "50 are left");
+        ours.shrink(130, &mut budget);
+        assert_eq!(ours.size(), 130, "130 bytes are still buffered");
+        assert!(theirs.consumed(at(0), 200, Duration::ZERO, &mut budget));
+        ours.shrink(0, &mut budget);
+        theirs.shrink(0, &mut budget);
+        assert_eq!((ours.size(), theirs.size()), (100, 100));
+        assert!(budget.grow(150) && !budget.grow(1));
+    }
+
+    #[test]
+    fn an_acknowledgement_is_due_at_a_quarter_window_and_when_it_unblocks_the_sender() {
+        let told = Ack { received: 100, consumed: 100, consumed_messages: 1, granted: 500 };
+        let case = |consumed, granted, front_end| {
+            due(&told, &Ack { received: 500, consumed, consumed_messages: 1, granted }, 400, front_end)
+        };
+        assert_eq!(case(100, 500, 0), Due::Never, "bytes that arrived are no reason");
+        assert_eq!(case(101, 501, 0), Due::Soon);
+        assert_eq!(case(199, 599, 0), Due::Soon);
+        assert_eq!(case(200, 500, 0), Due::Now);
+        assert_eq!(case(100, 600, 0), Due::Now);
+        assert_eq!(case(100, 510, 511), Due::Soon);
+        assert_eq!(case(100, 511, 511), Due::Now);
+        assert_eq!(case(100, 511, 500), Due::Soon, "the sender needed no more for it");
+    }
+
+    proptest! {
+        #[test]
+        fn reservations_never_exceed_the_pool_and_nobody_waits_who_could_be_served(
+            steps in prop::collection::vec((0_u8..4, 1_u64..60, prop::bool::weighted(0.3)), 0..80),
+        ) {
+            let mut budget = Budget::new(200, 0, 0, 60);
+            let mut held = [0_u64; 4];
+            let mut wish = [0_u64; 4];
+            for (peer, bytes, cancels) in steps {
+                let (id, index) = (NodeId::from_bytes([peer; 16]), usize::from(peer));
+                let served = if cancels {
+                    wish[index] = 0;
+                    budget.cancel(id)
+                } else if held[index] > 0 {
+                    budget.release(core::mem::take(&mut held[index]))
+                } else {
+                    if wish[index] == 0 {
+                        wish[index] = bytes;
+                    }
+                    if budget.reserve(id, bytes) { alloc::vec![Reservation { peer: id, bytes }] } else { Vec::new() }
+                };
+                for Reservation { peer, bytes } in served {
+                    let index = usize::from(peer.as_bytes()[0]);
+                    prop_assert_eq!(core::mem::take(&mut wish[index]), bytes);
+                    held[index] += bytes;
+                }
+                let total: u64 = held.iter().sum();
+                prop_assert!(total <= 100);
+                prop_assert_eq!(budget.remainders, 100 - total);
+                let first = budget.waiting.front().map(|place| place.bytes);
+                prop_assert!(first.is_none_or(|bytes| bytes > budget.remainders));
+            }
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! Counters: what a node has done, and how often it reached each of its bounds.
+
+/// What a node counts, since it was made. All counters only rise.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Messages accepted by `send` and `broadcast`, once per receiver.
+    pub messages_sent: u64,
+    /// Messages taken by the application.
+    pub messages_received: u64,
+    /// Messages reported as not delivered or in doubt.
+    pub messages_undelivered: u64,
+    /// Bytes of stream handed out for sending.
+    pub bytes_sent: u64,
+    /// Bytes of stream received.
+    pub bytes_received: u64,
+    /// Frames handed out for sending, of every kind.
+    pub frames_sent: u64,
+    /// Frames received on links that the node still knew.
+    pub frames_received: u64,
+    /// Dials started.
+    pub dials: u64,
+    /// Inbound connections admitted.
+    pub accepts: u64,
+    /// Links that became the one link of a pair.
+    pub links_up: u64,
+    /// Links closed because another link of the pair outranks them, or as duplicates.
+    pub links_outranked: u64,
+    /// Pings sent to a link under suspicion.
+    pub probes: u64,
+    /// Peers that went down for lack of any sign of life.
+    pub timeouts: u64,
+    /// Links closed because the connection took no output for `write_stall`.
+    pub write_stalls: u64,
+    /// Times the node noticed that it had itself been stalled, and gave its peers a grace.
+    pub own_stalls: u64,
+    /// Links closed because the other side broke the protocol.
+    pub protocol_errors: u64,
+    /// Connections that ended before they were authenticated.
+    pub failed_handshakes: u64,
+    /// Dials that reached this node itself.
+    pub self_connections: u64,
+    /// Inbound connections refused or evicted at `max_pending`.
+    pub pending_limit: u64,
+    /// Inbound connections refused at `max_pending_per_ip`.
+    pub per_ip_limit: u64,
+    /// Peers refused at `max_peers`.
+    pub peer_limit: u64,
+    /// Messages refused with `Full` at `send_window`.
+    pub send_window_limit: u64,
+    /// Messages refused with `TooLarge` at `max_message`.
+    pub message_limit: u64,
+    /// Times the node had to wait for room in `recv_budget` to take a long message.
+    pub recv_budget_limit: u64,
+    /// Runs from hearsay dropped at `max_candidates` or `max_candidates_per_peer`.
+    pub candidate_limit: u64,
+    /// Addresses from hearsay not followed, because their kind is none that this node has to do with.
+    pub addresses_refused: u64,
+    /// Times a dial on hearsay waited for `max_dials` or the dial budget.
+    pub dial_limit: u64,
+    /// Tombstones dropped at `max_tombstones`.
+    pub tombstone_limit: u64,
+    /// Notices kept back at one per source and interval.
+    pub notices_suppressed: u64,
+    /// Entries of lists and announcements sent.
+    pub entries_sent: u64,
+    /// Bytes that those entries take on the wire, about.
+    pub entry_bytes_sent: u64,
+}

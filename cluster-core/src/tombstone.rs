@@ -1,0 +1,116 @@
+//! What must not come back: runs that left, and peers that a user disconnected.
+
+use alloc::collections::BTreeMap;
+use core::time::Duration;
+
+use crate::id::{Incarnation, NodeId, Run};
+use crate::time::Instant;
+
+/// Departed runs and disconnected pairs, each with its expiry, at most `cap` of each kind.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Tombstones {
+    departed: BTreeMap<NodeId, (Incarnation, Instant)>,
+    removed: BTreeMap<NodeId, Instant>,
+}
+
+impl Tombstones {
+    /// A run said goodbye first-hand. Returns whether an older tombstone had to make room.
+    pub(crate) fn bury(&mut self, run: Run, now: Instant, ttl: Duration, cap: usize) -> bool {
+        let seen = self.departed(run.id).unwrap_or(run.incarnation);
+        self.departed.insert(run.id, (run.incarnation.max(seen), now + ttl));
+        let oldest = self.departed.iter().min_by_key(|(_, (_, expires))| *expires).map(|(id, _)| *id);
+        let full = self.departed.len() > cap;
+        if let (true, Some(oldest)) = (full, oldest) {
+            self.departed.remove(&oldest);
+        }
+        full
+    }
+
+    /// The highest run of this node that is known to have left.
+    pub(crate) fn departed(&self, id: NodeId) -> Option<Incarnation> {
+        self.departed.get(&id).map(|(incarnation, _)| *incarnation)
+    }
+
+    /// Whether this run, or a later one, is known to have left.
+    pub(crate) fn covers(&self, run: Run) -> bool {
+        self.departed(run.id).is_some_and(|departed| run.incarnation <= departed)
+    }
+
+    /// A later run was met first-hand.
+    pub(crate) fn unbury(&mut self, id: NodeId) {
+        self.departed.remove(&id);
+    }
+
+    /// A user disconnected the pair. Returns whether an older mark had to make room.
+    pub(crate) fn remove(&mut self, id: NodeId, now: Instant, ttl: Duration, cap: usize) -> bool {
+        self.removed.insert(id, now + ttl);
+        let oldest = self.removed.iter().min_by_key(|(_, expires)| **expires).map(|(id, _)| *id);
+        let full = self.removed.len() > cap;
+        if let (true, Some(oldest)) = (full, oldest) {
+            self.removed.remove(&oldest);
+        }
+        full
+    }
+
+    pub(crate) fn is_removed(&self, id: NodeId) -> bool {
+        self.removed.contains_key(&id)
+    }
+
+    /// A user of either side asked for the peer again.
+    pub(crate) fn readmit(&mut self, id: NodeId) {
+        self.removed.remove(&id);
+    }
+
+    /// Drops what has expired.
+    pub(crate) fn expire(&mut self, now: Instant) {
+        self.departed.retain(|_, (_, expires)| *expires > now);
+        self.removed.retain(|_, expires| *expires > now);
+    }
+
+    /// When the next one expires.
+    pub(crate) fn next_expiry(&self) -> Option<Instant> {
+        let departed = self.departed.values().map(|(_, expires)| *expires);
+        departed.chain(self.removed.values().copied()).min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TTL: Duration = Duration::from_secs(10);
+
+    fn run(id: u8, incarnation: u64) -> Run {
+        Run { id: NodeId::from_bytes([id; 16]), incarnation: Incarnation(incarnation) }
+    }
+
+    #[test]
+    fn a_tombstone_covers_its_run_and_earlier_ones_until_it_expires() {
+        let mut tombstones = Tombstones::default();
+        tombstones.bury(run(1, 5), Instant::ZERO, TTL, 8);
+        tombstones.bury(run(1, 3), Instant::ZERO, TTL, 8);
+        assert!(tombstones.covers(run(1, 5)) && tombstones.covers(run(1, 4)));
+        assert!(!tombstones.covers(run(1, 6)) && !tombstones.covers(run(2, 1)));
+        tombstones.expire(Instant::ZERO + TTL);
+        assert!(!tombstones.covers(run(1, 5)));
+    }
+
+    #[test]
+    fn beyond_the_cap_the_one_that_expires_first_makes_room() {
+        let mut tombstones = Tombstones::default();
+        for id in 0..3 {
+            let evicted = tombstones.bury(run(id, 1), Instant::from_nanos(u64::from(id)), TTL, 2);
+            assert_eq!(evicted, id == 2);
+        }
+        assert!(!tombstones.covers(run(0, 1)) && tombstones.covers(run(1, 1)) && tombstones.covers(run(2, 1)));
+    }
+
+    #[test]
+    fn a_removed_pair_stays_apart_until_it_is_readmitted() {
+        let mut tombstones = Tombstones::default();
+        tombstones.remove(run(1, 1).id, Instant::ZERO, TTL, 8);
+        assert!(tombstones.is_removed(run(1, 9).id));
+        tombstones.readmit(run(1, 1).id);
+        assert!(!tombstones.is_removed(run(1, 1).id));
+    }
+}

@@ -1,0 +1,3 @@
+//! What the public interface of the core promises, one module for each behaviour.
+
+mod golden;
