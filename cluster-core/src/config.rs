@@ -1,16 +1,21 @@
 //! What a node can be told to be, and the bounds it keeps.
 
+mod error;
+mod limits;
+
 use alloc::vec::Vec;
-use core::fmt;
 use core::net::SocketAddr;
 use core::ops::RangeInclusive;
 use core::time::Duration;
 
 use bytes::Bytes;
 
+pub use self::error::ConfigError;
+use self::error::{at_most, below, positive};
+pub use self::limits::Limits;
 use crate::address::Target;
 use crate::id::NodeId;
-use crate::limits;
+use crate::limits as fixed;
 use crate::wire::Name;
 
 /// The settings of a node.
@@ -143,7 +148,7 @@ impl Config {
         self
     }
 
-    /// Bytes that peers see and nobody interprets, at most [`MAX_METADATA`](limits::MAX_METADATA). Default: none.
+    /// Bytes that peers see and nobody interprets, at most [`MAX_METADATA`](crate::limits::MAX_METADATA). Default: none.
     /// Can change at run time; peers get a `PeerUpdated`.
     #[must_use]
     pub fn metadata(mut self, metadata: impl Into<Bytes>) -> Config {
@@ -151,7 +156,7 @@ impl Config {
         self
     }
 
-    /// One more address at which peers can dial this node, at most [`MAX_ADDRESSES`](limits::MAX_ADDRESSES).
+    /// One more address at which peers can dial this node, at most [`MAX_ADDRESSES`](crate::limits::MAX_ADDRESSES).
     /// Default: the address it is bound to. Needed behind a port-forward that others should use.
     #[must_use]
     pub fn advertise(mut self, address: SocketAddr) -> Config {
@@ -295,9 +300,9 @@ impl Config {
         at_most("probe_timeout", timing.probe_timeout, "peer_timeout", timing.peer_timeout)?;
         below("probe_timeout", timing.probe_timeout, "handshake_timeout", timing.handshake_timeout)?;
         at_most("reconnect base", timing.reconnect_base, "reconnect max", timing.reconnect_max)?;
-        at_most("metadata length", self.metadata.len(), "MAX_METADATA", limits::MAX_METADATA)?;
-        at_most("advertised addresses", self.advertise.len(), "MAX_ADDRESSES", limits::MAX_ADDRESSES)?;
-        at_most("seeds", self.seeds.len(), "MAX_TARGETS", limits::MAX_TARGETS)?;
+        at_most("metadata length", self.metadata.len(), "MAX_METADATA", fixed::MAX_METADATA)?;
+        at_most("advertised addresses", self.advertise.len(), "MAX_ADDRESSES", fixed::MAX_ADDRESSES)?;
+        at_most("seeds", self.seeds.len(), "MAX_TARGETS", fixed::MAX_TARGETS)?;
         at_most("lowest version", *self.versions.start(), "highest version", *self.versions.end())?;
         at_most("lowest version", *self.versions.start(), "VERSION", Config::VERSION)?;
         at_most("version 1", Config::VERSION, "highest version", *self.versions.end())?;
@@ -309,7 +314,7 @@ impl Config {
         ] {
             at_most("1", 1, name, value)?;
         }
-        at_most("max_peers", limits.max_peers, "MAX_LIST", limits::MAX_LIST)?;
+        at_most("max_peers", limits.max_peers, "MAX_LIST", fixed::MAX_LIST)?;
         at_most("1 KiB", 1_024, "initial_window", limits.initial_window)?;
         at_most("initial_window", limits.initial_window, "recv_window", limits.recv_window)?;
         at_most("1", 1, "max_message", limits.max_message)?;
@@ -385,174 +390,6 @@ impl Timing {
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The bounds of a node's memory and work. Each has a counter in [`Stats`](crate::Stats) that says how often it was
-/// reached.
-///
-/// Received data that waits to be taken never exceeds `recv_budget`. Data that waits to be acknowledged never exceeds
-/// `max_peers × max(send_window, max_message + 9)`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Limits {
-    /// Peers connected, or lost and being dialled. Default 512, which is also the most.
-    pub max_peers: usize,
-    /// Inbound connections that have not yet authenticated themselves. Default 64. At the bound a random one of them
-    /// makes room.
-    pub max_pending: usize,
-    /// Inbound connections that have not yet authenticated themselves, of one IP (of one /64 for IPv6). Loopback is
-    /// exempt. Default 8.
-    pub max_pending_per_ip: usize,
-    /// The longest message in bytes, sent or received. Default 16 MiB, at most 4 GiB.
-    pub max_message: u64,
-    /// Bytes accepted for one peer and not yet taken by it. Default 8 MiB. With nothing waiting, one message of any
-    /// legal length is accepted.
-    pub send_window: u64,
-    /// The credit in bytes that each peer has for sure. Default 256 KiB, at least 1 KiB.
-    pub initial_window: u64,
-    /// The credit in bytes that the fastest peers grow to. Default 8 MiB.
-    pub recv_window: u64,
-    /// The credit in bytes of all peers together. Default 256 MiB. What `max_peers × initial_window` leaves of it goes
-    /// in equal parts to the growth of windows and to messages longer than a window, each part at least one message.
-    pub recv_budget: u64,
-    /// Runs remembered as departed. Default 1,024; the oldest are forgotten first.
-    pub max_tombstones: usize,
-    /// Nodes known from hearsay only. Default 2,048.
-    pub max_candidates: usize,
-    /// Nodes known from hearsay of one peer only. Default 512.
-    pub max_candidates_per_peer: usize,
-    /// Dials under way to addresses known from hearsay only. Default 16.
-    pub max_dials: usize,
-    /// Dials to addresses known from hearsay only that may start at once. Default 32. Each is given back when its
-    /// dial ends at an authenticated member, and one more every [`dial_interval`](Limits::dial_interval).
-    pub dial_burst: u32,
-    /// See [`dial_burst`](Limits::dial_burst). Default 100 ms.
-    pub dial_interval: Duration,
-}
-
-impl Default for Limits {
-    fn default() -> Limits {
-        Limits {
-            max_peers: 512,
-            max_pending: 64,
-            max_pending_per_ip: 8,
-            max_message: 16 << 20,
-            send_window: 8 << 20,
-            initial_window: 256 << 10,
-            recv_window: 8 << 20,
-            recv_budget: 256 << 20,
-            max_tombstones: 1_024,
-            max_candidates: 2_048,
-            max_candidates_per_peer: 512,
-            max_dials: 16,
-            dial_burst: 32,
-            dial_interval: Duration::from_millis(100),
-        }
-    }
-}
-
-/// Two settings contradict each other; nothing has changed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConfigError {
-    kind: ConfigErrorKind,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum ConfigErrorKind {
-    TooGreat { field: &'static str, value: Value, other: &'static str, bound: Value, equal: bool },
-    Zero { field: &'static str },
-    Fixed { field: &'static str },
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Value {
-    Span(Duration),
-    Number(u64),
-}
-
-impl ConfigError {
-    /// A setting that cannot change while the node runs was changed.
-    pub(crate) fn fixed(field: &'static str) -> ConfigError {
-        ConfigError { kind: ConfigErrorKind::Fixed { field } }
-    }
-}
-
-impl fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.kind {
-            ConfigErrorKind::TooGreat { field, value, other, bound, equal } => {
-                let relation = if *equal { "at most" } else { "below" };
-                write!(f, "{field} ({value}) must be {relation} {other} ({bound})")
-            }
-            ConfigErrorKind::Zero { field } => write!(f, "{field} must not be zero"),
-            ConfigErrorKind::Fixed { field } => write!(f, "{field} cannot change while the node runs"),
-        }
-    }
-}
-
-impl core::error::Error for ConfigError {}
-
-impl fmt::Display for Value {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Value::Span(span) => write!(f, "{span:?}"),
-            Value::Number(number) => write!(f, "{number}"),
-        }
-    }
-}
-
-impl From<Duration> for Value {
-    fn from(span: Duration) -> Value {
-        Value::Span(span)
-    }
-}
-
-impl From<u64> for Value {
-    fn from(number: u64) -> Value {
-        Value::Number(number)
-    }
-}
-
-impl From<usize> for Value {
-    fn from(number: usize) -> Value {
-        Value::Number(number as u64)
-    }
-}
-
-impl From<u8> for Value {
-    fn from(number: u8) -> Value {
-        Value::Number(u64::from(number))
-    }
-}
-
-fn positive(field: &'static str, span: Duration) -> Result<(), ConfigError> {
-    if span.is_zero() { Err(ConfigError { kind: ConfigErrorKind::Zero { field } }) } else { Ok(()) }
-}
-
-fn at_most<T: PartialOrd + Into<Value>>(
-    field: &'static str,
-    value: T,
-    other: &'static str,
-    bound: T,
-) -> Result<(), ConfigError> {
-    if value <= bound {
-        return Ok(());
-    }
-    let (value, bound) = (value.into(), bound.into());
-    Err(ConfigError { kind: ConfigErrorKind::TooGreat { field, value, other, bound, equal: true } })
-}
-
-fn below<T: PartialOrd + Into<Value>>(
-    field: &'static str,
-    value: T,
-    other: &'static str,
-    bound: T,
-) -> Result<(), ConfigError> {
-    if value < bound {
-        return Ok(());
-    }
-    let (value, bound) = (value.into(), bound.into());
-    Err(ConfigError { kind: ConfigErrorKind::TooGreat { field, value, other, bound, equal: false } })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -585,8 +422,8 @@ mod tests {
         assert!(base().heartbeat(edge).check().is_err());
         assert!(base().probe_timeout(edge - Duration::from_nanos(1)).check().is_ok());
         assert!(base().heartbeat(Duration::ZERO).check().is_err());
-        assert!(base().metadata(alloc::vec![0; limits::MAX_METADATA]).check().is_ok());
-        assert!(base().metadata(alloc::vec![0; limits::MAX_METADATA + 1]).check().is_err());
+        assert!(base().metadata(alloc::vec![0; fixed::MAX_METADATA]).check().is_ok());
+        assert!(base().metadata(alloc::vec![0; fixed::MAX_METADATA + 1]).check().is_err());
         assert!(base().versions(2..=3).check().is_err());
     }
 }

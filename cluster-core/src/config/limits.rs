@@ -1,0 +1,67 @@
+//! The bounds that a user may choose.
+
+use core::time::Duration;
+
+/// The bounds of a node's memory and work. Each has a counter in [`Stats`](crate::Stats) that says how often it was
+/// reached.
+///
+/// Received data that waits to be taken never exceeds `recv_budget`. Data that waits to be acknowledged never exceeds
+/// `max_peers × max(send_window, max_message + 9)`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Peers connected, or lost and being dialled. Default 512, which is also the most.
+    pub max_peers: usize,
+    /// Inbound connections that have not yet authenticated themselves. Default 64. At the bound a random one of them
+    /// makes room.
+    pub max_pending: usize,
+    /// Inbound connections that have not yet authenticated themselves, of one IP (of one /64 for IPv6). Loopback is
+    /// exempt. Default 8.
+    pub max_pending_per_ip: usize,
+    /// The longest message in bytes, sent or received. Default 16 MiB, at most 4 GiB.
+    pub max_message: u64,
+    /// Bytes accepted for one peer and not yet taken by it. Default 8 MiB. With nothing waiting, one message of any
+    /// legal length is accepted.
+    pub send_window: u64,
+    /// The credit in bytes that each peer has for sure. Default 256 KiB, at least 1 KiB.
+    pub initial_window: u64,
+    /// The credit in bytes that the fastest peers grow to. Default 8 MiB.
+    pub recv_window: u64,
+    /// The credit in bytes of all peers together. Default 256 MiB. What `max_peers × initial_window` leaves of it goes
+    /// in equal parts to the growth of windows and to messages longer than a window, each part at least one message.
+    pub recv_budget: u64,
+    /// Runs remembered as departed. Default 1,024; the oldest are forgotten first.
+    pub max_tombstones: usize,
+    /// Nodes known from hearsay only. Default 2,048.
+    pub max_candidates: usize,
+    /// Nodes known from hearsay of one peer only. Default 512.
+    pub max_candidates_per_peer: usize,
+    /// Dials under way to addresses known from hearsay only. Default 16.
+    pub max_dials: usize,
+    /// Dials to addresses known from hearsay only that may start at once. Default 32. Each is given back when its
+    /// dial ends at an authenticated member, and one more every [`dial_interval`](Limits::dial_interval).
+    pub dial_burst: u32,
+    /// See [`dial_burst`](Limits::dial_burst). Default 100 ms.
+    pub dial_interval: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            max_peers: 512,
+            max_pending: 64,
+            max_pending_per_ip: 8,
+            max_message: 16 << 20,
+            send_window: 8 << 20,
+            initial_window: 256 << 10,
+            recv_window: 8 << 20,
+            recv_budget: 256 << 20,
+            max_tombstones: 1_024,
+            max_candidates: 2_048,
+            max_candidates_per_peer: 512,
+            max_dials: 16,
+            dial_burst: 32,
+            dial_interval: Duration::from_millis(100),
+        }
+    }
+}
