@@ -344,7 +344,9 @@ impl Node {
     /// The same for one peer: what is left of its earlier streams counts against the window of a new one.
     fn profile_for(&self, peer: NodeId) -> Profile {
         let profile = self.profile();
-        Profile { window: profile.window.saturating_sub(self.inbox.uncovered(peer)), ..profile }
+        let present = self.peers.get(&peer).map_or(0, Peer::buffered);
+        let charged = self.inbox.uncovered(peer).saturating_add(present);
+        Profile { window: profile.window.saturating_sub(charged), ..profile }
     }
 
     fn advertised(&self) -> Vec<Advertised> {

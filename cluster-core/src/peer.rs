@@ -12,7 +12,7 @@ use crate::event::{PeerInfo, PeerState};
 use crate::id::{LinkId, Run};
 use crate::limits::MAX_ADDRESSES;
 use crate::reason::Reason;
-use crate::session::{Past, Session};
+use crate::session::{Past, ReceiveStream, Session};
 use crate::time::Instant;
 use crate::wire::Profile;
 
@@ -75,6 +75,15 @@ impl Peer {
     /// Whether the user knows this peer: it is up, or was and is being dialled.
     pub(crate) fn is_known(&self) -> bool {
         self.announced || self.is_lost()
+    }
+
+    /// Bytes of its present stream that wait to be taken.
+    pub(crate) fn buffered(&self) -> u64 {
+        match (&self.session, &self.past) {
+            (Some(session), _) => session.receive().map_or(0, ReceiveStream::buffered),
+            (None, Past::Open(leftover)) => leftover.stream.buffered(),
+            (None, _) => 0,
+        }
     }
 
     pub(crate) fn info(&self) -> PeerInfo {

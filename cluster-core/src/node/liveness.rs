@@ -44,7 +44,7 @@ impl Node {
             if link.ping.is_none() {
                 self.ping(id, false);
             }
-            heard + timeout
+            (heard + timeout).min(self.now + heartbeat)
         } else {
             heard + heartbeat
         };

@@ -13,7 +13,9 @@ use crate::link::Link;
 use crate::message::{Broadcast, Message, SendError, SendErrorKind};
 use crate::peer::Peer;
 use crate::reason::ProtocolError;
-use crate::session::{Acked, Due, Ended, Leftover, Past, ReceiveStream, Reservation, Resumed, Session, Terms, Window};
+use crate::session::{
+    Acked, Due, Ended, Leftover, Past, ReceiveStream, Reservation, Resumed, Session, Terms, Window, successor,
+};
 use crate::time::Instant;
 use crate::wire::{Ack, Data, Offer, StreamId};
 
@@ -286,6 +288,7 @@ impl Node {
         let now = self.now;
         let credit = self.peers.get(&run.id)?.profile.window;
         let session = self.begin_session(run.id)?;
+        let before = session.receive().map(ReceiveStream::id);
         let terms = Terms { credit, window };
         let outcome = if outbound { session.answer(theirs, terms) } else { session.conclude(theirs, terms) };
         let exchange = match outcome {
@@ -297,12 +300,18 @@ impl Node {
         };
         let consumed = session.receive().map_or(0, ReceiveStream::consumed);
         session.window().restart(now, consumed);
+        // A stream that goes on, or is carried over, keeps its id or gets the next one; any other is of a new session.
+        let after = session.receive().map(ReceiveStream::id);
+        let mut reset = before.is_some_and(|before| after != Some(before) && after != Some(successor(before)));
         match exchange.resumed {
             Resumed::Continued(acked) | Resumed::CarriedOver(acked) => self.settle(run.id, acked),
             Resumed::Reset { in_doubt } => {
                 self.report_undelivered(run, Ended { not_delivered: Vec::new(), in_doubt });
-                self.event(Event::SessionReset { peer: run });
+                reset = true;
             }
+        }
+        if reset && self.peers.get(&run.id).is_some_and(|peer| peer.announced) {
+            self.event(Event::SessionReset { peer: run });
         }
         if let Some(leftover) = exchange.leftover {
             self.inbox.keep(run, leftover);

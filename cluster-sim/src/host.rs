@@ -1,0 +1,290 @@
+//! The driver of one node: the loop that every adapter has, here over simulated sockets.
+//!
+//! It contains no decision. What it does with an input or an action is what any adapter does with it: see the contract
+//! of [`Node`].
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+
+use cluster_core::{Action, Channel, CloseMode, Disconnect, Input, LinkId, Node, Received, Run};
+
+use crate::io::Io;
+use crate::net::{DialError, Read, Sock, Wake};
+
+/// The most bytes that are pulled ahead of what the socket has taken.
+const AHEAD: usize = 1 << 20;
+
+/// Names a host of a [`World`](crate::World): a machine with an address that runs one node at a time.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct HostId(pub(crate) u32);
+
+impl HostId {
+    /// The number of the host, in the order in which hosts were added.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+impl fmt::Display for HostId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "n{}", self.0)
+    }
+}
+
+impl fmt::Debug for HostId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// A node and its links.
+#[derive(Debug)]
+pub(crate) struct Driver {
+    pub(crate) node: Node,
+    links: BTreeMap<LinkId, Link>,
+    socks: BTreeMap<Sock, LinkId>,
+    /// The inbox is not empty.
+    deliver: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct Link {
+    pub(crate) sock: Sock,
+    channel: Channel,
+    /// Who is at the other end, once the handshake is over.
+    pub(crate) peer: Option<Run>,
+    /// The node has frames for it.
+    send: bool,
+    /// The node has closed it; what is left is still being written.
+    pub(crate) closing: bool,
+    /// This link was accepted, so that it is the one that connects its pair. For the checks only.
+    pub(crate) granted: bool,
+}
+
+impl Driver {
+    pub(crate) fn new(node: Node) -> Driver {
+        Driver { node, links: BTreeMap::new(), socks: BTreeMap::new(), deliver: false }
+    }
+
+    /// Every link the node has, or had and that is still being closed.
+    pub(crate) fn links(&self) -> impl Iterator<Item = (LinkId, &Link)> {
+        self.links.iter().map(|(&id, link)| (id, link))
+    }
+
+    /// Time has passed.
+    pub(crate) fn tick(&mut self, io: &mut Io<'_>) {
+        self.node.handle(io.clock(), Input::Tick);
+        self.drain(io);
+    }
+
+    /// The kernel has something to say.
+    pub(crate) fn wake(&mut self, io: &mut Io<'_>, wake: Wake) {
+        match wake {
+            Wake::Incoming(listener) => {
+                while let Some((sock, from)) = io.accept(listener) {
+                    self.incoming(io, sock, from);
+                }
+            }
+            Wake::Dialled(sock, outcome) => self.dialled(io, sock, outcome),
+            Wake::Readable(sock) => self.readable(io, sock),
+            Wake::Writable(sock) => {
+                if let Some(&link) = self.socks.get(&sock) {
+                    self.pump(io, link);
+                    self.drain(io);
+                }
+            }
+        }
+    }
+
+    /// The network says something else, or the user has called a verb: carries out whatever the node now asks for.
+    pub(crate) fn drain(&mut self, io: &mut Io<'_>) {
+        io.run = self.node.run();
+        while let Some(action) = self.node.poll_action() {
+            self.act(io, action);
+        }
+        io.drained(&mut self.node, &self.links);
+    }
+
+    /// Looks at every link that may have something to read, after reading was stopped.
+    pub(crate) fn read_all(&mut self, io: &mut Io<'_>) {
+        for sock in self.socks.keys().copied().collect::<Vec<_>>() {
+            self.readable(io, sock);
+        }
+    }
+
+    /// Takes messages from the inbox, as many as the user wants at present.
+    pub(crate) fn consume(&mut self, io: &mut Io<'_>) {
+        io.run = self.node.run();
+        while self.deliver && io.is_hungry() {
+            match self.node.poll_message(io.clock()) {
+                Some(message) => io.message(message),
+                None => self.deliver = false,
+            }
+        }
+    }
+
+    fn act(&mut self, io: &mut Io<'_>, action: Action) {
+        match action {
+            Action::Resolve { target } => io.resolve(target),
+            Action::Dial { link, address } => match io.dial(link, address) {
+                Some(sock) => self.open(io, link, sock),
+                None => self.gone(io, link, Disconnect::Exhausted),
+            },
+            Action::Send { link } => {
+                if let Some(entry) = self.links.get_mut(&link) {
+                    entry.send = true;
+                    self.pump(io, link);
+                }
+            }
+            Action::Close { link, mode, reason } => {
+                io.close_asked(link, mode, &reason, self.links.get(&link));
+                self.close(io, link, mode);
+            }
+            Action::Deliver => {
+                self.deliver = true;
+                self.consume(io);
+            }
+            Action::Writable { peer } => io.writable(peer),
+            Action::Event(event) => io.event(event),
+            Action::Notice(notice) => io.notice(notice),
+        }
+    }
+
+    fn incoming(&mut self, io: &mut Io<'_>, sock: Sock, from: SocketAddr) {
+        match self.node.accept(io.clock(), from) {
+            Ok(link) => {
+                io.admitted(link, sock, from);
+                self.open(io, link, sock);
+            }
+            Err(refused) => {
+                io.refused(&refused);
+                io.close(sock);
+            }
+        }
+        self.drain(io);
+    }
+
+    fn open(&mut self, io: &mut Io<'_>, id: LinkId, sock: Sock) {
+        let Some(channel) = self.node.channel(id) else {
+            io.reset(sock);
+            return self.gone(io, id, Disconnect::Closed);
+        };
+        let link = Link { sock, channel, peer: None, send: false, closing: false, granted: false };
+        self.links.insert(id, link);
+        self.socks.insert(sock, id);
+        self.pump(io, id);
+    }
+
+    fn dialled(&mut self, io: &mut Io<'_>, sock: Sock, outcome: Result<(), DialError>) {
+        let Some(&link) = self.socks.get(&sock) else { return };
+        match outcome {
+            Ok(()) => self.pump(io, link),
+            Err(DialError::Refused) => self.gone(io, link, Disconnect::Refused),
+            Err(DialError::Unreachable) => self.gone(io, link, Disconnect::Unreachable),
+        }
+        self.drain(io);
+    }
+
+    fn readable(&mut self, io: &mut Io<'_>, sock: Sock) {
+        while let Some(&id) = self.socks.get(&sock) {
+            match io.read(sock) {
+                Read::Bytes(bytes) => {
+                    if let Some(link) = self.links.get_mut(&id).filter(|link| !link.closing) {
+                        link.channel.receive(bytes);
+                        self.frames(io, id);
+                    }
+                }
+                Read::Blocked => break,
+                Read::Ended => self.gone(io, id, Disconnect::Ended),
+                Read::Reset => self.gone(io, id, Disconnect::Reset),
+            }
+        }
+        self.drain(io);
+    }
+
+    /// Hands the node what its link's channel has made of the bytes received.
+    fn frames(&mut self, io: &mut Io<'_>, id: LinkId) {
+        while let Some(link) = self.links.get_mut(&id).filter(|link| !link.closing) {
+            let input = match link.channel.poll() {
+                Ok(Some(Received::Connected(proven))) => {
+                    link.peer = Some(proven.run);
+                    io.connected(id, proven.run);
+                    Input::Connected { link: id, proven, local: io.local(link.sock) }
+                }
+                Ok(Some(Received::Frame(frame))) => {
+                    io.got(id, &frame, link);
+                    Input::Frame { link: id, frame }
+                }
+                Ok(None) => break,
+                Err(error) => {
+                    self.pump(io, id);
+                    self.gone(io, id, Disconnect::Channel(error));
+                    break;
+                }
+            };
+            self.node.handle(io.clock(), input);
+            self.drain(io);
+        }
+        self.pump(io, id);
+    }
+
+    /// Pulls frames from the node and writes what the socket takes.
+    fn pump(&mut self, io: &mut Io<'_>, id: LinkId) {
+        let Some(link) = self.links.get_mut(&id) else { return };
+        loop {
+            let mut ahead = link.channel.output().len();
+            while link.send && link.peer.is_some() && ahead < AHEAD {
+                let Some(frame) = self.node.poll_frame(id) else {
+                    link.send = false;
+                    break;
+                };
+                ahead += io.sent(id, &frame, link);
+                link.channel.send(frame);
+            }
+            let output = link.channel.output();
+            let mut written = 0;
+            for piece in output.pieces() {
+                let taken = io.write(link.sock, piece);
+                written += taken;
+                if taken < piece.len() {
+                    break;
+                }
+            }
+            output.advance(written);
+            if written == 0 {
+                break;
+            }
+        }
+        if link.closing && !link.send && link.channel.output().is_empty() {
+            io.shutdown(link.sock);
+        }
+    }
+
+    fn close(&mut self, io: &mut Io<'_>, id: LinkId, mode: CloseMode) {
+        let Some(link) = self.links.get_mut(&id) else { return };
+        link.closing = true;
+        match mode {
+            CloseMode::Flush => self.pump(io, id),
+            CloseMode::Abort => {
+                io.reset(link.sock);
+                self.gone(io, id, Disconnect::Closed);
+            }
+        }
+    }
+
+    /// Tells the node, once, that a link is over.
+    fn gone(&mut self, io: &mut Io<'_>, id: LinkId, cause: Disconnect) {
+        let mut cause = cause;
+        if let Some(link) = self.links.remove(&id) {
+            self.socks.remove(&link.sock);
+            io.close(link.sock);
+            if link.closing {
+                cause = Disconnect::Closed;
+            }
+        }
+        io.disconnected(id, &cause);
+        self.node.handle(io.clock(), Input::Disconnected { link: id, cause });
+    }
+}

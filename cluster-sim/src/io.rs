@@ -1,0 +1,196 @@
+//! What a driver can do: sockets, names, and telling the user, here the log, the trace and the checks.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use cluster_core::limits::MAX_DATA_HEAD;
+use cluster_core::{
+    CloseMode, Disconnect, Event, Frame, Instant, LinkId, Message, Node, NodeId, Notice, Reason, Refused, Run, Target,
+};
+
+use crate::check::Check;
+use crate::host::{HostId, Link};
+use crate::log::{Closed, Dialled, Ended, Log, Logged, Noticed, Taken};
+use crate::net::{Net, Read, Sock};
+use crate::queue::{Due, Queue};
+use crate::trace::{Brief, FrameKind, Trace, What};
+
+/// The most that one read takes.
+const READ: usize = 64 << 10;
+
+/// How long a look-up takes.
+const LOOK_UP: u64 = 2_000_000;
+
+/// One host's view of the world, for the length of one turn.
+pub(crate) struct Io<'a> {
+    pub(crate) host: HostId,
+    /// Which of the host's processes it is.
+    pub(crate) life: u32,
+    /// As what the process acts: a node may adopt a later incarnation.
+    pub(crate) run: Run,
+    /// The host's own monotonic clock.
+    pub(crate) clock: Instant,
+    pub(crate) net: &'a mut Net,
+    pub(crate) queue: &'a mut Queue,
+    pub(crate) trace: &'a mut Trace,
+    pub(crate) log: &'a mut Log,
+    pub(crate) check: &'a mut Check,
+    pub(crate) dials: &'a mut Vec<Dialled>,
+    /// Messages the user takes at present; `None`: all.
+    pub(crate) appetite: &'a mut Option<u64>,
+    /// Bytes the process reads from its sockets at present; `None`: all.
+    pub(crate) reading: &'a mut Option<u64>,
+}
+
+impl Io<'_> {
+    /// The host's own monotonic clock.
+    pub(crate) fn clock(&self) -> Instant {
+        self.clock
+    }
+
+    pub(crate) fn resolve(&mut self, target: Target) {
+        self.trace(What::Resolve(target.clone()));
+        self.queue.push_after(LOOK_UP, Due::Resolved { host: self.host, life: self.life, target });
+    }
+
+    pub(crate) fn dial(&mut self, link: LinkId, to: SocketAddr) -> Option<Sock> {
+        self.trace(What::Dial(link, to));
+        self.dials.push(Dialled { at: self.at(), from: self.host, link, to });
+        self.net.dial(self.queue, self.host, to, false)
+    }
+
+    pub(crate) fn accept(&mut self, listener: SocketAddr) -> Option<(Sock, SocketAddr)> {
+        self.net.accept(listener)
+    }
+
+    pub(crate) fn local(&self, sock: Sock) -> SocketAddr {
+        self.net.end(sock).local
+    }
+
+    pub(crate) fn read(&mut self, sock: Sock) -> Read {
+        let limit = self.reading.map_or(READ, |budget| READ.min(usize::try_from(budget).unwrap_or(READ)));
+        if limit == 0 {
+            return Read::Blocked;
+        }
+        let read = self.net.read(self.queue, sock, limit);
+        if let (Read::Bytes(bytes), Some(budget)) = (&read, &mut *self.reading) {
+            *budget -= bytes.len() as u64;
+        }
+        read
+    }
+
+    pub(crate) fn write(&mut self, sock: Sock, bytes: &[u8]) -> usize {
+        let taken = self.net.write(self.queue, sock, bytes);
+        if taken > 0 {
+            self.trace.bytes(self.queue.now(), sock.conn, &bytes[..taken]);
+        }
+        taken
+    }
+
+    pub(crate) fn shutdown(&mut self, sock: Sock) {
+        self.net.shutdown(self.queue, sock);
+    }
+
+    pub(crate) fn close(&mut self, sock: Sock) {
+        self.net.close(self.queue, sock);
+    }
+
+    pub(crate) fn reset(&mut self, sock: Sock) {
+        self.net.reset(self.queue, sock);
+    }
+
+    pub(crate) fn is_hungry(&self) -> bool {
+        *self.appetite != Some(0)
+    }
+
+    pub(crate) fn message(&mut self, message: Message) {
+        if let Some(appetite) = &mut *self.appetite {
+            *appetite -= 1;
+        }
+        self.trace(What::Message(message.from, message.payload.len()));
+        self.check.message(self.run, &message);
+        self.log.taken += 1;
+        if self.log.keep_messages {
+            let Message { from, payload } = message;
+            self.log.messages.push(Taken { at: self.at(), run: self.run, from, payload });
+        }
+    }
+
+    pub(crate) fn event(&mut self, event: Event) {
+        self.trace(What::Event(event.clone()));
+        self.check.event(&event);
+        self.log.events.push(Logged { at: self.at(), run: self.run, event });
+    }
+
+    pub(crate) fn notice(&mut self, notice: Notice) {
+        self.trace(What::Notice(notice.clone()));
+        self.log.notices.push(Noticed { at: self.at(), notice });
+    }
+
+    pub(crate) fn writable(&mut self, peer: NodeId) {
+        self.log.writable.push((self.at(), peer));
+    }
+
+    pub(crate) fn admitted(&mut self, link: LinkId, sock: Sock, from: SocketAddr) {
+        debug_assert_eq!(self.net.end(sock).host, self.host, "a socket of another host");
+        self.trace(What::Admitted(link, from));
+    }
+
+    pub(crate) fn refused(&mut self, refused: &Refused) {
+        self.trace(What::Refused(refused.from, refused.reason.clone()));
+        self.log.refused += 1;
+    }
+
+    pub(crate) fn connected(&mut self, link: LinkId, run: Run) {
+        self.trace(What::Connected(link, run));
+        self.check.connected(run);
+    }
+
+    pub(crate) fn disconnected(&mut self, link: LinkId, cause: &Disconnect) {
+        self.trace(What::Disconnected(link, cause.clone()));
+        self.log.ends.push(Ended { at: self.at(), link, cause: cause.clone() });
+    }
+
+    pub(crate) fn close_asked(&mut self, link: LinkId, mode: CloseMode, reason: &Reason, entry: Option<&Link>) {
+        self.trace(What::Close(link, mode, reason.clone()));
+        let peer = entry.and_then(|entry| entry.peer);
+        self.log.closes.push(Closed { at: self.at(), link, peer, mode, reason: reason.clone() });
+    }
+
+    pub(crate) fn got(&mut self, id: LinkId, frame: &Frame, link: &mut Link) {
+        self.trace(What::Got(id, Brief::of(frame)));
+        self.granted(frame, link);
+    }
+
+    /// A frame is about to be written. Returns how many bytes it takes.
+    pub(crate) fn sent(&mut self, id: LinkId, frame: &Frame, link: &mut Link) -> usize {
+        self.trace(What::Sent(id, Brief::of(frame)));
+        self.granted(frame, link);
+        let bytes = match frame {
+            Frame::Data(data) => data.bytes.len() + MAX_DATA_HEAD,
+            control => control.encode().len(),
+        };
+        self.log.wire.count(FrameKind::of(frame), bytes);
+        bytes
+    }
+
+    /// The node has nothing more to say for now.
+    pub(crate) fn drained(&mut self, node: &mut Node, links: &BTreeMap<LinkId, Link>) {
+        self.check.drained(node, links);
+    }
+
+    pub(crate) fn trace(&mut self, what: What) {
+        self.trace.add(self.queue.now(), Some(self.host), what);
+    }
+
+    fn at(&self) -> Instant {
+        Instant::from_nanos(self.queue.now())
+    }
+
+    fn granted(&mut self, frame: &Frame, link: &mut Link) {
+        if let Frame::Accept(_) = frame {
+            link.granted = true;
+            self.check.granted();
+        }
+    }
+}

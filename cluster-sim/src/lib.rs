@@ -1,0 +1,116 @@
+//! A deterministic world that runs the real cluster protocol.
+//!
+//! The nodes of a [`World`] are real [`cluster_core::Node`]s with real [`cluster_core::Channel`]s and real bytes between
+//! them. Only time, the wires, the names and the randomness are simulated, and all of that comes from one seed: the same
+//! seed and the same test give the same bytes at the same virtual nanoseconds, on every machine. Ten virtual minutes of
+//! a small mesh take milliseconds.
+//!
+//! # Example
+//!
+//! Three nodes form a mesh, one of them loses power, and comes back as a later run of itself.
+//!
+//! ```
+//! use cluster_core::{Config, Event, Reason};
+//! use cluster_sim::{Crash, Restart, World};
+//! use std::time::Duration;
+//!
+//! let mut world = World::new(42);
+//! let alice = world.add(Config::insecure_plaintext()); // 10.0.0.1:7000
+//! let bob = world.add(Config::insecure_plaintext()); // 10.0.0.2:7000
+//! let carol = world.add(Config::insecure_plaintext());
+//!
+//! world.node(bob).join(alice).unwrap();
+//! world.node(carol).join(alice).unwrap();
+//! world.expect("a complete mesh", Duration::from_secs(2), World::is_complete);
+//!
+//! // The checks see to it that numbered messages come in order, once, and to nobody else.
+//! world.send_numbered(bob, carol, 100_000).unwrap();
+//! world.expect("it arrives", Duration::from_secs(1), |world| world.numbered(carol, bob) == 1);
+//!
+//! world.crash(carol, Crash::Power);
+//! world.expect("the others notice", Duration::from_secs(7), |world| {
+//!     world.downs(alice, carol) == 1 && world.downs(bob, carol) == 1
+//! });
+//! let timeout = |event: &Event| matches!(event, Event::PeerDown { reason: Reason::Timeout, .. });
+//! assert_eq!(world.count_events(alice, timeout), 1);
+//!
+//! world.restart(carol, Restart::default());
+//! world.expect("the mesh is whole again", Duration::from_secs(60), World::is_complete);
+//! assert_eq!(world.ups(alice, carol), 2);
+//! ```
+//!
+//! # Map
+//!
+//! | to do | with |
+//! |---|---|
+//! | make a world and hosts with nodes | [`World::new`], [`add`](World::add), [`add_many`](World::add_many), [`Spec`] |
+//! | let time pass | [`run_for`](World::run_for), [`run_until`](World::run_until), [`expect`](World::expect), [`settle`](World::settle) |
+//! | use a node as its user does | [`World::node`] → [`NodeMut`], [`send_numbered`](World::send_numbered) |
+//! | look at a node | [`core`](World::core), [`run`](World::run), [`id`](World::id), [`addr`](World::addr), [`sees`](World::sees), [`linked`](World::linked), [`is_mesh`](World::is_mesh), [`is_complete`](World::is_complete) |
+//! | look at what was told | [`events`](World::events), [`count_events`](World::count_events), [`ups`](World::ups), [`downs`](World::downs), [`notices`](World::notices), [`messages`](World::messages), [`numbered`](World::numbered) |
+//! | look at links and the wire | [`links`](World::links), [`closes`](World::closes), [`ends`](World::ends), [`dials`](World::dials), [`dials_to`](World::dials_to), [`opened`](World::opened), [`wire`](World::wire) |
+//! | end and start nodes | [`crash`](World::crash), [`restart`](World::restart), [`pause`](World::pause), [`resume`](World::resume) |
+//! | slow users and readers | [`set_consuming`](World::set_consuming), [`consume`](World::consume), [`set_reading`](World::set_reading), [`read`](World::read) |
+//! | clocks | [`clock_forward`](World::clock_forward), [`clock_back`](World::clock_back), [`clock_stop`](World::clock_stop) |
+//! | cut hosts off | [`cut`](World::cut), [`cut_one_way`](World::cut_one_way), [`partition`](World::partition), [`isolate`](World::isolate), [`heal`](World::heal), [`heal_all`](World::heal_all) |
+//! | keep dials out, or spoil them | [`block_dials`](World::block_dials), [`set_fate`](World::set_fate), [`exhaust`](World::exhaust), [`reset_connections`](World::reset_connections) |
+//! | names, port-forwards, NAT | [`set_name`](World::set_name), [`forward`](World::forward), [`masquerade`](World::masquerade) |
+//! | the wires | [`set_latency`](World::set_latency), [`set_latency_from`](World::set_latency_from), [`set_chunked`](World::set_chunked), [`set_buffers`](World::set_buffers), [`set_give_up`](World::set_give_up) |
+//! | strangers, byte by byte | [`raw_dial`](World::raw_dial), [`raw_listen`](World::raw_listen), [`raw_accept`](World::raw_accept), [`raw`](World::raw) → [`RawMut`] |
+//! | members that misbehave | [`add_puppet`](World::add_puppet) with a [`Script`], [`puppet`](World::puppet) → [`PuppetMut`], [`heard`](World::heard) |
+//! | compare and explain runs | [`trace_hash`](World::trace_hash), [`dump`](World::dump), [`fail`](World::fail) |
+//!
+//! Verbs and faults act at the present virtual time, and what they cause at once has happened when they return;
+//! everything that takes a way to another host needs time to pass.
+//!
+//! # What is checked all the time
+//!
+//! After every step of a node, without being asked (and the test then fails with the seed, the time and the last lines
+//! of the trace; the environment variable `CLUSTER_SIM_LINES` says how many):
+//!
+//! * The events of each peer form the promised word, see [`cluster_core::Event`]; no `PeerUp` without a handshake that
+//!   was really completed; each join has one outcome; nothing comes after `Left`.
+//! * `peers()` says what the events said, at the moment they are seen.
+//! * At most one link connects a node with each peer.
+//! * No message is taken of a run that was never up, nor of an old run after one of its successor. Numbered messages
+//!   come once, in order, to the run they were meant for, and without a gap as long as the session lasts.
+//! * When the queue of actions is drained it is empty; a tick leaves no deadline due, or at least not a hundred times in
+//!   a row.
+//!
+//! # What the world is like
+//!
+//! Hosts have addresses `10.0.0.x`, ports 7000, and monotonic clocks that start about ten days apart from the world's.
+//! Everything takes 1 ms plus up to 0.2 ms from host to host. TCP is reliable and ordered per connection, and splits
+//! reads and segments anywhere, often after a single byte. Each direction has a send buffer and a receive buffer of
+//! 256 KiB. A dial to an address where nobody is hangs, and is repeated after 1, 2, 4 ... seconds; one to a host that does
+//! not listen there is refused. A cut is silent: what is sent during it arrives in a burst when it heals, unless TCP has
+//! given up by then (15 minutes).
+
+mod check;
+mod faults;
+mod host;
+mod io;
+mod log;
+mod machine;
+mod net;
+mod numbered;
+mod observe;
+mod pipe;
+mod puppet;
+mod queue;
+mod raw;
+mod rng;
+mod trace;
+mod verbs;
+mod world;
+
+pub use faults::{Crash, Restart};
+pub use host::HostId;
+pub use log::{Closed, Dialled, Ended, LinkView, Logged, Noticed, Taken, Wire};
+pub use machine::Spec;
+pub use net::{Block, Buffers, Fate, Greeting};
+pub use puppet::{Heard, PuppetLink, PuppetMut, PuppetState, Script};
+pub use raw::{RawConn, RawMut, RawState};
+pub use trace::FrameKind;
+pub use verbs::{Dest, NodeMut};
+pub use world::World;

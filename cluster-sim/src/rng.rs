@@ -1,0 +1,72 @@
+//! Randomness, all of it from the seed, with a stream of its own for each purpose, owner and use, so that drawing more
+//! for one does not shift the others.
+
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
+
+/// What a random stream is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Purpose {
+    /// The seed of one life of a host's node.
+    Node,
+    /// Where the monotonic clock of a host stands.
+    Clock,
+    /// Jitter and chunks of one direction of one connection.
+    Pipe,
+    /// The nonces of a puppet's handshakes.
+    Puppet,
+    /// What the test itself draws.
+    Test,
+}
+
+/// One random stream.
+#[derive(Clone, Debug)]
+pub(crate) struct Rng(ChaCha20Rng);
+
+impl Rng {
+    /// The stream of `seed` for the `index`-th use that `owner` makes of `purpose`.
+    pub(crate) fn new(seed: u64, purpose: Purpose, owner: u32, index: u32) -> Rng {
+        let mut key = *b"cluster-sim seed                ";
+        key[24..].copy_from_slice(&seed.to_le_bytes());
+        let mut rng = ChaCha20Rng::from_seed(key);
+        rng.set_stream((purpose as u64) << 56 | u64::from(owner & 0xff_ffff) << 32 | u64::from(index));
+        Rng(rng)
+    }
+
+    pub(crate) fn next_u64(&mut self) -> u64 {
+        self.0.next_u64()
+    }
+
+    pub(crate) fn bytes<const N: usize>(&mut self) -> [u8; N] {
+        let mut bytes = [0; N];
+        self.0.fill_bytes(&mut bytes);
+        bytes
+    }
+
+    /// A number below `bound`, evenly enough; 0 if `bound` is 0.
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
+        ((u128::from(self.next_u64()) * u128::from(bound)) >> 64) as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_purpose_owner_and_use_has_a_stream_of_its_own() {
+        let draw = |purpose, owner, index| Rng::new(7, purpose, owner, index).next_u64();
+        assert_eq!(draw(Purpose::Node, 1, 2), draw(Purpose::Node, 1, 2));
+        let mut drawn = vec![
+            draw(Purpose::Node, 1, 2),
+            draw(Purpose::Node, 2, 1),
+            draw(Purpose::Node, 1, 3),
+            draw(Purpose::Pipe, 1, 2),
+            Rng::new(8, Purpose::Node, 1, 2).next_u64(),
+        ];
+        drawn.sort_unstable();
+        drawn.dedup();
+        assert_eq!(drawn.len(), 5);
+    }
+}

@@ -1,0 +1,226 @@
+//! What happened, as a running hash that two runs can be compared by and as the last lines for people.
+
+use std::collections::VecDeque;
+use std::fmt::{self, Write as _};
+use std::net::SocketAddr;
+
+use cluster_core::{CloseMode, Disconnect, Event, Frame, LinkId, NodeId, Notice, Reason, Run, Target};
+
+use crate::host::HostId;
+
+/// How many lines are kept for people unless the test wants more.
+const LINES: usize = 4_000;
+
+/// What happened at one time.
+#[derive(Clone, Debug)]
+#[expect(dead_code, reason = "read by its `Debug`, for the hash and for people")]
+pub(crate) enum What {
+    Fault(String),
+    Verb(String),
+    Started(Run, SocketAddr),
+    Dial(LinkId, SocketAddr),
+    Admitted(LinkId, SocketAddr),
+    Refused(SocketAddr, Reason),
+    Connected(LinkId, Run),
+    Disconnected(LinkId, Disconnect),
+    Sent(LinkId, Brief),
+    Got(LinkId, Brief),
+    Close(LinkId, CloseMode, Reason),
+    Event(Event),
+    Notice(Notice),
+    Message(Run, usize),
+    Resolve(Target),
+    Resolved(Target, Result<Vec<SocketAddr>, String>),
+    Puppet(String),
+}
+
+/// A frame without what is long in it.
+#[derive(Clone)]
+pub(crate) enum Brief {
+    Data { offset: u64, length: usize },
+    Runs { kind: FrameKind, runs: usize },
+    Whole(Frame),
+}
+
+impl Brief {
+    pub(crate) fn of(frame: &Frame) -> Brief {
+        match frame {
+            Frame::Data(data) => Brief::Data { offset: data.offset, length: data.bytes.len() },
+            Frame::List(list) => Brief::Runs { kind: FrameKind::List, runs: list.entries.len() },
+            Frame::Announce(announce) => Brief::Runs { kind: FrameKind::Announce, runs: announce.entries.len() },
+            other => Brief::Whole(other.clone()),
+        }
+    }
+}
+
+impl fmt::Debug for Brief {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Brief::Data { offset, length } => write!(f, "Data {{ offset: {offset}, {length} bytes }}"),
+            Brief::Runs { kind, runs } => write!(f, "{kind:?} {{ {runs} runs }}"),
+            Brief::Whole(Frame::Claim(claim)) => write!(f, "Claim {{ generation: {} }}", claim.generation),
+            Brief::Whole(Frame::Accept(_)) => f.write_str("Accept"),
+            Brief::Whole(Frame::Reject(reject)) => write!(f, "Reject({})", reject.code),
+            Brief::Whole(Frame::Resume(_)) => f.write_str("Resume"),
+            Brief::Whole(Frame::Digest(_)) => f.write_str("Digest"),
+            Brief::Whole(frame) => fmt::Debug::fmt(frame, f),
+        }
+    }
+}
+
+/// The kinds of frame, for counting what is on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[allow(missing_docs, reason = "each is the frame of the same name, documented there")]
+pub enum FrameKind {
+    Data,
+    Ping,
+    Pong,
+    Ack,
+    Claim,
+    Accept,
+    Reject,
+    Resume,
+    Close,
+    Digest,
+    List,
+    Announce,
+    Update,
+}
+
+impl FrameKind {
+    /// How many kinds there are.
+    pub const COUNT: usize = 13;
+
+    /// The kind of a frame.
+    #[must_use]
+    pub fn of(frame: &Frame) -> FrameKind {
+        match frame {
+            Frame::Data(_) => FrameKind::Data,
+            Frame::Ping { .. } => FrameKind::Ping,
+            Frame::Pong { .. } => FrameKind::Pong,
+            Frame::Ack(_) => FrameKind::Ack,
+            Frame::Claim(_) => FrameKind::Claim,
+            Frame::Accept(_) => FrameKind::Accept,
+            Frame::Reject(_) => FrameKind::Reject,
+            Frame::Resume(_) => FrameKind::Resume,
+            Frame::Close(_) => FrameKind::Close,
+            Frame::Digest(_) => FrameKind::Digest,
+            Frame::List(_) => FrameKind::List,
+            Frame::Announce(_) => FrameKind::Announce,
+            Frame::Update(_) => FrameKind::Update,
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Line {
+    at: u64,
+    host: Option<HostId>,
+    what: What,
+}
+
+/// The hash of everything, and the last lines.
+#[derive(Debug)]
+pub(crate) struct Trace {
+    hash: Hash,
+    lines: VecDeque<Line>,
+    keep: usize,
+    /// Names for the ids that appear in lines, in the order in which they were given.
+    names: Vec<(NodeId, HostId)>,
+}
+
+impl Trace {
+    pub(crate) fn new() -> Trace {
+        Trace { hash: Hash::new(), lines: VecDeque::new(), keep: LINES, names: Vec::new() }
+    }
+
+    /// Keeps this many lines from now on.
+    pub(crate) fn keep(&mut self, lines: usize) {
+        self.keep = lines;
+        while self.lines.len() > lines {
+            self.lines.pop_front();
+        }
+    }
+
+    pub(crate) fn hash(&self) -> u64 {
+        self.hash.0
+    }
+
+    /// Lines show `id` by the name of its host.
+    pub(crate) fn name(&mut self, id: NodeId, host: HostId) {
+        if !self.names.iter().any(|&(known, _)| known == id) {
+            self.names.push((id, host));
+        }
+    }
+
+    pub(crate) fn add(&mut self, at: u64, host: Option<HostId>, what: What) {
+        self.hash.word(at);
+        self.hash.word(host.map_or(u64::MAX, |host| u64::from(host.0)));
+        match &what {
+            What::Sent(link, _) => self.hash.word(link.as_u64() << 1),
+            What::Got(link, _) => self.hash.word(link.as_u64() << 1 | 1),
+            // Writing to a hash cannot fail.
+            other => drop(write!(self.hash, "{other:?}")),
+        }
+        if self.keep > 0 {
+            if self.lines.len() == self.keep {
+                self.lines.pop_front();
+            }
+            self.lines.push_back(Line { at, host, what });
+        }
+    }
+
+    /// Bytes that were written to a connection: part of the hash, no line.
+    pub(crate) fn bytes(&mut self, at: u64, conn: usize, bytes: &[u8]) {
+        self.hash.word(at);
+        self.hash.word(conn as u64);
+        self.hash.bytes(bytes);
+    }
+
+    /// The last `count` lines.
+    pub(crate) fn dump(&self, count: usize) -> String {
+        let mut text = String::new();
+        let skip = self.lines.len().saturating_sub(count);
+        for line in self.lines.iter().skip(skip) {
+            let host = line.host.map_or_else(|| "--".to_owned(), |host| host.to_string());
+            let at = (line.at / 1_000_000_000, line.at % 1_000_000_000);
+            // Writing to a string cannot fail.
+            let _ = writeln!(text, "{:>6}.{:09} {host:>4}  {:?}", at.0, at.1, line.what);
+        }
+        for (id, host) in &self.names {
+            text = text.replace(&id.to_string(), &host.to_string()).replace(&format!("{id:?}"), &host.to_string());
+        }
+        text
+    }
+}
+
+/// A hash that is the same on every platform and in every release of this crate's dependencies.
+#[derive(Clone, Debug)]
+struct Hash(u64);
+
+impl Hash {
+    fn new() -> Hash {
+        Hash(0xcbf2_9ce4_8422_2325)
+    }
+
+    fn word(&mut self, word: u64) {
+        let mixed = (self.0 ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.0 = mixed ^ (mixed >> 32);
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) {
+        self.word(bytes.len() as u64);
+        for chunk in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            self.word(u64::from_le_bytes(word));
+        }
+    }
+}
+
+impl fmt::Write for Hash {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.bytes(text.as_bytes());
+        Ok(())
+    }
+}

@@ -1,0 +1,238 @@
+//! What a user does with a node.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use cluster_core::{
+    Broadcast, Config, ConfigError, Instant, JoinError, JoinId, Node, NodeId, PeerInfo, Run, SendError, Stats, Target,
+    UnknownPeer,
+};
+
+use crate::host::HostId;
+use crate::numbered::Numbered;
+use crate::trace::What;
+use crate::world::World;
+
+/// Where a join goes: a host of the world, a socket address, a [`Target`], or its text.
+#[derive(Clone, Debug)]
+pub enum Dest {
+    /// The address at which the host's node listens.
+    Host(HostId),
+    /// This.
+    Target(Target),
+}
+
+impl From<HostId> for Dest {
+    fn from(host: HostId) -> Dest {
+        Dest::Host(host)
+    }
+}
+
+impl From<SocketAddr> for Dest {
+    fn from(address: SocketAddr) -> Dest {
+        Dest::Target(address.into())
+    }
+}
+
+impl From<Target> for Dest {
+    fn from(target: Target) -> Dest {
+        Dest::Target(target)
+    }
+}
+
+impl From<&str> for Dest {
+    fn from(text: &str) -> Dest {
+        Dest::Target(text.parse().unwrap_or_else(|error| panic!("{text:?}: {error}")))
+    }
+}
+
+/// The node of a host, with the verbs of every adapter. Each acts at the present virtual time, and what follows from
+/// it at that time has happened when it returns.
+#[derive(Debug)]
+pub struct NodeMut<'w> {
+    world: &'w mut World,
+    host: HostId,
+}
+
+impl World {
+    /// The node that runs on `host`.
+    ///
+    /// # Panics
+    ///
+    /// Its methods panic if no node runs there, or if it is paused.
+    pub fn node(&mut self, host: HostId) -> NodeMut<'_> {
+        NodeMut { world: self, host }
+    }
+
+    /// The state machine of the node that runs on `host`, to look at.
+    ///
+    /// # Panics
+    ///
+    /// If no node runs there.
+    #[must_use]
+    #[track_caller]
+    pub fn core(&self, host: HostId) -> &Node {
+        match self.machines[host.index()].process.driver() {
+            Some(driver) => &driver.node,
+            None => panic!("{host} runs no node"),
+        }
+    }
+
+    /// Sends a message that says who sent it to whom and in which place, filled up to `length` bytes (64 at the
+    /// least), to the node on `to`, in the run that the
+    /// sender knows. At the receiver the checks see to it that such messages come in order,
+    /// once, without gaps while a session lasts, and to nobody else. Returns the number: 1 for the first one between
+    /// two runs.
+    ///
+    /// # Errors
+    ///
+    /// As `send`; the number is then used again.
+    pub fn send_numbered(&mut self, from: HostId, to: HostId, length: usize) -> Result<u64, SendError> {
+        let (sender, id) = (self.run(from), self.id(to));
+        // The run that the sender knows, which need not be the one that runs there by now.
+        let receiver = self.core(from).peer(id).map_or(self.run(to), |info| info.run);
+        let number = self.numbers.get(&(sender, receiver)).map_or(1, |sent| sent + 1);
+        let numbered = Numbered { from: sender, to: receiver, number };
+        self.node(from).send(receiver.id, numbered.payload(length))?;
+        self.numbers.insert((sender, receiver), number);
+        Ok(number)
+    }
+}
+
+impl NodeMut<'_> {
+    /// Joins the mesh at `to`. An [`Event::Joined`](cluster_core::Event::Joined) or `JoinFailed` follows.
+    ///
+    /// # Errors
+    ///
+    /// See [`JoinError`].
+    pub fn join(&mut self, to: impl Into<Dest>) -> Result<JoinId, JoinError> {
+        let target = self.target(to.into());
+        let join = self.call(format!("join {target}"), |node, now| node.join(now, target))?;
+        Ok(join)
+    }
+
+    /// Adds a seed.
+    ///
+    /// # Errors
+    ///
+    /// See [`JoinError`].
+    pub fn add_seed(&mut self, to: impl Into<Dest>) -> Result<(), JoinError> {
+        let target = self.target(to.into());
+        self.call(format!("add_seed {target}"), |node, now| node.add_seed(now, target))
+    }
+
+    /// Sends to one peer.
+    ///
+    /// # Errors
+    ///
+    /// See [`SendError`].
+    pub fn send(&mut self, to: NodeId, payload: impl Into<Bytes>) -> Result<(), SendError> {
+        let payload = payload.into();
+        self.call(format!("send {} bytes to {to:?}", payload.len()), |node, now| node.send(now, to, payload))
+    }
+
+    /// Sends to every peer.
+    ///
+    /// # Errors
+    ///
+    /// See [`SendError`].
+    pub fn broadcast(&mut self, payload: impl Into<Bytes>) -> Result<Broadcast, SendError> {
+        let payload = payload.into();
+        self.call(format!("broadcast {} bytes", payload.len()), |node, now| node.broadcast(now, payload))
+    }
+
+    /// Disconnects a peer.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such peer.
+    pub fn disconnect(&mut self, peer: NodeId) -> Result<(), UnknownPeer> {
+        self.call(format!("disconnect {peer:?}"), |node, now| node.disconnect(now, peer))
+    }
+
+    /// Leaves gracefully, waiting at most `timeout` for what was sent to be taken.
+    pub fn leave(&mut self, timeout: Duration) {
+        self.call(format!("leave {timeout:?}"), |node, now| node.leave(now, timeout));
+    }
+
+    /// Changes settings.
+    ///
+    /// # Errors
+    ///
+    /// If they contradict each other, or cannot change.
+    pub fn set_config(&mut self, config: Config) -> Result<(), ConfigError> {
+        self.call("set_config".to_owned(), |node, now| node.set_config(now, config))
+    }
+
+    /// Up and lost peers, ordered by id.
+    #[must_use]
+    pub fn peers(&self) -> Vec<PeerInfo> {
+        self.world.core(self.host).peers().collect()
+    }
+
+    /// What the node counts.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.world.core(self.host).stats()
+    }
+
+    /// Which run this is.
+    #[must_use]
+    pub fn run(&self) -> Run {
+        self.world.core(self.host).run()
+    }
+
+    /// The node's id.
+    #[must_use]
+    pub fn id(&self) -> NodeId {
+        self.run().id
+    }
+
+    /// The settings of the node.
+    #[must_use]
+    pub fn config(&self) -> Config {
+        self.world.core(self.host).config().clone()
+    }
+
+    fn target(&self, to: Dest) -> Target {
+        match to {
+            Dest::Host(host) => self.world.addr(host).into(),
+            Dest::Target(target) => target,
+        }
+    }
+
+    /// Calls a verb of the state machine and does whatever it asks for.
+    fn call<T: Outcome>(&mut self, text: String, verb: impl FnOnce(&mut Node, Instant) -> T) -> T {
+        let host = self.host;
+        assert!(!self.world.machines[host.index()].paused, "{host} is paused: its process does not run");
+        self.world.trace.add(self.world.queue.now(), Some(host), What::Verb(text));
+        self.world.with_driver(host, |driver, io| {
+            let result = verb(&mut driver.node, io.clock());
+            if let Some(join) = result.join() {
+                io.check.join_called(join);
+            }
+            driver.drain(io);
+            result
+        })
+    }
+}
+
+/// What a verb returns, as far as the checks care.
+trait Outcome {
+    fn join(&self) -> Option<JoinId> {
+        None
+    }
+}
+
+impl Outcome for () {}
+impl Outcome for Result<(), JoinError> {}
+impl Outcome for Result<(), SendError> {}
+impl Outcome for Result<(), UnknownPeer> {}
+impl Outcome for Result<(), ConfigError> {}
+impl Outcome for Result<Broadcast, SendError> {}
+impl Outcome for Result<JoinId, JoinError> {
+    fn join(&self) -> Option<JoinId> {
+        self.as_ref().ok().copied()
+    }
+}

@@ -1,0 +1,415 @@
+//! The world: what there is, and how time passes.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use cluster_core::{Config, Instant, Node, Run, Start, Target};
+
+use crate::check::Check;
+use crate::host::{Driver, HostId};
+use crate::io::Io;
+use crate::log::{Dialled, Log};
+use crate::machine::{Bind, Clock, Inbox, Machine, Process, Spec};
+use crate::net::Net;
+use crate::queue::{Due, Queue};
+use crate::rng::{Purpose, Rng};
+use crate::trace::{Trace, What};
+
+/// How many lines a failure shows, unless the environment variable `CLUSTER_SIM_LINES` says otherwise.
+const SHOWN: usize = 200;
+
+/// The wall clock of every host when the world begins, in microseconds: incarnations are near it.
+const EPOCH: u64 = 1_700_000_000_000_000;
+
+/// Ten days, so that a clock can jump back by one.
+const CLOCKS: u64 = 10 * 24 * 3_600 * 1_000_000_000;
+
+/// A simulated network with nodes on it, in virtual time. The [crate documentation](crate) has an example and a map.
+#[derive(Debug)]
+pub struct World {
+    pub(crate) seed: u64,
+    pub(crate) queue: Queue,
+    pub(crate) net: Net,
+    pub(crate) trace: Trace,
+    pub(crate) machines: Vec<Machine>,
+    pub(crate) names: BTreeMap<String, Vec<IpAddr>>,
+    pub(crate) dials: Vec<Dialled>,
+    /// How many numbered messages each run has sent to each other run.
+    pub(crate) numbers: BTreeMap<(Run, Run), u64>,
+    rng: Rng,
+    steps: u64,
+    /// The failure was shown already.
+    shown: bool,
+}
+
+impl World {
+    /// An empty world. Everything random in it comes from `seed`.
+    #[must_use]
+    pub fn new(seed: u64) -> World {
+        World {
+            seed,
+            queue: Queue::default(),
+            net: Net::new(seed),
+            trace: Trace::new(),
+            machines: Vec::new(),
+            names: BTreeMap::new(),
+            dials: Vec::new(),
+            numbers: BTreeMap::new(),
+            rng: Rng::new(seed, Purpose::Test, 0, 0),
+            steps: 0,
+            shown: false,
+        }
+    }
+
+    /// Adds a host, and starts a node on it unless the spec says otherwise.
+    ///
+    /// # Panics
+    ///
+    /// If the address is taken, or the config contradicts itself.
+    pub fn add(&mut self, spec: impl Into<Spec>) -> HostId {
+        let spec = spec.into();
+        let host = self.add_machine(spec, Process::None);
+        if self.machines[host.index()].spec.start {
+            let Spec { config, id, incarnation, .. } = self.machines[host.index()].spec.clone();
+            let config = if let Some(id) = id { config.node_id(id) } else { config };
+            let incarnation = incarnation.map_or_else(|| self.wall_clock(), |number| number.0);
+            self.start(host, config, incarnation);
+        }
+        host
+    }
+
+    /// Adds `count` hosts with this config.
+    pub fn add_many(&mut self, count: usize, config: &Config) -> Vec<HostId> {
+        (0..count).map(|_| self.add(config.clone())).collect()
+    }
+
+    /// The virtual time since the world began.
+    #[must_use]
+    pub fn now(&self) -> Instant {
+        Instant::from_nanos(self.queue.now())
+    }
+
+    /// The seed.
+    #[must_use]
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// A number below `bound` for the test's own choices, from the seed.
+    pub fn draw(&mut self, bound: u64) -> u64 {
+        self.rng.below(bound)
+    }
+
+    /// Lets `span` pass.
+    pub fn run_for(&mut self, span: Duration) {
+        let end = self.queue.now().saturating_add(nanos(span));
+        while self.step(end) {}
+        self.queue.advance(end);
+    }
+
+    /// Lets time pass until `condition` holds, at most `span`. Says whether it came to hold. It is looked at after
+    /// each step, so the time is that of the very step that made it true.
+    #[must_use]
+    pub fn run_until(&mut self, span: Duration, mut condition: impl FnMut(&World) -> bool) -> bool {
+        let end = self.queue.now().saturating_add(nanos(span));
+        loop {
+            if condition(self) {
+                return true;
+            }
+            if !self.step(end) {
+                self.queue.advance(end);
+                return condition(self);
+            }
+        }
+    }
+
+    /// Lets time pass until `condition` holds.
+    ///
+    /// # Panics
+    ///
+    /// If it does not within `span`: with `what` was expected, the seed, and the last lines of the trace.
+    #[track_caller]
+    pub fn expect(&mut self, what: &str, span: Duration, condition: impl FnMut(&World) -> bool) {
+        if !self.run_until(span, condition) {
+            self.fail(&format!("within {span:?} was expected: {what}"));
+        }
+    }
+
+    /// Lets time pass until nothing has happened for two seconds but heartbeats: no event, no dial, no connection
+    /// that came or went.
+    ///
+    /// # Panics
+    ///
+    /// If that takes more than ten minutes.
+    #[track_caller]
+    pub fn settle(&mut self) {
+        let mut before = self.activity();
+        for _ in 0..300 {
+            self.run_for(Duration::from_secs(2));
+            let after = self.activity();
+            if before == after {
+                return;
+            }
+            before = after;
+        }
+        self.fail("the world does not settle");
+    }
+
+    /// The hash of everything that has happened: equal for equal seeds and equal tests.
+    #[must_use]
+    pub fn trace_hash(&self) -> u64 {
+        self.trace.hash()
+    }
+
+    /// Keeps this many lines of the trace for [`dump`](World::dump); 0 for speed. Default 4,000.
+    pub fn keep_lines(&mut self, lines: usize) {
+        self.trace.keep(lines);
+    }
+
+    /// The last `lines` lines of the trace, with ids replaced by the names of hosts.
+    #[must_use]
+    pub fn dump(&self, lines: usize) -> String {
+        self.trace.dump(lines)
+    }
+
+    /// How many steps were simulated.
+    #[must_use]
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// Ends the test with the seed, the time and the last lines of the trace.
+    ///
+    /// # Panics
+    ///
+    /// Always.
+    #[track_caller]
+    pub fn fail(&mut self, text: &str) -> ! {
+        self.shown = true;
+        panic!("{text}\n{}", self.report());
+    }
+
+    pub(crate) fn add_machine(&mut self, spec: Spec, process: Process) -> HostId {
+        let ip = spec.ip.unwrap_or_else(|| self.free_ip());
+        assert!(ip.is_loopback() || self.net.owner(ip).is_none(), "{ip} is taken");
+        let id = self.net.add_host(ip);
+        let offset = CLOCKS + Rng::new(self.seed, Purpose::Clock, id.0, 0).below(3_600_000_000_000);
+        self.machines.push(Machine {
+            id,
+            spec,
+            process,
+            life: 0,
+            listen: None,
+            run: None,
+            inbox: Default::default(),
+            paused: false,
+            clock: Clock::new(offset),
+            tick_at: None,
+            log: Log { keep_messages: true, ..Log::default() },
+            check: Check::default(),
+            appetite: None,
+            reading: None,
+        });
+        id
+    }
+
+    /// Starts a node on a host that runs none.
+    pub(crate) fn start(&mut self, host: HostId, config: Config, incarnation: u64) {
+        let bind = self.machines[host.index()].spec.bind;
+        let address = self.listen_address(host);
+        if bind != Bind::Nothing {
+            self.net.listen(host, address, None);
+        }
+        let now = self.queue.now();
+        let machine = &mut self.machines[host.index()];
+        machine.life += 1;
+        let start = Start {
+            seed: Rng::new(self.seed, Purpose::Node, host.0, machine.life).bytes(),
+            incarnation: cluster_core::Incarnation(incarnation),
+            listen: match bind {
+                Bind::Address => Some(address),
+                Bind::Unspecified => Some(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port())),
+                Bind::Nothing => None,
+            },
+        };
+        let node = match Node::new(config, start, machine.clock.read(now)) {
+            Ok(node) => node,
+            Err(error) => panic!("the config of {host} contradicts itself: {error}"),
+        };
+        let run = node.run();
+        machine.run = Some(run);
+        machine.listen = (bind != Bind::Nothing).then_some(address);
+        machine.process = Process::Node(Box::new(Driver::new(node)));
+        machine.check = Check::default();
+        machine.inbox.clear();
+        machine.paused = false;
+        self.trace.name(run.id, host);
+        self.trace.add(now, Some(host), What::Started(run, address));
+        self.with_driver(host, |driver, io| driver.drain(io));
+    }
+
+    pub(crate) fn listen_address(&mut self, host: HostId) -> SocketAddr {
+        let ip = self.net.ip(host);
+        let used = |port: u16| {
+            let at = Some(SocketAddr::new(ip, port));
+            self.machines.iter().any(|machine| machine.listen == at && machine.id != host)
+        };
+        let free = || (7_000..=u16::MAX).find(|&port| !used(port)).unwrap_or(7_000);
+        let port = self.machines[host.index()].spec.port.unwrap_or_else(free);
+        self.machines[host.index()].spec.port = Some(port);
+        SocketAddr::new(ip, port)
+    }
+
+    /// A later value than any before: the wall clock in microseconds.
+    pub(crate) fn wall_clock(&self) -> u64 {
+        EPOCH + self.queue.now() / 1_000
+    }
+
+    /// Has the driver of a node do something, and then whatever follows from it now.
+    pub(crate) fn with_driver<T>(&mut self, host: HostId, act: impl FnOnce(&mut Driver, &mut Io<'_>) -> T) -> T {
+        let result = self.with_process(host, |process, io, _| match process {
+            Process::Node(driver) => act(driver, io),
+            Process::None | Process::Puppet(_) => panic!("{host} runs no node"),
+        });
+        self.turn(host);
+        self.wake_all();
+        result
+    }
+
+    pub(crate) fn with_process<T>(
+        &mut self,
+        host: HostId,
+        act: impl FnOnce(&mut Process, &mut Io<'_>, &mut std::collections::VecDeque<Inbox>) -> T,
+    ) -> T {
+        let machine = &mut self.machines[host.index()];
+        let mut io = Io {
+            host,
+            life: machine.life,
+            run: machine.run.unwrap_or(NOBODY),
+            clock: machine.clock.read(self.queue.now()),
+            net: &mut self.net,
+            queue: &mut self.queue,
+            trace: &mut self.trace,
+            log: &mut machine.log,
+            check: &mut machine.check,
+            dials: &mut self.dials,
+            appetite: &mut machine.appetite,
+            reading: &mut machine.reading,
+        };
+        let result = act(&mut machine.process, &mut io, &mut machine.inbox);
+        // A node may adopt a later incarnation.
+        machine.run = machine.process.driver().map(|driver| driver.node.run()).or(machine.run);
+        result
+    }
+
+    /// Tells every process what the network has for it.
+    pub(crate) fn wake_all(&mut self) {
+        while let Some((host, wake)) = self.net.wakes.pop_front() {
+            self.machines[host.index()].inbox.push_back(Inbox::Wake(wake));
+            self.turn(host);
+        }
+    }
+
+    /// Lets the process of a host run, unless it is paused, and notes when it wants to run again.
+    pub(crate) fn turn(&mut self, host: HostId) {
+        if self.machines[host.index()].paused {
+            return;
+        }
+        self.with_process(host, |process, io, inbox| process.turn(io, inbox));
+        if let Some(text) = self.machines[host.index()].check.broken() {
+            self.fail(&format!("{host} breaks a promise: {text}"));
+        }
+        let machine = &mut self.machines[host.index()];
+        if machine.check.has_left()
+            && let Some(address) = machine.listen.take()
+        {
+            self.net.unlisten(&mut self.queue, address);
+        }
+        self.schedule(host);
+    }
+
+    fn schedule(&mut self, host: HostId) {
+        let now = self.queue.now();
+        let machine = &mut self.machines[host.index()];
+        let Some(at) = machine.process.driver().and_then(|driver| driver.node.next_tick()) else { return };
+        let Some(at) = machine.clock.when(now, at) else { return };
+        // An earlier wake-up that is scheduled already finds nothing due, and comes back here.
+        if machine.tick_at.is_none_or(|scheduled| scheduled > at) {
+            machine.tick_at = Some(at);
+            self.queue.push(at, Due::Tick { host });
+        }
+    }
+
+    /// Does what is due next, if that is not after `end`.
+    fn step(&mut self, end: u64) -> bool {
+        let Some(due) = self.queue.pop(end) else { return false };
+        self.steps += 1;
+        match due {
+            Due::Tick { host } => {
+                let machine = &mut self.machines[host.index()];
+                if machine.tick_at == Some(self.queue.now()) {
+                    machine.tick_at = None;
+                    self.turn(host);
+                }
+            }
+            Due::Resolved { host, life, target } => self.resolved(host, life, target),
+            due => self.net.handle(&mut self.queue, &due),
+        }
+        self.wake_all();
+        true
+    }
+
+    fn resolved(&mut self, host: HostId, life: u32, target: Target) {
+        let outcome = self.look_up(&target);
+        self.trace.add(self.queue.now(), Some(host), What::Resolved(target.clone(), outcome.clone()));
+        let machine = &mut self.machines[host.index()];
+        if machine.life == life {
+            machine.inbox.push_back(Inbox::Resolved(target, outcome));
+            self.turn(host);
+        }
+    }
+
+    fn look_up(&self, target: &Target) -> Result<Vec<SocketAddr>, String> {
+        if let Some(address) = target.literal() {
+            return Ok(vec![address]);
+        }
+        let (name, port) = target.as_str().rsplit_once(':').unwrap_or((target.as_str(), "0"));
+        let port = port.parse().unwrap_or(0);
+        let records = self.names.get(name).ok_or_else(|| format!("{name}: no such name"))?;
+        Ok(records.iter().map(|&ip| SocketAddr::new(ip, port)).collect())
+    }
+
+    fn free_ip(&self) -> IpAddr {
+        let number = |index: usize| IpAddr::V4(Ipv4Addr::new(10, 0, (index / 250) as u8, (index % 250) as u8 + 1));
+        let free = |ip: &IpAddr| self.net.owner(*ip).is_none();
+        (self.machines.len()..62_500).map(number).find(free).unwrap_or_else(|| panic!("no address is free"))
+    }
+
+    fn activity(&self) -> (usize, usize, usize, u64) {
+        let events = self.machines.iter().map(|machine| machine.log.events.len()).sum();
+        let ends = self.machines.iter().map(|machine| machine.log.ends.len()).sum();
+        (events, ends, self.dials.len(), self.net.opened.values().sum())
+    }
+
+    fn report(&self) -> String {
+        let lines = std::env::var("CLUSTER_SIM_LINES").ok().and_then(|lines| lines.parse().ok()).unwrap_or(SHOWN);
+        format!("seed {}, at {:?}; the last lines of the trace:\n{}", self.seed, self.now(), self.dump(lines))
+    }
+}
+
+/// A test that fails for a reason of its own shows the trace too.
+impl Drop for World {
+    fn drop(&mut self) {
+        if std::thread::panicking() && !self.shown {
+            eprintln!("{}", self.report());
+        }
+    }
+}
+
+/// A run for a host on which no node has run.
+const NOBODY: Run = Run { id: cluster_core::NodeId::from_bytes([0; 16]), incarnation: cluster_core::Incarnation(0) };
+
+pub(crate) fn nanos(span: Duration) -> u64 {
+    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,55 @@
+//! What scenarios share: worlds that are set up in the usual ways, and conditions that are expected again and again.
+
+use std::time::Duration;
+
+use cluster_core::{Config, Event, Reason};
+use cluster_sim::{HostId, World};
+
+/// The seeds that a scenario runs with: enough that a rule that only mostly holds is caught.
+pub(crate) const SEEDS: std::ops::Range<u64> = 0..20;
+
+pub(crate) fn ms(count: u64) -> Duration {
+    Duration::from_millis(count)
+}
+
+pub(crate) fn secs(count: u64) -> Duration {
+    Duration::from_secs(count)
+}
+
+pub(crate) fn config() -> Config {
+    Config::insecure_plaintext()
+}
+
+/// A world with `count` nodes that know nothing of each other.
+pub(crate) fn strangers(seed: u64, count: usize) -> (World, Vec<HostId>) {
+    let mut world = World::new(seed);
+    let hosts = world.add_many(count, &config());
+    (world, hosts)
+}
+
+/// A world with a complete mesh of `count` nodes: each has joined the first, and nothing is going on any more.
+pub(crate) fn mesh(seed: u64, count: usize) -> (World, Vec<HostId>) {
+    let (mut world, hosts) = strangers(seed, count);
+    for &host in &hosts[1..] {
+        world.node(host).join(hosts[0]).unwrap();
+    }
+    world.expect("a complete mesh", secs(20), World::is_complete);
+    world.settle();
+    (world, hosts)
+}
+
+/// Two nodes that are connected.
+pub(crate) fn pair(seed: u64) -> (World, HostId, HostId) {
+    let (world, hosts) = mesh(seed, 2);
+    (world, hosts[0], hosts[1])
+}
+
+/// The reasons for which `host` told that the node on `peer` went down, oldest first.
+pub(crate) fn down_reasons(world: &World, host: HostId, peer: HostId) -> Vec<Reason> {
+    let id = world.id(peer);
+    let reason = |event: &Event| match event {
+        Event::PeerDown { peer, reason, .. } if peer.id == id => Some(reason.clone()),
+        _ => None,
+    };
+    world.events(host).iter().filter_map(|logged| reason(&logged.event)).collect()
+}

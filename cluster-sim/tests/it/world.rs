@@ -1,0 +1,357 @@
+//! The world itself: that its faults do what they say, seen through real nodes, and that nothing in it depends on
+//! anything but the seed.
+
+use std::time::Duration;
+
+use cluster_core::wire::{Entry, List};
+use cluster_core::{ChannelError, Disconnect, Event, Frame, JoinError, Reason};
+use cluster_sim::{
+    Block, Buffers, Crash, Fate, FrameKind, Greeting, PuppetState, RawState, Restart, Script, Spec, World,
+};
+
+use crate::harness::*;
+
+#[test]
+fn what_a_short_cut_holds_arrives_after_it() {
+    let (mut world, a, b) = pair(1);
+    world.cut(a, b);
+    world.send_numbered(a, b, 100).unwrap();
+    world.run_for(secs(3));
+    assert_eq!(world.numbered(b, a), 0);
+    world.heal(a, b);
+    world.expect("it arrives", ms(10), |world| world.numbered(b, a) == 1);
+    assert_eq!(world.downs(a, b) + world.downs(b, a), 0);
+}
+
+#[test]
+fn a_killed_process_is_noticed_at_once_and_one_without_power_by_its_silence() {
+    for (crash, within, reason) in [
+        (Crash::Kill, ms(3), Reason::Reset),
+        (Crash::Reset, ms(3), Reason::Reset),
+        (Crash::Power, secs(7), Reason::Timeout),
+    ] {
+        let (mut world, a, b) = pair(2);
+        world.crash(b, crash);
+        let before = world.now();
+        world.expect("it is noticed", within, |world| world.downs(a, b) == 1);
+        assert_eq!(crash == Crash::Power, world.now() - before > secs(3), "{crash:?}");
+        assert_eq!(down_reasons(&world, a, b), [reason]);
+    }
+}
+
+#[test]
+fn a_paused_process_misses_everything_and_catches_up() {
+    let (mut world, a, b) = pair(3);
+    world.pause(b);
+    world.send_numbered(a, b, 64).unwrap();
+    world.run_for(secs(2));
+    assert_eq!(world.numbered(b, a), 0);
+    world.resume(b);
+    assert_eq!(world.numbered(b, a), 1);
+}
+
+#[test]
+fn dials_end_as_their_fates_say() {
+    for (fate, reason) in [
+        (Some(Fate::Refuse), Reason::Refused),
+        (Some(Fate::Unreachable), Reason::Unreachable),
+        (Some(Fate::Hang), Reason::HandshakeTimeout),
+        (None, Reason::HandshakeTimeout),
+    ] {
+        let mut world = World::new(4);
+        let a = world.add(config().join_timeout(secs(6)));
+        let to = "10.0.9.9:7000".parse().unwrap();
+        world.set_fate(to, fate);
+        world.node(a).join(to).unwrap();
+        world.run_for(secs(7));
+        let failed =
+            |event: &Event| matches!(event, Event::JoinFailed { error: JoinError::Failed(why), .. } if *why == reason);
+        assert_eq!(world.count_events(a, failed), 1, "{fate:?}: {:?}", world.events(a));
+    }
+}
+
+#[test]
+fn raw_listeners_greet_as_they_are_told() {
+    let mut world = World::new(5);
+    let a = world.add(config());
+    let listeners = [
+        world.raw_listen("10.0.9.1:1", Greeting::Wait),
+        world.raw_listen("10.0.9.1:2", Greeting::Close),
+        world.raw_listen("10.0.9.1:3", Greeting::Reset),
+    ];
+    for to in listeners {
+        world.node(a).join(to).unwrap();
+    }
+    world.run_for(ms(5));
+    let (conn, from) = world.raw_accept(listeners[0]).unwrap();
+    assert_eq!(from.ip(), "10.0.0.1".parse::<std::net::IpAddr>().unwrap());
+    assert!(!world.raw(conn).read().is_empty());
+    let causes: Vec<Disconnect> = world.ends(a).iter().map(|end| end.cause.clone()).collect();
+    assert_eq!(causes, [Disconnect::Ended, Disconnect::Reset]);
+}
+
+#[test]
+fn strangers_can_write_what_they_like_byte_by_byte() {
+    let mut world = World::new(6);
+    let a = world.add(config());
+    let conn = world.raw_dial("10.0.9.1", world.addr(a));
+    assert_eq!(world.raw_state(conn), RawState::Dialing);
+    world.run_for(ms(3));
+    assert_eq!((world.raw_state(conn), world.raw(conn).write(b"GET / HTTP/1.1\r\n\r\n")), (RawState::Open, 18));
+    world.run_for(ms(5));
+    let _ = world.raw(conn).read();
+    assert!(matches!(world.raw_state(conn), RawState::Ended | RawState::Reset), "{:?}", world.raw_state(conn));
+    assert_eq!(world.ends(a)[0].cause, Disconnect::Channel(ChannelError::NotThisProtocol));
+}
+
+#[test]
+fn a_puppet_is_a_peer_in_both_directions_and_says_what_it_is_told() {
+    for dialled in [false, true] {
+        let mut world = World::new(7);
+        let a = world.add(config());
+        let puppet = world.add_puppet("10.0.9.1", Script::default());
+        let address = world.addr(a);
+        if dialled {
+            world.node(a).join(puppet).unwrap();
+        } else {
+            world.puppet(puppet).dial(address);
+        }
+        world.expect("the puppet is up", ms(20), |world| world.sees(a, puppet));
+        world.run_for(ms(5));
+        assert_eq!(world.puppet_links(puppet), [PuppetState::Up]);
+        world.puppet(puppet).say_on(0, b"hello");
+        let id = world.id(puppet);
+        world.node(a).send(id, vec![7; 100_000]).unwrap();
+        world.run_for(secs(20));
+        assert!(world.sees(a, puppet), "it answers pings");
+        assert_eq!(&world.messages(a)[0].payload[..], b"hello");
+        assert_eq!(world.puppet_messages(puppet), [vec![7; 100_000]]);
+        assert!(world.heard(puppet).iter().any(|heard| matches!(heard.frame, Frame::Digest(_))));
+        world.puppet(puppet).script(|script| script.pong = false);
+        world.expect("silence is noticed", secs(7), |world| !world.sees(a, puppet));
+    }
+}
+
+#[test]
+fn a_puppet_can_lie_in_gossip() {
+    let mut world = World::new(8);
+    let a = world.add(config());
+    let puppet = world.add_puppet("10.0.9.1", Script::default());
+    let address = world.addr(a);
+    world.puppet(puppet).dial(address);
+    world.expect("the puppet is up", ms(20), |world| world.sees(a, puppet));
+    let victim = "10.0.8.8:80".parse().unwrap();
+    let run = cluster_core::Run { id: cluster_core::NodeId::from_bytes([9; 16]), ..world.run(puppet) };
+    let entries = vec![Entry { run, addresses: vec![victim] }];
+    world.puppet(puppet).send(Frame::List(List { buckets: 1, reply: false, entries }));
+    world.run_for(secs(2));
+    assert!(world.dials_to(victim, cluster_core::Instant::ZERO) <= 2);
+    assert!(world.node(a).peers().iter().all(|info| info.run != run), "hearsay makes no peer");
+}
+
+#[test]
+fn a_port_forward_leads_to_its_node_and_shows_it_another_source() {
+    let mut world = World::new(9);
+    let (a, b) = (world.add(config()), world.add(config()));
+    let public = world.forward("10.0.50.1:9000", world.addr(b));
+    world.node(a).join(public).unwrap();
+    world.expect("linked", secs(1), |world| world.linked(a, b));
+    let link = world.links(b)[0];
+    assert_eq!((link.remote.ip(), link.outbound), ("10.0.50.1".parse().unwrap(), false));
+}
+
+#[test]
+fn names_are_looked_up_and_may_change() {
+    let mut world = World::new(10);
+    let (a, b) = (world.add(config()), world.add(config()));
+    world.node(a).add_seed("seed.example:7000").unwrap();
+    world.run_for(secs(10));
+    assert!(!world.sees(a, b));
+    world.set_name("seed.example", &["10.0.0.2"]);
+    world.expect("linked", secs(40), |world| world.linked(a, b));
+}
+
+#[test]
+fn blocked_dials_go_one_way_only() {
+    for how in [Block::Drop, Block::Refuse] {
+        let mut world = World::new(11);
+        let (a, b) = (world.add(config()), world.add(config()));
+        world.block_dials(b, a, how);
+        world.node(b).join(a).unwrap();
+        world.run_for(secs(6));
+        assert!(!world.sees(a, b));
+        world.node(a).join(b).unwrap();
+        world.expect("linked", secs(6), |world| world.linked(a, b));
+    }
+}
+
+#[test]
+fn a_reader_that_stops_at_the_tcp_level_fills_the_buffers_and_no_more() {
+    let (mut world, a, b) = pair(12);
+    world.set_buffers(Buffers { send: 64 << 10, receive: 64 << 10 });
+    world.reset_connections(a, b);
+    world.expect("linked again", secs(5), |world| world.linked(a, b));
+    world.set_reading(b, false);
+    for _ in 0..4 {
+        world.send_numbered(a, b, 60_000).unwrap();
+    }
+    world.run_for(secs(2));
+    assert_eq!(world.numbered(b, a), 0);
+    world.read(b, 61_000);
+    world.run_for(ms(10));
+    assert_eq!(world.numbered(b, a), 1);
+    world.set_reading(b, true);
+    world.expect("the rest arrives", secs(1), |world| world.numbered(b, a) == 4);
+}
+
+#[test]
+fn a_user_that_takes_no_messages_takes_them_later() {
+    let (mut world, a, b) = pair(13);
+    world.set_consuming(b, false);
+    for _ in 0..10 {
+        world.send_numbered(a, b, 64).unwrap();
+    }
+    world.run_for(secs(1));
+    assert_eq!(world.taken(b), 0);
+    world.consume(b, 3);
+    assert_eq!(world.taken(b), 3);
+    world.set_consuming(b, true);
+    world.expect("all are taken", ms(100), |world| world.taken(b) == 10);
+}
+
+#[test]
+fn clocks_may_jump_stop_and_go_back() {
+    let (mut world, hosts) = mesh(14, 3);
+    world.clock_forward(hosts[0], Duration::from_secs(86_400));
+    world.run_for(secs(20));
+    world.clock_stop(hosts[1], true);
+    world.run_for(secs(20));
+    world.clock_stop(hosts[1], false);
+    world.clock_back(hosts[2], secs(3));
+    world.run_for(secs(20));
+    world.expect("the mesh is whole", secs(60), World::is_complete);
+}
+
+#[test]
+fn nodes_of_one_machine_share_the_loopback_address() {
+    let mut world = World::new(15);
+    let hosts: Vec<_> = (0..3).map(|_| world.add(Spec::new(config()).ip("127.0.0.1"))).collect();
+    world.node(hosts[0]).join(hosts[1]).unwrap();
+    world.node(hosts[2]).join(hosts[1]).unwrap();
+    world.expect("a mesh", secs(5), World::is_complete);
+}
+
+#[test]
+fn a_node_may_come_back_as_another_or_elsewhere() {
+    let (mut world, a, b) = pair(16);
+    let before = world.run(b);
+    world.crash(b, Crash::Kill);
+    world.run_for(ms(100));
+    world.restart(b, Restart::default().new_id().ip("10.0.3.3").port(7_001));
+    assert_ne!(world.id(b), before.id);
+    assert_eq!(world.addr(b), "10.0.3.3:7001".parse().unwrap());
+    world.node(b).join(a).unwrap();
+    world.expect("linked", secs(5), |world| world.linked(a, b));
+    world.node(b).leave(secs(1));
+    world.expect("it has left", secs(2), |world| !world.is_running(b));
+    world.restart(b, Restart::default());
+    world.node(b).join(a).unwrap();
+    world.expect("linked", secs(5), |world| world.linked(a, b));
+}
+
+#[test]
+fn frames_and_their_bytes_are_counted() {
+    let (world, a, b) = pair(17);
+    for kind in [FrameKind::Ping, FrameKind::Digest] {
+        let frames = world.wire(a).frames(kind) + world.wire(b).frames(kind);
+        let bytes = world.wire(a).bytes(kind) + world.wire(b).bytes(kind);
+        assert!(frames > 0 && bytes > 2 * frames, "{kind:?}: {frames} frames of {bytes} bytes");
+    }
+}
+
+/// Random faults and operations: whatever happens, the checks hold, and afterwards the mesh is whole again.
+fn storm(seed: u64) -> u64 {
+    let mut world = World::new(seed);
+    let seeds = ["10.0.0.1:7000", "10.0.0.2:7000"].map(|text| text.parse().unwrap());
+    let config = seeds.into_iter().fold(config(), |config, target| config.seed(target));
+    let hosts = world.add_many(2 + (seed % 4) as usize, &config);
+    for _ in 0..30 {
+        let a = hosts[world.draw(hosts.len() as u64) as usize];
+        let b = hosts[world.draw(hosts.len() as u64) as usize];
+        match world.draw(20) {
+            0 => world.cut(a, b),
+            1 => world.cut_one_way(a, b),
+            2 => world.heal_all(),
+            3 => drop(world.reset_connections(a, b)),
+            4 if world.is_running(a) => {
+                let how = [Crash::Power, Crash::Kill, Crash::Reset][world.draw(3) as usize];
+                world.crash(a, how);
+            }
+            5 if !world.is_running(a) => world.restart(a, Restart::default()),
+            6 => world.pause(a),
+            7 => world.resume(a),
+            8 => world.set_consuming(a, false),
+            9 => world.set_consuming(a, true),
+            10 if world.can_act(a) => world.node(a).leave(secs(1)),
+            11 if !world.is_running(a) => world.restart(a, Restart::default().new_id()),
+            12 if world.can_act(a) => {
+                let id = world.id(b);
+                let _ = world.node(a).disconnect(id);
+            }
+            13 if world.can_act(a) => drop(world.node(a).join(b)),
+            14 => world.set_reading(a, false),
+            15 => world.set_reading(a, true),
+            16 => world.clock_forward(a, secs(7)),
+            17 => world.exhaust(a, true),
+            18 => world.exhaust(a, false),
+            _ => {}
+        }
+        for _ in 0..world.draw(20) {
+            let a = hosts[world.draw(hosts.len() as u64) as usize];
+            let b = hosts[world.draw(hosts.len() as u64) as usize];
+            let length = [64, 1_000, 70_000, 300_000][world.draw(4) as usize];
+            if a != b && world.can_act(a) {
+                let _ = world.send_numbered(a, b, length);
+            }
+        }
+        let span = [1_000_000, 50_000_000, 3_000_000_000, 20_000_000_000][world.draw(4) as usize];
+        let span = world.draw(span);
+        world.run_for(Duration::from_nanos(span));
+    }
+    world.heal_all();
+    for &host in &hosts {
+        world.resume(host);
+        world.set_consuming(host, true);
+        world.set_reading(host, true);
+        world.exhaust(host, false);
+    }
+    // Who is leaving has left by then.
+    world.run_for(secs(10));
+    for &host in &hosts {
+        if !world.is_running(host) {
+            world.restart(host, Restart::default());
+        }
+    }
+    // Those that have left or were disconnected come back only if somebody wants them.
+    for &a in &hosts {
+        for &b in &hosts {
+            if a != b && world.can_act(a) && world.is_running(b) {
+                let _ = world.node(a).join(b).unwrap();
+            }
+        }
+    }
+    world.expect("the mesh is whole again", secs(120), |world| world.is_mesh(&hosts));
+    world.trace_hash()
+}
+
+#[test]
+fn random_faults_break_no_promise_and_the_mesh_heals() {
+    let seeds = std::env::var("SEEDS").map_or(60, |count| count.parse().unwrap());
+    let first = std::env::var("SEED").map_or(0, |seed| seed.parse().unwrap());
+    for seed in first..first + seeds {
+        let hash = storm(seed);
+        if seed % 10 == 0 {
+            assert_eq!(hash, storm(seed), "seed {seed} does not repeat");
+        }
+    }
+}
