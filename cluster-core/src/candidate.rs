@@ -1,12 +1,13 @@
 //! Nodes known from hearsay only: they may be dialled, they are never peers.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 use core::time::Duration;
 
 use crate::backoff::Backoff;
 use crate::id::{LinkId, NodeId, Run};
+use crate::limits::MAX_ADDRESSES;
 use crate::time::Instant;
 
 /// How long hearsay makes a run count as current.
@@ -21,7 +22,7 @@ pub(crate) const UNREACHABLE: u32 = 3;
 #[derive(Clone, Debug)]
 pub(crate) struct Candidate {
     pub(crate) run: Run,
-    pub(crate) addresses: Vec<SocketAddr>,
+    pub(crate) addresses: Places,
     /// Who named it first; its quota pays.
     pub(crate) introducer: NodeId,
     /// Who named it last, and when.
@@ -31,14 +32,41 @@ pub(crate) struct Candidate {
     pub(crate) dialing: Option<LinkId>,
     /// The user was told that it cannot be reached.
     pub(crate) told: bool,
+}
+
+/// Where a candidate is said to be. Whoever names it adds to that, so that a liar who is first cannot hide it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Places {
+    known: VecDeque<SocketAddr>,
     cursor: usize,
 }
 
-impl Candidate {
-    pub(crate) fn next_address(&mut self) -> Option<SocketAddr> {
-        let address = *self.addresses.get(self.cursor % self.addresses.len().max(1))?;
-        self.cursor = self.cursor.wrapping_add(1);
-        Some(address)
+/// The most addresses kept of one candidate; the oldest makes room.
+const MAX_PLACES: usize = 2 * MAX_ADDRESSES;
+
+impl Places {
+    fn add(&mut self, addresses: Vec<SocketAddr>) {
+        for address in addresses {
+            if self.known.contains(&address) {
+                continue;
+            }
+            if self.known.len() == MAX_PLACES {
+                self.known.pop_front();
+            }
+            self.known.push_back(address);
+        }
+    }
+
+    /// The next address to dial, going round through those that are `free`.
+    pub(crate) fn next(&mut self, free: impl Fn(SocketAddr) -> bool) -> Option<SocketAddr> {
+        for _ in 0..self.known.len() {
+            let address = *self.known.get(self.cursor % self.known.len())?;
+            self.cursor = self.cursor.wrapping_add(1);
+            if free(address) {
+                return Some(address);
+            }
+        }
+        None
     }
 }
 
@@ -51,8 +79,10 @@ pub(crate) struct Candidates {
 /// What hearing a name has led to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Heard {
-    /// A node, or a run of it, that was not known.
+    /// A node that was not known.
     New,
+    /// A later run of one that was. Its back-off goes on: who makes up runs must not make us dial faster.
+    Later,
     /// Known already.
     Known,
     /// There is no room for it.
@@ -71,17 +101,15 @@ impl Candidates {
         quota: usize,
     ) -> Heard {
         if let Some(candidate) = self.by_id.get_mut(&run.id) {
+            candidate.addresses.add(addresses);
             if run.incarnation < candidate.run.incarnation {
                 return Heard::Known;
             }
-            let new = run != candidate.run;
+            let later = run != candidate.run;
+            candidate.run = run;
             candidate.named_by = by;
             candidate.named_at = now;
-            if new || candidate.addresses.is_empty() {
-                candidate.run = run;
-                candidate.addresses = addresses;
-            }
-            return if new { Heard::New } else { Heard::Known };
+            return if later { Heard::Later } else { Heard::Known };
         }
         let introduced = self.introduced.entry(by.id).or_default();
         if self.by_id.len() >= cap || *introduced >= quota {
@@ -91,16 +119,17 @@ impl Candidates {
             return Heard::NoRoom;
         }
         *introduced += 1;
+        let mut places = Places::default();
+        places.add(addresses);
         let candidate = Candidate {
             run,
-            addresses,
+            addresses: places,
             introducer: by.id,
             named_by: by,
             named_at: now,
             backoff: Backoff::default(),
             dialing: None,
             told: false,
-            cursor: 0,
         };
         self.by_id.insert(run.id, candidate);
         Heard::New
@@ -172,8 +201,23 @@ mod tests {
         hear(&mut candidates, 1, 5, 9);
         assert_eq!(hear(&mut candidates, 1, 5, 8), Heard::Known);
         assert_eq!(hear(&mut candidates, 1, 4, 8), Heard::Known);
-        assert_eq!(hear(&mut candidates, 1, 6, 8), Heard::New);
+        assert_eq!(hear(&mut candidates, 1, 6, 8), Heard::Later);
         assert_eq!(candidates.find(run(1, 0).id).unwrap().run, run(1, 6));
+    }
+
+    #[test]
+    fn every_address_that_anyone_names_gets_its_turn() {
+        let at = |port| SocketAddr::from(([10, 0, 0, 1], port));
+        let mut candidates = Candidates::default();
+        for (incarnation, ports, by) in [(9, [1, 2], 9), (5, [3, 4], 8)] {
+            candidates.hear(run(1, incarnation), ports.map(at).into(), run(by, 1), Instant::ZERO, 3, 2);
+        }
+        let places = &mut candidates.find_mut(run(1, 0).id).unwrap().addresses;
+        let round: Vec<_> = (0..5).map(|_| places.next(|address| address != at(2)).unwrap()).collect();
+        assert_eq!(round, [1, 3, 4, 1, 3].map(at));
+        places.add((10..20).map(at).collect());
+        assert_eq!(places.known.len(), MAX_PLACES);
+        assert_eq!(places.next(|_| false), None);
     }
 
     #[test]

@@ -52,6 +52,11 @@ impl Inbox {
         self.leftovers.entry(run.id).or_default().push_back((run, leftover));
     }
 
+    /// The nodes that left something.
+    pub(crate) fn left_behind(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.leftovers.keys().copied()
+    }
+
     pub(crate) fn leftover(&mut self, id: NodeId) -> Option<&mut (Run, Leftover)> {
         self.leftovers.get_mut(&id)?.front_mut()
     }

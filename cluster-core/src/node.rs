@@ -12,6 +12,8 @@ mod output;
 #[cfg(test)]
 mod search;
 mod targets;
+#[cfg(test)]
+mod tests;
 mod timer;
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -102,6 +104,8 @@ pub struct Node {
     reaches: BTreeSet<Reach>,
     /// Another live node has this id; until then, nobody is dialled.
     muted_until: Option<Instant>,
+    /// When the user was last told so.
+    told_of_clone: Option<Instant>,
     leaving: Option<Leaving>,
     stats: Stats,
     #[cfg(any(test, cluster_mutants))]
@@ -162,18 +166,14 @@ impl Node {
             own: BTreeSet::new(),
             reaches: BTreeSet::new(),
             muted_until: None,
+            told_of_clone: None,
             leaving: None,
             stats: Stats::default(),
             #[cfg(any(test, cluster_mutants))]
             mutant: None,
             config,
         };
-        for address in node.listen.into_iter().chain(node.config.advertise.clone()) {
-            if !address.ip().is_unspecified() {
-                node.own.insert(address);
-                node.reaches.insert(reach(address));
-            }
-        }
+        node.note_own();
         node.schedule_gossip();
         for seed in node.config.seeds.clone() {
             node.want_seed(seed);
@@ -292,7 +292,15 @@ impl Node {
         }
         self.advance(now);
         let before = self.profile();
+        let moved = self.config.advertise != config.advertise;
         self.config = config;
+        if self.is_leaving() {
+            return Ok(());
+        }
+        if moved {
+            self.own.clear();
+            self.note_own();
+        }
         for seed in self.config.seeds.clone() {
             self.want_seed(seed);
         }
@@ -328,6 +336,16 @@ impl Node {
 
     fn event(&mut self, event: Event) {
         self.actions.push_back(Action::Event(event));
+    }
+
+    /// The addresses that lead to this node by its own account.
+    fn note_own(&mut self) {
+        for address in self.listen.into_iter().chain(self.config.advertise.clone()) {
+            if !address.ip().is_unspecified() {
+                self.own.insert(address);
+                self.reaches.insert(reach(address));
+            }
+        }
     }
 
     /// What this node says of itself.

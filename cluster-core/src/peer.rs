@@ -133,6 +133,10 @@ impl Addresses {
 
     /// A dial to `address` reached the peer.
     pub(crate) fn reached(&mut self, address: SocketAddr) {
+        // The way that used to work is tried first: if it did not this time, it says nothing of the peer any more.
+        if let Some(failed) = self.via.filter(|via| self.cursor > 0 && *via != address) {
+            self.aliases.retain(|alias| *alias != failed);
+        }
         self.via = Some(address);
         self.cursor = 0;
         self.alias(address);
@@ -158,13 +162,18 @@ impl Addresses {
         self.hearsay.retain(|hearsay| *hearsay != address);
     }
 
-    /// Somebody who is connected to the peer says that it is there. Returns whether that was news.
+    /// Somebody who is connected to the peer says that it is there. Returns whether that is worth a dial now: when the
+    /// oldest has to make room it is not, or a liar could make us dial all the time.
     pub(crate) fn hear(&mut self, addresses: &[SocketAddr]) -> bool {
         let before = self.hearsay.len();
         for address in addresses {
-            if self.hearsay.len() < MAX_ADDRESSES && !self.dialable().any(|known| known == *address) {
-                self.hearsay.push(*address);
+            if self.dialable().any(|known| known == *address) {
+                continue;
             }
+            if self.hearsay.len() == MAX_ADDRESSES {
+                self.hearsay.remove(0);
+            }
+            self.hearsay.push(*address);
         }
         self.hearsay.len() > before
     }
@@ -194,15 +203,11 @@ impl Addresses {
 
     /// Whether a dial there once reached the peer, so that it is no hearsay.
     pub(crate) fn is_verified(&self, address: SocketAddr) -> bool {
-        self.aliases.contains(&address)
+        self.via == Some(address) || self.aliases.contains(&address)
     }
 
     pub(crate) fn advertises(&self, address: SocketAddr) -> bool {
         self.advertised.contains(&address)
-    }
-
-    pub(crate) fn contains(&self, address: SocketAddr) -> bool {
-        self.via == Some(address) || self.advertised.contains(&address) || self.aliases.contains(&address)
     }
 }
 

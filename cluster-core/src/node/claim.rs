@@ -59,7 +59,8 @@ impl Node {
                 }
             }
             Some(dial) => {
-                if dial.hearsay {
+                // What others name truly costs nothing; what they make up does.
+                if dial.hearsay && dial.expected == Some(proven.run.id) {
                     self.dialer.refund(self.config.limits.dial_burst);
                 }
                 match self.may_claim(id, proven.run, remote, dial.rejoin, dial.expected) {
@@ -101,21 +102,21 @@ impl Node {
         if self.tombstones.covers(run) || self.tombstones.is_removed(run.id) {
             return Err(Refusal::Silent(Reason::Forbidden));
         }
-        let room = self.peers.len() < self.config.limits.max_peers;
+        let room = self.peers.contains_key(&run.id) || self.make_room(run.id);
         match self.peers.get_mut(&run.id) {
             None if room => {
                 self.peers.insert(run.id, Peer::new(run));
             }
-            None => {
-                self.stats.peer_limit += 1;
-                return Err(Refusal::Silent(Reason::Full));
-            }
+            None => return Err(Refusal::Silent(Reason::Full)),
             Some(peer) => {
-                let busy = peer.live.is_some() || peer.dialing.is_some_and(|dialing| dialing != id);
+                // A dial that has not got as far as this one may never do so, and does not count.
+                let claimed = |link: &LinkId| self.links.get(link).is_some_and(|link| link.proven.is_some());
+                let busy = peer.live.is_some() || peer.dialing.filter(|dial| *dial != id).as_ref().is_some_and(claimed);
                 if busy {
                     // Another run of the same id may hide behind a link that is half-open, too.
                     peer.addresses.alias(remote);
                     self.stats.links_outranked += 1;
+                    self.takeover(run.id, remote);
                     self.probe_peer(run.id);
                     return Err(Refusal::Silent(Reason::Duplicate));
                 }
@@ -133,8 +134,11 @@ impl Node {
 
     /// Asks the other side to make this link the one of the pair.
     fn claim(&mut self, id: LinkId, run: Run, rejoin: bool) {
+        let Some(remote) = self.links.get(&id).map(|link| link.remote) else { return };
         let Some(peer) = self.peers.get_mut(&run.id) else { return };
         peer.dialing = Some(id);
+        // Whatever becomes of the claim: this address leads to the peer.
+        peer.addresses.alias(remote);
         peer.generation = peer.generation.saturating_add(1);
         let generation = peer.generation;
         self.timers.cancel(Timer::Reconnect(run.id));
@@ -167,17 +171,12 @@ impl Node {
             Some(known) if run.incarnation <= known => return self.reject(id, RejectCode::Stale { known }),
             _ => {}
         }
-        let room = self.peers.len() < self.config.limits.max_peers;
-        let known = match self.peers.get(&run.id) {
-            None if room => {
-                self.peers.insert(run.id, Peer::new(run));
-                return self.decide(id, run, claim);
-            }
-            None => {
-                self.stats.peer_limit += 1;
+        let Some(known) = self.peers.get(&run.id) else {
+            if !self.make_room(run.id) {
                 return self.reject(id, RejectCode::Full);
             }
-            Some(peer) => peer,
+            self.peers.insert(run.id, Peer::new(run));
+            return self.decide(id, run, claim);
         };
         if known.run == run {
             return self.decide(id, run, claim);
@@ -287,11 +286,11 @@ impl Node {
         match code {
             RejectCode::DuplicateIdentity => self.met_clone(),
             RejectCode::Stale { known } => return self.stale(id, known),
-            RejectCode::Removed => self.mark_removed(run.id),
-            RejectCode::Leaving => self.bury(run),
-            RejectCode::Outranked | RejectCode::Full | RejectCode::Other(_) => {}
+            _ => {}
         }
-        self.drop_link(id, CloseMode::Abort, Reason::Rejected(code));
+        let reason = Reason::Rejected(code);
+        self.drop_link(id, CloseMode::Abort, reason.clone());
+        self.departs(run, &reason);
     }
 
     /// Refuses a claim, in order that the other side knows why.
@@ -307,7 +306,8 @@ impl Node {
         let adopted_before = self.run.incarnation != self.born;
         let believable = known.0 <= self.born.0.saturating_add(MAX_ADOPTED_STEP) && known.0 < u64::MAX;
         if connected || adopted_before || !believable || known < self.run.incarnation {
-            self.met_clone();
+            // Nothing but its word speaks for it, so it must not keep us from dialling others.
+            self.tell_of_clone();
             return self.drop_link(id, CloseMode::Abort, Reason::Rejected(RejectCode::Stale { known }));
         }
         self.run.incarnation = Incarnation(known.0 + 1);
@@ -322,10 +322,16 @@ impl Node {
 
     /// Another live node uses our id. It was there first, so this one keeps quiet for a while.
     fn met_clone(&mut self) {
-        if self.muted_until.is_none_or(|until| until <= self.now) {
+        self.tell_of_clone();
+        self.muted_until = Some(self.now + MUTE);
+    }
+
+    /// Tells the user, now and then, that this run is not the only one of its id.
+    fn tell_of_clone(&mut self) {
+        if self.told_of_clone.is_none_or(|told| self.now - told >= MUTE) {
+            self.told_of_clone = Some(self.now);
             self.event(Event::DuplicateIdentity { newcomer: self.run });
         }
-        self.muted_until = Some(self.now + MUTE);
     }
 
     /// A link that is live gives way to one of higher rank: it is closed, and nothing that it still carries is read.
@@ -342,6 +348,7 @@ impl Node {
         let (remote, outbound, rtt) = (link.remote, !link.is_inbound(), self.now - link.opened);
         let Some(peer) = self.peers.get_mut(&peer_id) else { return };
         peer.live = Some(id);
+        peer.limbo = None;
         let before = peer.addresses.clone();
         peer.addresses.advertise(&profile.addresses, remote.ip());
         if outbound {
@@ -349,7 +356,8 @@ impl Node {
         }
         // The handshake took at least one round trip; pings refine this.
         peer.rtt = rtt;
-        let changed = peer.profile != *profile || peer.addresses.gossiped() != before.gossiped();
+        let visible = |profile: &Profile| (profile.name.clone(), profile.metadata.clone());
+        let changed = visible(&peer.profile) != visible(profile) || peer.addresses.gossiped() != before.gossiped();
         peer.profile = profile.clone();
         if peer.announced && changed {
             let info = peer.info();

@@ -1,7 +1,6 @@
 //! Dialling nodes that are known: lost peers, and candidates from hearsay.
 
 use alloc::collections::{BTreeSet, VecDeque};
-use alloc::vec::Vec;
 use core::net::SocketAddr;
 use core::time::Duration;
 
@@ -12,7 +11,6 @@ use crate::address::{Reach, reach};
 use crate::candidate::UNREACHABLE;
 use crate::event::Event;
 use crate::id::{LinkId, NodeId};
-use crate::limits::MAX_ADDRESSES;
 use crate::link::{Dial, LinkState};
 use crate::reason::{Reason, RejectCode};
 use crate::time::Instant;
@@ -133,28 +131,30 @@ impl Node {
         }
         match self.peers.get(&id) {
             Some(peer) if peer.announced => return,
-            Some(peer) if peer.live.is_some() || peer.dialing.is_some() => return self.retry_candidate(id),
-            Some(_) => return self.timers.set_no_later(Timer::Reconnect(id), self.now),
+            // It has its own schedule, which hearsay must not speed up; once it is forgotten, it is a candidate again.
+            Some(_) => return self.postpone_candidate(id),
             None => {}
         }
         let Some(candidate) = self.candidates.find(id) else { return };
-        if candidate.dialing.is_some() || self.tombstones.is_removed(id) || self.tombstones.covers(candidate.run) {
+        if candidate.dialing.is_some() {
             return;
         }
-        if self.peers.len() >= self.config.limits.max_peers {
+        if self.tombstones.is_removed(id) || self.tombstones.covers(candidate.run) {
+            return self.postpone_candidate(id);
+        }
+        if !self.has_room(id) {
             self.stats.peer_limit += 1;
             return self.retry_candidate(id);
         }
-        let Some(candidate) = self.candidates.find_mut(id) else { return };
-        let mut tries = (0..MAX_ADDRESSES).filter_map(|_| candidate.next_address());
-        let tries: Vec<SocketAddr> = tries.by_ref().collect();
-        let free = |address: &&SocketAddr| !self.own.contains(address) && self.dial_to(**address).is_none();
-        let Some(address) = tries.iter().find(free).copied() else { return self.retry_candidate(id) };
+        let mut addresses = candidate.addresses.clone();
+        let free = |address: SocketAddr| !self.own.contains(&address) && self.dial_to(address).is_none();
+        let Some(address) = addresses.next(free) else { return self.retry_candidate(id) };
         if !self.may_dial_hearsay(id) {
             return;
         }
         let link = self.dial(address, Dial { expected: Some(id), hearsay: true, ..Dial::default() });
         if let Some(candidate) = self.candidates.find_mut(id) {
+            candidate.addresses = addresses;
             candidate.dialing = Some(link);
         }
     }
@@ -171,6 +171,11 @@ impl Node {
             self.timers.set(Timer::Candidate(id), self.now + self.config.timing.handshake_timeout);
         }
         self.tell_if_unreachable(id);
+    }
+
+    /// Nothing is to be done about this node for now.
+    fn postpone_candidate(&mut self, id: NodeId) {
+        self.timers.set(Timer::Candidate(id), self.now + self.config.timing.seed_interval);
     }
 
     fn retry_candidate(&mut self, id: NodeId) {

@@ -120,7 +120,10 @@ impl Node {
             peer.announced && peer.run != from && covered && !named.contains(&peer.run)
         });
         if list.reply && news {
-            self.edit(link, |link| link.slots.list = Some((list.buckets, false)));
+            self.edit(link, |link| {
+                let (asked, reply) = link.slots.list.unwrap_or_default();
+                link.slots.list = Some((asked | list.buckets, reply));
+            });
         }
     }
 
@@ -164,6 +167,7 @@ impl Node {
                 self.timers.set_no_later(Timer::Candidate(run.id), self.now + wait);
                 true
             }
+            Heard::Later => true,
             Heard::Known => false,
             Heard::NoRoom => {
                 self.stats.candidate_limit += 1;
@@ -198,10 +202,13 @@ mod tests {
 
     #[test]
     fn the_hash_is_the_one_that_the_protocol_states() {
-        let run = Run { id: NodeId::from_bytes([0; 16]), incarnation: Incarnation(0) };
-        assert_eq!(hash(run), hash(run));
-        let later = Run { incarnation: Incarnation(1), ..run };
-        assert_ne!(hash(run), hash(later));
-        assert_eq!(bucket(NodeId::from_bytes([0xab; 16])), 0xa);
+        let ascending = NodeId::from_bytes(core::array::from_fn(|i| i as u8));
+        let repeated = NodeId::from_bytes([0xab; 16]);
+        for (id, incarnation, expected, place) in
+            [(ascending, 1, 0x249c_4e70_6131_8c4f, 0), (repeated, 1_700_000_000_000_000, 0x9db2_2bb6_a624_f5bc, 10)]
+        {
+            let run = Run { id, incarnation: Incarnation(incarnation) };
+            assert_eq!((hash(run), bucket(id)), (expected, place));
+        }
     }
 }

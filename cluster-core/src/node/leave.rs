@@ -29,7 +29,10 @@ impl Node {
                 self.timers.set(Timer::Leave, deadline);
                 self.drop_targets();
                 self.candidates.clear();
-                let undecided = self.links.values().filter(|link| !link.is_up() && !link.is_closing());
+                // A link that is about to replace another carries what was accepted.
+                let kept: Vec<LinkId> =
+                    self.peers.values().filter(|peer| peer.announced).filter_map(|peer| peer.live).collect();
+                let undecided = self.links.values().filter(|link| !kept.contains(&link.id) && !link.is_closing());
                 let undecided: Vec<LinkId> = undecided.map(|link| link.id).collect();
                 for link in undecided {
                     self.drop_link(link, CloseMode::Abort, Reason::LocalLeave);

@@ -62,6 +62,9 @@ impl Node {
             } else if peer.dialing == Some(link.id) {
                 peer.dialing = None;
                 self.dial_failed(id, &reason);
+            } else {
+                // Its claim broke a rule, and there may be nothing else that the record is for.
+                self.prune(id);
             }
         }
         if let Some(expected) = expected {
@@ -77,6 +80,7 @@ impl Node {
         self.fence_session(id, false);
         let Some(peer) = self.peers.get_mut(&id) else { return };
         if !peer.announced {
+            self.keep_trying(id);
             self.prune(id);
             return self.hear_held(id);
         }
@@ -91,6 +95,17 @@ impl Node {
             self.down(id, reason);
         }
         self.hear_held(id);
+    }
+
+    /// A lost peer came back, but not to the end: it is to be dialled, or forgotten, as before.
+    fn keep_trying(&mut self, id: NodeId) {
+        let Some(since) = self.peers.get(&id).and_then(|peer| peer.lost_since) else { return };
+        if self.timers.deadline(Timer::Reconnect(id)).is_none() {
+            self.schedule_reconnect(id);
+        }
+        if let Some(span) = self.config.timing.forget_after {
+            self.timers.set(Timer::Forget(id), since + span);
+        }
     }
 
     /// Our own dial to a node that has a record did not lead to a link.
@@ -203,6 +218,47 @@ impl Node {
         self.remove_peer(id);
     }
 
+    /// A run said that it leaves, or that its user disconnected us. While a link to it is live, that one will say so;
+    /// and a later run is not concerned.
+    pub(super) fn departs(&mut self, run: Run, reason: &Reason) {
+        if self.peers.get(&run.id).is_some_and(|peer| peer.live.is_some() || peer.run.incarnation > run.incarnation) {
+            return;
+        }
+        match reason {
+            Reason::Left | Reason::Rejected(RejectCode::Leaving) => self.bury(run),
+            Reason::Removed | Reason::Rejected(RejectCode::Removed) => self.mark_removed(run.id),
+            _ => {}
+        }
+    }
+
+    /// Whether there is a place for one more peer. Peers that are lost are the first to make room, longest lost first,
+    /// so that a day of churn does not keep everyone out. Unread messages of a node that is gone hold its place.
+    pub(super) fn make_room(&mut self, id: NodeId) -> bool {
+        while !self.is_place_free(id) {
+            let Some(longest) = self.longest_lost() else {
+                self.stats.peer_limit += 1;
+                return false;
+            };
+            self.remove_peer(longest);
+        }
+        true
+    }
+
+    pub(super) fn has_room(&self, id: NodeId) -> bool {
+        self.is_place_free(id) || self.longest_lost().is_some()
+    }
+
+    fn is_place_free(&self, id: NodeId) -> bool {
+        let unread = self.inbox.left_behind().filter(|gone| *gone != id && !self.peers.contains_key(gone)).count();
+        self.peers.len() + unread < self.config.limits.max_peers
+    }
+
+    fn longest_lost(&self) -> Option<NodeId> {
+        let idle = self.peers.values().filter(|peer| peer.live.is_none() && peer.dialing.is_none());
+        let lost = idle.filter_map(|peer| Some((peer.lost_since?, peer.run.id)));
+        lost.min().map(|(_, id)| id)
+    }
+
     /// Forgets a peer that is not announced, with its links.
     pub(super) fn remove_peer(&mut self, id: NodeId) {
         let Some(run) = self.peers.get(&id).map(|peer| peer.run) else { return };
@@ -247,6 +303,7 @@ impl Node {
 
     /// A dial for one node reached another.
     pub(super) fn not_found_at(&mut self, expected: NodeId, link: LinkId, address: core::net::SocketAddr) {
+        self.candidate_dial_ended(expected, link, &Reason::Refused);
         let Some(peer) = self.peers.get_mut(&expected) else { return };
         peer.addresses.moved_away(address);
         if peer.dialing == Some(link) {

@@ -147,11 +147,7 @@ impl Node {
         let Some(run) = self.links.get(&id).and_then(Link::run) else { return };
         self.drop_link(id, CloseMode::Flush, reason.clone());
         // It may have come before the peer was ever up, and still counts.
-        match reason {
-            Reason::Left => self.bury(run),
-            Reason::Removed => self.mark_removed(run.id),
-            _ => {}
-        }
+        self.departs(run, &reason);
     }
 
     /// A peer has changed what it says of itself.
@@ -186,8 +182,8 @@ impl Node {
         self.tombstones.unbury(run.id);
         self.drop_candidate(run.id);
         let Some(peer) = self.peers.get_mut(&run.id) else { return };
-        peer.limbo = None;
         peer.lost_since = None;
+        peer.rest.clear();
         if !core::mem::replace(&mut peer.announced, true) {
             let info = peer.info();
             self.event(Event::PeerUp(info));

@@ -166,10 +166,11 @@ impl Node {
         }
     }
 
-    /// The peer that occupies this address: connected, or about to be.
+    /// The peer that occupies this address: connected, or about to be. What a peer merely says of itself does not count,
+    /// or a liar could keep us from a seed.
     fn occupant(&self, address: SocketAddr) -> Option<NodeId> {
         let mut connected = self.peers.values().filter(|peer| peer.live.is_some() || peer.announced);
-        connected.find(|peer| peer.addresses.contains(address)).map(|peer| peer.run.id)
+        connected.find(|peer| peer.addresses.is_verified(address)).map(|peer| peer.run.id)
     }
 
     /// A dial for this target has ended before its link was up.
@@ -193,7 +194,7 @@ impl Node {
         if *reason == Reason::Rejected(RejectCode::Outranked) {
             // The winner is on its way, or is half-open and will not survive the probe.
             wanted.found = proven;
-            self.timers.set(Timer::Target(number), self.now + self.config.timing.probe_timeout * 3 / 2);
+            self.timers.set(Timer::Target(number), self.now + self.config.timing.probe_timeout.saturating_mul(3) / 2);
         } else if !busy {
             self.target_failed(number, is_final(reason));
         }
@@ -251,7 +252,7 @@ impl Node {
         for number in self.targets.numbers() {
             let Some(wanted) = self.targets.find(number) else { continue };
             let Some(peer) = self.peers.get(&run.id) else { return };
-            let there = wanted.addresses.iter().any(|address| peer.addresses.contains(*address));
+            let there = wanted.addresses.iter().any(|address| peer.addresses.is_verified(*address));
             let dialled = peer.live.and_then(|live| self.links.get(&live));
             if wanted.found == Some(run.id) || there || dialled.is_some_and(|live| live.targets().contains(&number)) {
                 self.target_up(number, run);

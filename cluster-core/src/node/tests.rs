@@ -1,0 +1,404 @@
+//! One real node, and others played by hand, frame by frame, in orders that honest nodes seldom produce.
+
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+use core::time::Duration;
+
+use super::{Node, Start};
+use crate::action::Action;
+use crate::channel::Proven;
+use crate::config::{Config, Limits};
+use crate::event::Event;
+use crate::id::{Incarnation, LinkId, NodeId, Run};
+use crate::input::{Disconnect, Input};
+use crate::reason::{JoinError, Reason, RejectCode};
+use crate::time::Instant;
+use crate::wire::{
+    Accept, Ack, Announce, Claim, Close, Entry, Frame, List, Offer, PeerStream, Profile, Reject, Resume, StreamId,
+};
+
+struct Bench {
+    node: Node,
+    now: Instant,
+    events: Vec<Event>,
+    dials: Vec<(LinkId, SocketAddr)>,
+}
+
+fn at(host: u8) -> SocketAddr {
+    SocketAddr::from(([10, 0, 0, host], 7000))
+}
+
+fn run(id: u8, incarnation: u64) -> Run {
+    Run { id: NodeId::from_bytes([id; 16]), incarnation: Incarnation(incarnation) }
+}
+
+fn profile(address: SocketAddr) -> Profile {
+    Profile {
+        name: None,
+        metadata: bytes::Bytes::new(),
+        addresses: Vec::from([address.into()]),
+        max_message: 1 << 20,
+        window: 1 << 16,
+    }
+}
+
+fn claim(host: u8, generation: u64) -> Frame {
+    Frame::Claim(Claim { generation, rejoin: false, profile: profile(at(host)) })
+}
+
+fn offer() -> Offer {
+    Offer { stream: StreamId(9), next: 0, peer: PeerStream::None }
+}
+
+fn entry(run: Run, hosts: &[u8]) -> Entry {
+    Entry { run, addresses: hosts.iter().map(|host| at(*host)).collect() }
+}
+
+impl Bench {
+    fn new(config: Config) -> Bench {
+        let config = config.node_id(NodeId::from_bytes([100; 16]));
+        let start = Start { seed: [1; 32], incarnation: Incarnation(1_000), listen: Some(at(100)) };
+        let node = Node::new(config, start, Instant::ZERO).unwrap();
+        Bench { node, now: Instant::ZERO, events: Vec::new(), dials: Vec::new() }
+    }
+
+    fn input(&mut self, input: Input) {
+        self.node.handle(self.now, input);
+        self.act();
+    }
+
+    fn act(&mut self) {
+        while let Some(action) = self.node.poll_action() {
+            match action {
+                Action::Dial { link, address } => self.dials.push((link, address)),
+                Action::Send { link } => while self.node.poll_frame(link).is_some() {},
+                Action::Close { link, .. } => {
+                    self.node.handle(self.now, Input::Disconnected { link, cause: Disconnect::Closed });
+                }
+                Action::Event(event) => self.events.push(event),
+                _ => {}
+            }
+        }
+    }
+
+    fn frame(&mut self, link: LinkId, frame: Frame) {
+        self.input(Input::Frame { link, frame });
+    }
+
+    fn end(&mut self, link: LinkId) {
+        self.input(Input::Disconnected { link, cause: Disconnect::Reset });
+    }
+
+    fn connect(&mut self, link: LinkId, run: Run) {
+        let proven = Proven { run, version: 1, features: 0 };
+        self.input(Input::Connected { link, proven, local: at(100) });
+    }
+
+    /// `run` dials the node and has proven who it is.
+    fn inbound(&mut self, run: Run) -> LinkId {
+        let from = SocketAddr::from(([10, 0, 0, run.id.as_bytes()[0]], 40_000));
+        let link = self.node.accept(self.now, from).unwrap();
+        self.connect(link, run);
+        link
+    }
+
+    /// `run` dials the node, and its claim is granted.
+    fn claimed(&mut self, run: Run, generation: u64) -> LinkId {
+        let link = self.inbound(run);
+        self.frame(link, claim(run.id.as_bytes()[0], generation));
+        link
+    }
+
+    fn up(&mut self, run: Run) -> LinkId {
+        let link = self.claimed(run, 1);
+        self.frame(link, Frame::Resume(Resume { offer: offer() }));
+        assert!(self.node.peer(run.id).is_some());
+        link
+    }
+
+    /// Lets time pass. Every dial is refused.
+    fn pass(&mut self, span: Duration) -> Vec<SocketAddr> {
+        let end = self.now + span;
+        let mut dialled = Vec::new();
+        loop {
+            for (link, address) in core::mem::take(&mut self.dials) {
+                dialled.push(address);
+                self.input(Input::Disconnected { link, cause: Disconnect::Refused });
+            }
+            match self.node.next_tick().filter(|due| *due <= end) {
+                Some(due) => self.now = self.now.max(due),
+                None => break,
+            }
+            self.input(Input::Tick);
+        }
+        self.now = end;
+        dialled
+    }
+
+    /// Time in which every peer answers: nothing is dialled, nobody is lost.
+    fn pass_alive(&mut self, links: &[LinkId], span: Duration) -> Vec<SocketAddr> {
+        let mut dialled = Vec::new();
+        for _ in 0..span.as_millis() / 500 {
+            for link in links {
+                self.frame(*link, Frame::Ping { token: 0 });
+            }
+            dialled.extend(self.pass(Duration::from_millis(500)));
+        }
+        dialled
+    }
+
+    fn word(&self, id: NodeId) -> Vec<&'static str> {
+        let kind = |event: &Event| match event {
+            Event::PeerUp(peer) if peer.run.id == id => Some("up"),
+            Event::PeerDown { peer, .. } if peer.id == id => Some("down"),
+            Event::PeerGone { peer } if peer.id == id => Some("gone"),
+            _ => None,
+        };
+        self.events.iter().filter_map(kind).collect()
+    }
+}
+
+fn lan() -> Config {
+    Config::insecure_plaintext()
+}
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+#[test]
+fn a_claim_that_breaks_a_rule_leaves_no_record() {
+    let mut bench = Bench::new(lan());
+    for id in 1..50 {
+        bench.claimed(run(id, 1), u64::MAX);
+    }
+    assert!(bench.node.peers.is_empty());
+}
+
+#[test]
+fn a_lost_peer_whose_return_fails_half_way_is_still_dialled() {
+    let mut bench = Bench::new(lan());
+    let link = bench.up(run(1, 1));
+    bench.end(link);
+    // Its claim is granted, the dial that was due passes meanwhile, and then its resume never comes.
+    let link = bench.claimed(run(1, 1), 2);
+    assert!(bench.pass(Duration::from_secs(4)).is_empty());
+    bench.end(link);
+    assert!(bench.pass(MINUTE).contains(&at(1)));
+}
+
+#[test]
+fn a_refused_dial_does_not_end_a_link_that_is_live() {
+    for code in [RejectCode::Leaving, RejectCode::Removed] {
+        let mut bench = Bench::new(lan());
+        bench.node.join(bench.now, at(1).into()).unwrap();
+        bench.act();
+        let (dial, _) = bench.dials.pop().unwrap();
+        bench.connect(dial, run(1, 1));
+        // Crossed dials: theirs outranks ours, and then they leave.
+        let live = bench.claimed(run(1, 1), 2);
+        bench.frame(live, Frame::Resume(Resume { offer: offer() }));
+        bench.frame(dial, Frame::Reject(Reject { code }));
+        assert_eq!(bench.word(run(1, 1).id), ["up"]);
+        bench.frame(live, Frame::Close(Close::Leaving));
+        assert_eq!(bench.word(run(1, 1).id), ["up", "down", "gone"]);
+        assert_eq!(bench.node.peers().count(), 0);
+    }
+}
+
+#[test]
+fn a_peer_in_limbo_that_refuses_goes_down_before_it_is_forgotten() {
+    let mut bench = Bench::new(lan());
+    bench.node.join(bench.now, at(1).into()).unwrap();
+    bench.act();
+    let (dial, _) = bench.dials.pop().unwrap();
+    bench.connect(dial, run(1, 1));
+    let live = bench.claimed(run(1, 1), 2);
+    bench.frame(live, Frame::Resume(Resume { offer: offer() }));
+    bench.end(live);
+    assert_eq!(bench.word(run(1, 1).id), ["up"], "our claim may yet replace it unnoticed");
+    bench.frame(dial, Frame::Reject(Reject { code: RejectCode::Leaving }));
+    assert_eq!(bench.word(run(1, 1).id), ["up", "down", "gone"]);
+    assert_eq!(bench.node.peers().count(), 0);
+}
+
+#[test]
+fn a_granted_claim_ends_limbo_so_that_a_failed_dial_does_no_harm() {
+    let mut bench = Bench::new(lan());
+    bench.node.join(bench.now, at(1).into()).unwrap();
+    bench.act();
+    let (dial, _) = bench.dials.pop().unwrap();
+    bench.connect(dial, run(1, 1));
+    let live = bench.claimed(run(1, 1), 2);
+    bench.frame(live, Frame::Resume(Resume { offer: offer() }));
+    bench.end(live);
+    let next = bench.claimed(run(1, 1), 3);
+    bench.end(dial);
+    bench.frame(next, Frame::Resume(Resume { offer: offer() }));
+    assert_eq!(bench.word(run(1, 1).id), ["up"]);
+}
+
+#[test]
+fn a_goodbye_of_an_earlier_run_does_not_concern_a_later_one() {
+    let mut bench = Bench::new(lan());
+    bench.up(run(1, 5));
+    let clone = bench.inbound(run(1, 4));
+    bench.frame(clone, Frame::Close(Close::Leaving));
+    assert_eq!(bench.word(run(1, 5).id), ["up"]);
+    assert_eq!(bench.node.peer(run(1, 5).id).map(|peer| peer.run), Some(run(1, 5)));
+}
+
+#[test]
+fn a_candidate_is_dialled_at_every_address_that_anyone_names() {
+    let mut bench = Bench::new(lan());
+    let (liar, honest) = (bench.up(run(1, 1)), bench.up(run(2, 1)));
+    let list = |entries| Frame::List(List { buckets: u16::MAX, reply: false, entries });
+    bench.frame(liar, list(Vec::from([entry(run(3, u64::MAX), &[50, 51, 52, 53])])));
+    bench.frame(honest, list(Vec::from([entry(run(3, 1), &[3, 4])])));
+    let dialled = bench.pass_alive(&[liar, honest], MINUTE * 5);
+    assert!([50, 51, 52, 53, 3, 4].iter().all(|host| dialled.contains(&at(*host))), "{dialled:?}");
+}
+
+#[test]
+fn a_candidate_whose_address_answers_as_another_is_dialled_elsewhere() {
+    let mut bench = Bench::new(lan());
+    let link = bench.up(run(1, 1));
+    let entries = Vec::from([entry(run(3, 1), &[4, 3])]);
+    bench.frame(link, Frame::Announce(Announce { entries }));
+    while bench.dials.is_empty() {
+        bench.now = bench.node.next_tick().unwrap();
+        bench.input(Input::Tick);
+    }
+    let (dial, address) = bench.dials.pop().unwrap();
+    assert_eq!(address, at(4));
+    bench.connect(dial, run(4, 1));
+    bench.frame(dial, Frame::Accept(Accept { profile: profile(at(4)), offer: offer() }));
+    assert_eq!(bench.word(run(4, 1).id), ["up"]);
+    assert!(bench.pass_alive(&[link, dial], MINUTE).contains(&at(3)));
+}
+
+#[test]
+fn made_up_runs_do_not_make_us_dial_faster() {
+    let mut bench = Bench::new(lan());
+    let lost = bench.up(run(2, 1));
+    let liar = bench.up(run(1, 1));
+    bench.end(lost);
+    let mut dialled = 0;
+    for step in 0..600 {
+        let entries = Vec::from([entry(run(2, 2 + step), &[2]), entry(run(3, step), &[3])]);
+        bench.frame(liar, Frame::Announce(Announce { entries }));
+        dialled += bench.pass(Duration::from_millis(100)).len();
+    }
+    // Two nodes, each in back-off: about nine tries in a minute.
+    assert!(dialled < 40, "{dialled}");
+}
+
+#[test]
+fn what_a_peer_says_of_itself_does_not_keep_us_from_a_seed() {
+    let mut bench = Bench::new(lan());
+    let link = bench.inbound(run(1, 1));
+    bench.frame(link, claim(9, 1));
+    bench.frame(link, Frame::Resume(Resume { offer: offer() }));
+    bench.node.join(bench.now, at(9).into()).unwrap();
+    bench.act();
+    assert_eq!(bench.dials.last().unwrap().1, at(9));
+    assert!(!bench.events.iter().any(|event| matches!(event, Event::Joined { .. })));
+}
+
+#[test]
+fn a_hanging_dial_to_a_lost_peer_does_not_keep_a_join_out() {
+    let mut bench = Bench::new(lan());
+    let link = bench.up(run(1, 1));
+    bench.end(link);
+    while bench.dials.is_empty() {
+        bench.now = bench.node.next_tick().unwrap();
+        bench.input(Input::Tick);
+    }
+    bench.node.join(bench.now, at(7).into()).unwrap();
+    bench.act();
+    let (dial, address) = bench.dials.pop().unwrap();
+    assert_eq!(address, at(7));
+    bench.connect(dial, run(1, 1));
+    bench.frame(dial, Frame::Accept(Accept { profile: profile(at(1)), offer: offer() }));
+    assert!(matches!(bench.events.last(), Some(Event::Joined { .. })));
+}
+
+#[test]
+fn peers_that_are_lost_make_room_for_those_that_come() {
+    let mut bench = Bench::new(lan().limits(Limits { max_peers: 3, ..Limits::default() }));
+    for id in 1..20 {
+        let link = bench.up(run(id, 1));
+        bench.end(link);
+    }
+    assert_eq!(bench.node.peers().count(), 3);
+    for id in 21..24 {
+        bench.up(run(id, 1));
+    }
+    bench.claimed(run(30, 1), 1);
+    assert_eq!(bench.node.stats().peer_limit, 1, "nobody who is up makes room");
+}
+
+#[test]
+fn unread_messages_of_those_who_are_gone_hold_their_places() {
+    let mut bench = Bench::new(lan().limits(Limits { max_peers: 3, ..Limits::default() }));
+    for id in 1..4 {
+        let link = bench.up(run(id, 1));
+        let data = crate::wire::Data { offset: 0, bytes: bytes::Bytes::from_static(b"\x42hi") };
+        bench.frame(link, Frame::Data(data));
+        bench.frame(link, Frame::Close(Close::Leaving));
+    }
+    bench.claimed(run(9, 1), 1);
+    assert_eq!(bench.node.stats().peer_limit, 1);
+    assert!(bench.node.poll_message(bench.now).is_some());
+    bench.up(run(9, 1));
+}
+
+#[test]
+fn an_unasked_for_stale_does_not_keep_us_from_dialling() {
+    let mut bench = Bench::new(lan());
+    bench.up(run(2, 1));
+    for _ in 0..5 {
+        let liar = bench.inbound(run(1, 1));
+        let code = RejectCode::Stale { known: Incarnation(u64::MAX - 1) };
+        bench.frame(liar, Frame::Reject(Reject { code }));
+    }
+    let told = bench.events.iter().filter(|event| matches!(event, Event::DuplicateIdentity { .. })).count();
+    assert_eq!((told, bench.node.muted()), (1, None));
+}
+
+#[test]
+fn a_join_that_meets_a_leaving_node_says_so() {
+    let mut bench = Bench::new(lan());
+    bench.node.join(bench.now, at(1).into()).unwrap();
+    bench.act();
+    let (dial, _) = bench.dials.pop().unwrap();
+    bench.connect(dial, run(1, 1));
+    bench.frame(dial, Frame::Reject(Reject { code: RejectCode::Leaving }));
+    let failed = |event: &Event| {
+        matches!(event, Event::JoinFailed { error, .. }
+        if *error == JoinError::Failed(Reason::Rejected(RejectCode::Leaving)))
+    };
+    assert!(bench.events.iter().any(failed), "{:?}", bench.events);
+}
+
+#[test]
+fn a_node_that_has_left_has_nothing_due_whatever_is_set() {
+    let mut bench = Bench::new(lan());
+    bench.node.leave(bench.now, Duration::ZERO);
+    bench.act();
+    assert!(bench.node.has_left());
+    bench.node.set_config(bench.now, bench.node.config().clone().seed(at(1).into())).unwrap();
+    assert_eq!(bench.node.next_tick(), None);
+}
+
+#[test]
+fn a_link_that_is_replacing_another_survives_the_call_to_leave() {
+    let mut bench = Bench::new(lan());
+    bench.up(run(1, 1));
+    bench.node.send(bench.now, run(1, 1).id, "hello".into()).unwrap();
+    let next = bench.claimed(run(1, 1), 2);
+    bench.node.leave(bench.now, MINUTE);
+    bench.act();
+    assert_eq!(bench.word(run(1, 1).id), ["up"]);
+    bench.frame(next, Frame::Resume(Resume { offer: offer() }));
+    bench.frame(next, Frame::Ack(Ack { received: 6, consumed: 6, consumed_messages: 1, granted: 1 << 16 }));
+    assert!(bench.events.contains(&Event::Left { undelivered: 0 }), "{:?}", bench.events);
+}
