@@ -1,7 +1,9 @@
 //! How a mesh comes about: scenarios S01 to S13.
 
-use cluster_core::Event;
-use cluster_sim::World;
+use std::time::Duration;
+
+use cluster_core::{Config, Event, Instant, JoinError, Reason, Target};
+use cluster_sim::{Block, Fate, HostId, Restart, Spec, World};
 
 use crate::harness::*;
 
@@ -22,14 +24,40 @@ fn a_join_connects_two_nodes_and_says_so_once() {
     }
 }
 
+/// Everything a pair says to each other while its links settle: sends whenever it can, and afterwards every message is
+/// accounted for.
+fn talk(world: &mut World, a: HostId, b: HostId, span: u64) -> [u64; 2] {
+    let mut sent = [0, 0];
+    for _ in 0..span * 4 {
+        for (index, (from, to)) in [(a, b), (b, a)].into_iter().enumerate() {
+            if world.sees(from, to) {
+                sent[index] = world.send_numbered(from, to, 64).unwrap();
+            }
+        }
+        world.run_for(Duration::from_micros(250));
+    }
+    sent
+}
+
+/// How many messages `host` was told of that did not arrive at `peer`, or perhaps not.
+fn undelivered(world: &World, host: HostId, peer: HostId) -> u64 {
+    let run = world.run(peer);
+    let count = |event: &Event| match event {
+        Event::Undelivered(undelivered) if undelivered.peer == run => undelivered.len() as u64,
+        _ => 0,
+    };
+    world.events(host).iter().map(|logged| count(&logged.event)).sum()
+}
+
 #[test]
 fn s01_crossed_dials_leave_one_connection_the_same_at_both_ends() {
+    let mut crossed = 0;
     for seed in 0..100 {
         let (mut world, hosts) = strangers(seed, 2);
         let (a, b) = (hosts[0], hosts[1]);
         world.node(a).join(b).unwrap();
         let lag = world.draw(8_000_000);
-        world.run_for(std::time::Duration::from_nanos(lag));
+        world.run_for(Duration::from_nanos(lag));
         world.node(b).join(a).unwrap();
         world.expect("both are linked", secs(2), |world| world.linked(a, b));
         world.settle();
@@ -37,6 +65,91 @@ fn s01_crossed_dials_leave_one_connection_the_same_at_both_ends() {
         assert_eq!((world.ups(a, b), world.ups(b, a)), (1, 1), "seed {seed}");
         assert_eq!((world.downs(a, b), world.downs(b, a)), (0, 0), "seed {seed}");
         assert!(world.opened(a, b) <= 2, "seed {seed}: {}", world.opened(a, b));
+        assert!(world.dials().len() <= 2, "seed {seed}: a dial was repeated");
+        crossed += usize::from(world.opened(a, b) == 2);
+    }
+    assert!(crossed >= 20, "the dials crossed only {crossed} times");
+}
+
+#[test]
+fn s01_what_is_sent_while_links_of_a_pair_compete_arrives_or_is_reported() {
+    for seed in 0..100 {
+        let (mut world, hosts) = strangers(seed, 2);
+        let (a, b) = (hosts[0], hosts[1]);
+        world.set_latency(ms(1), ms(2));
+        world.node(a).join(b).unwrap();
+        let lag = world.draw(12_000_000);
+        world.run_for(Duration::from_nanos(lag));
+        world.node(b).join(a).unwrap();
+        let sent = talk(&mut world, a, b, 40);
+        assert!(sent[0] > 0 && sent[1] > 0, "seed {seed}: {sent:?}");
+        world.settle();
+        for ((from, to), sent) in [(a, b), (b, a)].into_iter().zip(sent) {
+            let arrived = world.numbered(to, from);
+            assert!(arrived <= sent, "seed {seed}");
+            assert!(arrived + undelivered(&world, from, to) >= sent, "seed {seed}: {arrived} of {sent}");
+        }
+    }
+}
+
+#[test]
+fn s02_several_ways_to_one_peer_leave_one_link_and_cause_no_dial_later() {
+    for seed in SEEDS {
+        let mut world = World::new(seed);
+        let b = world.add(config());
+        let ways = ["10.0.50.1:9000", "10.0.50.2:9000"].map(|public| world.forward(public, world.addr(b)));
+        world.set_name("b.example", &["10.0.0.1"]);
+        let direct = world.addr(b);
+        let a = world.add(
+            ways.into_iter()
+                .fold(config().seed(direct.into()), |config, way| config.seed(way.into()))
+                .seed("b.example:7000".parse().unwrap()),
+        );
+        world.node(a).join(ways[0]).unwrap();
+        world.expect("both are linked", secs(2), |world| world.linked(a, b));
+        world.settle();
+        assert!(world.linked(a, b));
+        assert_eq!(world.opened(a, b), 3, "seed {seed}: one connection for each address");
+        let duplicates = world.closes(a).iter().filter(|closed| closed.reason == Reason::Duplicate).count();
+        assert_eq!(duplicates, 2, "seed {seed}: {:?}", world.closes(a));
+        assert_eq!((world.ups(a, b), world.ups(b, a)), (1, 1), "seed {seed}");
+        assert_eq!((world.downs(a, b), world.downs(b, a)), (0, 0), "seed {seed}");
+        let joined = |event: &Event| matches!(event, Event::Joined { .. });
+        assert_eq!(world.count_events(a, joined), 1, "seed {seed}");
+        let link = world.links(a)[0].connection;
+        let settled = world.now();
+        world.run_for(secs(300));
+        assert_eq!(world.dials_from(a, settled) + world.dials_from(b, settled), 0, "seed {seed}");
+        assert_eq!(world.links(a)[0].connection, link, "seed {seed}");
+    }
+}
+
+#[test]
+fn two_addresses_dialled_by_one_side_while_the_other_dials_too_leave_one_link() {
+    for seed in 0..60 {
+        let (mut world, hosts) = strangers(seed, 2);
+        let (a, b) = (hosts[0], hosts[1]);
+        world.set_latency(ms(1), ms(3));
+        let way = world.forward("10.0.50.1:9000", world.addr(b));
+        for step in 0..3 {
+            match (step + seed) % 3 {
+                0 => drop(world.node(a).join(b).unwrap()),
+                1 => drop(world.node(a).join(way).unwrap()),
+                _ => drop(world.node(b).join(a).unwrap()),
+            }
+            let lag = world.draw(6_000_000);
+            world.run_for(Duration::from_nanos(lag));
+        }
+        world.expect("both are linked", secs(2), |world| world.linked(a, b));
+        world.settle();
+        assert!(world.linked(a, b));
+        assert!(world.dials().len() <= 3 && world.opened(a, b) <= 3, "seed {seed}: {:?}", world.dials());
+        assert_eq!((world.ups(a, b), world.ups(b, a)), (1, 1), "seed {seed}");
+        for host in [a, b] {
+            let asked = world.count_events(host, |event| matches!(event, Event::Joined { .. }));
+            assert_eq!(asked, if host == a { 2 } else { 1 }, "seed {seed}: each join has its outcome");
+            assert_eq!(world.count_events(host, |event| matches!(event, Event::JoinFailed { .. })), 0);
+        }
     }
 }
 
@@ -50,44 +163,187 @@ fn s04_a_pair_that_loses_its_surviving_link_connects_again() {
         world.expect("both are linked", secs(2), |world| world.linked(a, b));
         for round in 1..4 {
             world.settle();
+            let before = world.opened(a, b);
             assert_eq!(world.reset_connections(a, b), 2, "one connection");
             world.expect("they are linked again", secs(5), |world| world.linked(a, b));
-            assert_eq!(world.downs(a, b), round);
+            assert_eq!((world.downs(a, b), world.downs(b, a)), (round, round));
+            assert_eq!((world.ups(a, b), world.ups(b, a)), (round + 1, round + 1));
+            world.settle();
+            assert!(world.opened(a, b) <= before + 2, "seed {seed}: {} connections", world.opened(a, b) - before);
         }
     }
 }
 
 #[test]
-fn s12_nodes_that_start_at_once_with_one_seed_form_a_mesh() {
-    for seed in 0..5 {
-        let mut world = World::new(seed);
-        let first = world.add(config());
-        let address = world.addr(first);
-        let mut hosts = vec![first];
-        for _ in 1..10 {
-            hosts.push(world.add(config().seed(address.into())));
+fn s04_whoever_can_still_dial_connects_the_pair_again_whichever_link_survived() {
+    for seed in SEEDS {
+        for (blocked, how) in [(0, Block::Refuse), (1, Block::Refuse), (0, Block::Drop), (1, Block::Drop)] {
+            let (mut world, hosts) = strangers(seed, 2);
+            let (a, b) = (hosts[0], hosts[1]);
+            world.node(a).join(b).unwrap();
+            let lag = world.draw(8_000_000);
+            world.run_for(Duration::from_nanos(lag));
+            world.node(b).join(a).unwrap();
+            world.expect("both are linked", secs(2), |world| world.linked(a, b));
+            world.settle();
+            world.block_dials(hosts[blocked], hosts[1 - blocked], how);
+            world.reset_connections(a, b);
+            world.expect("they are linked again", secs(5), |world| world.linked(a, b));
         }
-        world.expect("a complete mesh", secs(20), World::is_complete);
+    }
+}
+
+#[test]
+fn s04_only_one_of_the_two_ever_knew_an_address_and_it_keeps_the_duty() {
+    for seed in SEEDS {
+        let mut world = World::new(seed);
+        let (a, b) = (world.add(Spec::new(config()).deaf()), world.add(config()));
+        world.node(a).join(b).unwrap();
+        world.expect("both are linked", secs(2), |world| world.linked(a, b));
+        for _ in 0..3 {
+            world.settle();
+            world.reset_connections(a, b);
+            world.expect("they are linked again", secs(5), |world| world.linked(a, b));
+        }
+        assert_eq!(world.dials_from(b, Instant::ZERO), 0, "seed {seed}: nobody listens at the other");
+    }
+}
+
+/// All start at once; the node with number i has the seed that `seed_of` says. Checks what forming may cost, and returns
+/// the bytes of peer exchange that all have sent.
+fn form(seed: u64, count: usize, seed_of: impl Fn(usize) -> usize) -> u64 {
+    let mut world = World::new(seed);
+    world.keep_lines(200);
+    let mut hosts = vec![world.add(config())];
+    for index in 1..count {
+        let address = world.addr(hosts[seed_of(index)]);
+        hosts.push(world.add(config().seed(address.into())));
+    }
+    world.expect("a complete mesh", secs(20), World::is_complete);
+    world.settle();
+    assert!(world.is_mesh(&hosts));
+    for (index, &a) in hosts.iter().enumerate() {
+        for &b in &hosts[..index] {
+            assert!(world.opened(a, b) <= 2, "seed {seed}: {a} and {b} had {}", world.opened(a, b));
+            assert_eq!((world.ups(a, b), world.ups(b, a)), (1, 1), "seed {seed}: {a} and {b}");
+            assert_eq!((world.downs(a, b), world.downs(b, a)), (0, 0), "seed {seed}: {a} and {b}");
+        }
+    }
+    let dials = world.dials().len();
+    assert!(dials <= count * (count - 1), "seed {seed}: {dials} dials for {count} nodes");
+    let settled = world.now();
+    world.run_for(secs(65));
+    for &host in &hosts {
+        assert_eq!(world.dials_from(host, settled), 0, "seed {seed}: {host} dials in a mesh that is complete");
+    }
+    hosts.iter().map(|&host| world.wire(host).gossip_bytes()).sum()
+}
+
+/// Growth of the bytes from one count to its double; cubic growth is 8.
+fn growth(bytes: &[u64]) -> Vec<f64> {
+    bytes.windows(2).map(|pair| pair[1] as f64 / pair[0] as f64).collect()
+}
+
+#[test]
+fn s12_nodes_that_start_at_once_with_one_seed_form_a_mesh_at_less_than_cubic_cost() {
+    for seed in 0..3 {
+        form(seed, 2, |_| 0);
+        form(seed, 5, |_| 0);
+    }
+    let bytes = [8, 16, 32, 64].map(|count| form(1, count, |_| 0));
+    assert!(growth(&bytes).iter().all(|factor| *factor < 6.0), "{bytes:?}");
+}
+
+#[test]
+fn s12_a_chain_of_seeds_forms_a_mesh_at_less_than_cubic_cost() {
+    for seed in 0..5 {
+        form(seed, 4, |index| index - 1);
+        form(seed, 7, |index| index - 1);
+    }
+    let bytes = [8, 16, 32, 64].map(|count| form(1, count, |index| index - 1));
+    assert!(growth(&bytes).iter().all(|factor| *factor < 6.0), "{bytes:?}");
+}
+
+#[test]
+fn s12_seeds_that_all_name_each_other_form_a_mesh() {
+    for seed in SEEDS {
+        let mut world = World::new(seed);
+        let all = (1..=4).map(|last| format!("10.0.0.{last}:7000").parse::<Target>().unwrap());
+        let config = all.fold(config(), Config::seed);
+        let hosts = world.add_many(4, &config);
+        world.expect("a complete mesh", secs(5), World::is_complete);
         world.settle();
-        assert!(world.is_mesh(&hosts));
         for (index, &a) in hosts.iter().enumerate() {
             for &b in &hosts[..index] {
-                assert!(world.opened(a, b) <= 2, "seed {seed}: {a} and {b} had {}", world.opened(a, b));
+                assert!(world.opened(a, b) <= 2, "seed {seed}");
+                assert_eq!((world.downs(a, b), world.ups(a, b)), (0, 1), "seed {seed}");
             }
+            assert_eq!(world.dials_to(world.addr(a), Instant::ZERO), 3, "seed {seed}: once each, never by itself");
         }
     }
 }
 
 #[test]
-fn s12_a_chain_of_seeds_forms_a_mesh() {
-    for seed in 0..5 {
+fn s13_a_node_whose_seed_is_down_starts_and_joins_when_it_appears() {
+    for seed in SEEDS {
         let mut world = World::new(seed);
-        let mut hosts = vec![world.add(config())];
-        for _ in 1..6 {
-            let address = world.addr(*hosts.last().unwrap());
-            hosts.push(world.add(config().seed(address.into())));
+        let down = world.add(Spec::new(config()).stopped());
+        let address = world.addr(down);
+        let fate = [None, Some(Fate::Refuse), Some(Fate::Unreachable)][(seed % 3) as usize];
+        world.set_fate(address, fate);
+        let a = world.add(config().seed(address.into()));
+        world.run_for(secs(120));
+        assert!(world.is_running(a) && world.events(a).is_empty(), "seed {seed}: {:?}", world.events(a));
+        let dials = world.dials_to(address, Instant::ZERO);
+        assert!((4..40).contains(&dials), "seed {seed}: {dials} dials in two minutes");
+        world.set_fate(address, None);
+        world.restart(down, Restart::default());
+        world.expect("it has joined", secs(40), |world| world.linked(a, down));
+    }
+}
+
+#[test]
+fn s13_a_seed_whose_name_fails_or_leads_back_is_looked_up_until_it_leads_elsewhere() {
+    for seed in SEEDS {
+        let mut world = World::new(seed);
+        let (a, b) = (world.add(config()), world.add(config()));
+        world.node(a).add_seed("seed.example:7000").unwrap();
+        world.node(a).join("seed.example:7000").unwrap();
+        world.run_for(secs(60));
+        let unresolved = |event: &Event| matches!(event, Event::JoinFailed { error: JoinError::Unresolved(_), .. });
+        assert_eq!(world.count_events(a, unresolved), 1, "seed {seed}: {:?}", world.events(a));
+        world.set_name("seed.example", &["10.0.0.1"]);
+        world.run_for(secs(60));
+        assert_eq!(world.dials().len(), 0, "seed {seed}: nobody dials itself");
+        assert_eq!(world.events(a).len(), 1, "seed {seed}: {:?}", world.events(a));
+        world.set_name("seed.example", &["10.0.0.1", "10.0.0.2"]);
+        world.expect("it has joined", secs(40), |world| world.linked(a, b));
+        assert_eq!(world.dials().len(), 1, "seed {seed}");
+    }
+}
+
+#[test]
+fn s31_nodes_that_only_one_side_can_dial_are_full_members_all_the_same() {
+    for seed in SEEDS {
+        for how in [Block::Drop, Block::Refuse] {
+            // c leads everyone together; a can dial b, b cannot dial a. Who joins last does not matter.
+            for late in [0, 1] {
+                let (mut world, hosts) = strangers(seed, 3);
+                let (a, b, c) = (hosts[0], hosts[1], hosts[2]);
+                world.block_dials(b, a, how);
+                world.node(hosts[1 - late]).join(c).unwrap();
+                world.run_for(secs(3));
+                world.node(hosts[late]).join(c).unwrap();
+                world.expect("a complete mesh", secs(10), World::is_complete);
+                world.settle();
+                assert!(world.links(a).iter().any(|link| link.peer == Some(world.run(b)) && link.outbound));
+                assert_eq!((world.ups(a, b), world.downs(a, b)), (1, 0), "seed {seed}");
+                world.send_numbered(b, a, 1_000).unwrap();
+                world.expect("it is heard", secs(1), |world| world.numbered(a, b) == 1);
+                world.reset_connections(a, b);
+                world.expect("they are linked again", secs(10), |world| world.linked(a, b));
+            }
         }
-        world.expect("a complete mesh", secs(20), |world| world.is_mesh(&hosts));
     }
 }
 
@@ -118,30 +374,4 @@ fn equal_seeds_give_equal_traces() {
     let hashes: Vec<u64> = (0..6).map(run).collect();
     assert_eq!(hashes, (0..6).map(run).collect::<Vec<_>>());
     assert!(hashes.windows(2).all(|pair| pair[0] != pair[1]));
-}
-
-#[test]
-fn s12_a_mesh_of_64_forms_with_few_connections_and_little_gossip() {
-    let gossip = |count: usize| {
-        let mut world = World::new(1);
-        world.keep_lines(200);
-        let first = world.add(config());
-        let address = world.addr(first);
-        let mut hosts = vec![first];
-        for _ in 1..count {
-            hosts.push(world.add(config().seed(address.into())));
-        }
-        world.expect("a complete mesh", secs(30), World::is_complete);
-        world.settle();
-        for (index, &a) in hosts.iter().enumerate() {
-            for &b in &hosts[..index] {
-                assert!(world.opened(a, b) <= 2, "{a} and {b} had {}", world.opened(a, b));
-            }
-        }
-        assert!(world.dials().len() <= count * (count - 1), "{} dials", world.dials().len());
-        hosts.iter().map(|&host| world.wire(host).gossip_bytes()).sum::<u64>()
-    };
-    let (small, large) = (gossip(16), gossip(64));
-    // Four times the nodes: cubic growth would be 64 times the bytes.
-    assert!(large < small * 40, "{small} bytes at 16 nodes, {large} at 64");
 }

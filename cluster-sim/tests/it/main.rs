@@ -2,6 +2,11 @@
 //!
 //! [`harness`] has what several of them need; the other modules are one per topic.
 
+mod abuse;
+mod addresses;
 mod formation;
+mod half_open;
 mod harness;
+mod load;
+mod partitions;
 mod world;

@@ -1,0 +1,279 @@
+//! Links that are dead or were never authenticated, seen from one side only: scenarios S03, S05 and S06, and the races
+//! between a link that is being set up and its end.
+
+use std::time::Duration;
+
+use cluster_core::{Event, Frame, Incarnation, Instant, Reason, RejectCode, Run};
+use cluster_sim::{Crash, Greeting, HostId, PuppetState, RawState, Restart, Script, World};
+
+use crate::harness::*;
+
+/// The events that `host` has told of the node with this id: what happened, and to which run.
+fn word(world: &World, host: HostId, id: cluster_core::NodeId) -> Vec<(&'static str, u64)> {
+    let entry = |event: &Event| match event {
+        Event::PeerUp(info) if info.run.id == id => Some(("up", info.run.incarnation.0)),
+        Event::PeerDown { peer, .. } if peer.id == id => Some(("down", peer.incarnation.0)),
+        Event::PeerGone { peer } if peer.id == id => Some(("gone", peer.incarnation.0)),
+        _ => None,
+    };
+    world.events(host).iter().filter_map(|logged| entry(&logged.event)).collect()
+}
+
+/// When `host` told for the first time of a peer that is down.
+fn first_down(world: &World, host: HostId) -> Option<Instant> {
+    let down = |event: &Event| matches!(event, Event::PeerDown { .. });
+    world.events(host).iter().find(|logged| down(&logged.event)).map(|logged| logged.at)
+}
+
+fn later(run: Run, by: u64) -> Run {
+    Run { incarnation: Incarnation(run.incarnation.0 + by), ..run }
+}
+
+#[test]
+fn s03_whoever_does_not_finish_its_handshake_displaces_nothing() {
+    for seed in SEEDS {
+        let (mut world, a, b) = pair(seed);
+        let (run, address) = (world.run(b), world.addr(a));
+        let (link, events) = (world.links(a)[0].connection, world.events(a).len());
+        // Who says that it is b, or a later run of b, and then says nothing more; and one of another cluster.
+        let silent = |run| Script { run: Some(run), claim: None, ..Script::default() };
+        let other = Script { cluster: "other".parse().unwrap(), ..silent(run) };
+        let scripts = [silent(run), silent(later(run, 1)), Script { run: Some(run), ..other.clone() }, other];
+        let puppets: Vec<HostId> = scripts
+            .into_iter()
+            .enumerate()
+            .map(|(index, script)| world.add_puppet(&format!("10.0.9.{}", index + 1), script))
+            .collect();
+        for &puppet in &puppets {
+            world.puppet(puppet).dial(address);
+        }
+        let mute = world.raw_dial("10.0.9.9", address);
+        world.run_for(secs(1));
+        assert_eq!(world.puppet_links(puppets[0]), [PuppetState::Connected], "seed {seed}");
+        assert_eq!(world.links(a).len(), 4, "seed {seed}: b, two that are silent, and one that is mute");
+        world.run_for(secs(5));
+        assert!(matches!(world.raw_state(mute), RawState::Ended | RawState::Reset), "seed {seed}");
+        for puppet in puppets {
+            assert_eq!(world.puppet_links(puppet), [PuppetState::Over], "seed {seed}");
+        }
+        let links = world.links(a);
+        assert_eq!((links.len(), links[0].connection), (1, link), "seed {seed}");
+        assert_eq!((world.events(a).len(), world.downs(b, a)), (events, 0), "seed {seed}");
+        assert!(world.linked(a, b));
+    }
+}
+
+#[test]
+fn s03_a_dial_that_finds_someone_who_never_accepts_leaves_the_good_link() {
+    for seed in SEEDS {
+        let (mut world, a, b) = pair(seed);
+        let (run, link) = (world.run(b), world.links(a)[0].connection);
+        let b_again = Script { run: Some(run), accept: false, ..Script::default() };
+        let stranger = Script { accept: false, ..Script::default() };
+        let puppets = [world.add_puppet("10.0.9.1", b_again), world.add_puppet("10.0.9.2", stranger)];
+        let mute = world.raw_listen("10.0.9.3:7000", Greeting::Wait);
+        for puppet in puppets {
+            world.node(a).join(puppet).unwrap();
+        }
+        world.node(a).join(mute).unwrap();
+        world.run_for(secs(12));
+        assert!(world.linked(a, b));
+        assert_eq!(world.links(a).iter().filter(|link| link.peer == Some(run)).count(), 1, "seed {seed}");
+        assert!(world.links(a).iter().any(|view| view.connection == link), "seed {seed}");
+        assert_eq!((world.downs(a, b), world.downs(b, a)), (0, 0), "seed {seed}");
+        assert!(!world.sees(a, puppets[1]), "seed {seed}: it has not accepted");
+    }
+}
+
+#[test]
+fn s05_a_restarted_node_is_not_kept_out_by_what_is_left_of_it() {
+    let mut restarted = 0;
+    for seed in 0..40 {
+        let (mut world, a, b) = pair(seed);
+        let old = world.run(b);
+        let lag = world.draw(1_000);
+        world.run_for(ms(lag));
+        world.crash(b, Crash::Power);
+        let pause = 50 + world.draw(if seed % 2 == 0 { 600 } else { 3_000 });
+        world.run_for(ms(pause));
+        assert!(world.sees(a, b), "seed {seed}: nobody has noticed yet");
+        world.restart(b, Restart::default());
+        let new = world.run(b);
+        world.node(b).join(a).unwrap();
+        world.expect("it is back", ms(1_200), |world| world.linked(a, b));
+        let (was, is) = (old.incarnation.0, new.incarnation.0);
+        let expected = [("up", was), ("down", was), ("gone", was), ("up", is)];
+        assert_eq!(word(&world, a, new.id), expected, "seed {seed}");
+        let reasons = down_reasons(&world, a, b);
+        // The kernel of the new b may reset the old link before the new b is heard of.
+        assert!(matches!(reasons[..], [Reason::Restarted | Reason::Reset]), "seed {seed}: {reasons:?}");
+        restarted += usize::from(reasons == [Reason::Restarted]);
+        world.settle();
+        assert!(world.linked(a, b));
+        assert_eq!(world.ups(b, a), 2, "seed {seed}: once for each run of it");
+        let rejected = |event: &Event| matches!(event, Event::DuplicateIdentity { .. });
+        assert_eq!(world.count_events(a, rejected) + world.count_events(b, rejected), 0, "seed {seed}");
+    }
+    assert!(restarted >= 5, "{restarted}");
+}
+
+#[test]
+fn s05_an_old_link_that_does_not_answer_makes_room_within_the_probe() {
+    for seed in SEEDS {
+        let mut world = World::new(seed);
+        let a = world.add(config());
+        let address = world.addr(a);
+        let old = world.add_puppet("10.0.9.1", Script::default());
+        world.puppet(old).dial(address);
+        world.expect("it is up", ms(50), |world| world.sees(a, old));
+        let lag = world.draw(3_000);
+        world.run_for(ms(1_000 + lag));
+        world.puppet(old).script(|script| {
+            script.pong = false;
+            script.read = false;
+        });
+        let before = world.run(old);
+        let now = later(before, 1_000);
+        let new = world.add_puppet("10.0.9.2", Script { run: Some(now), ..Script::default() });
+        let asked = world.now();
+        world.puppet(new).dial(address);
+        world.run_for(ms(900));
+        assert!(world.sees(a, old) && !world.sees(a, new), "seed {seed}: the old one has a second to answer");
+        world.expect("it has taken its place", ms(200), |world| world.sees(a, new));
+        assert!(world.now() - asked <= ms(1_020), "seed {seed}: {:?}", world.now() - asked);
+        let (was, is) = (before.incarnation.0, now.incarnation.0);
+        assert_eq!(word(&world, a, now.id), [("up", was), ("down", was), ("gone", was), ("up", is)], "seed {seed}");
+        assert_eq!(down_reasons(&world, a, new), [Reason::Restarted], "seed {seed}");
+    }
+}
+
+#[test]
+fn s05_a_dial_of_the_same_run_over_a_half_open_link_takes_its_place_unnoticed_or_by_a_probe() {
+    for seed in SEEDS {
+        let mut world = World::new(seed);
+        // b gives up earlier than a does.
+        let (a, b) = (world.add(config()), world.add(config().heartbeat(ms(300)).peer_timeout(secs(1))));
+        world.node(a).join(b).unwrap();
+        world.expect("both are linked", secs(1), |world| world.linked(a, b));
+        world.settle();
+        world.cut(a, b);
+        world.expect("b gives up", secs(3), |world| world.downs(b, a) == 1);
+        assert!(world.sees(a, b), "seed {seed}");
+        // What b said at the end is lost; a has a link that nobody else has.
+        world.heal(a, b);
+        world.expect("they are linked again", ms(2_500), |world| world.linked(a, b));
+        world.settle();
+        assert!(world.linked(a, b));
+        assert_eq!(world.downs(b, a), 1, "seed {seed}");
+        assert!(world.downs(a, b) <= 1, "seed {seed}");
+        assert_eq!(world.ups(a, b), 1 + world.downs(a, b), "seed {seed}");
+    }
+}
+
+#[test]
+fn s06_silence_is_noticed_at_both_ends_although_every_write_succeeds() {
+    for seed in SEEDS {
+        let (mut world, a, b) = pair(seed);
+        let lag = world.draw(1_500);
+        world.run_for(ms(lag));
+        world.cut(a, b);
+        let cut = world.now();
+        let mut sent = 0;
+        for _ in 0..70 {
+            if world.sees(a, b) {
+                sent = world.send_numbered(a, b, 200).unwrap();
+            }
+            world.run_for(ms(100));
+        }
+        for (host, peer) in [(a, b), (b, a)] {
+            assert_eq!(down_reasons(&world, host, peer), [Reason::Timeout], "seed {seed}");
+            let after = first_down(&world, host).unwrap() - cut;
+            assert!(after > ms(3_900) && after < ms(5_100), "seed {seed}: {after:?}");
+        }
+        let in_doubt = |event: &Event| match event {
+            Event::Undelivered(undelivered) => undelivered.in_doubt.len() as u64,
+            _ => 0,
+        };
+        let told: u64 = world.events(a).iter().map(|logged| in_doubt(&logged.event)).sum();
+        assert!(sent > 30 && told == sent, "seed {seed}: {told} of {sent}");
+        world.heal(a, b);
+        world.expect("they are linked again", secs(20), |world| world.linked(a, b));
+        world.settle();
+        assert_eq!(world.numbered(b, a), 0, "seed {seed}: what was given up does not arrive later");
+        assert_eq!((world.ups(a, b), world.ups(b, a)), (2, 2), "seed {seed}");
+    }
+}
+
+#[test]
+fn a_handshake_that_one_end_finishes_after_the_other_gave_up_connects_nobody() {
+    for seed in SEEDS {
+        let mut world = World::new(seed);
+        let a = world.add(config());
+        let b = world.add(config().probe_timeout(ms(500)).handshake_timeout(ms(2_500)));
+        // So slow that a is told Accept in time, and b is told Resume when its time is over.
+        world.set_latency(ms(600), Duration::ZERO);
+        world.node(a).join(b).unwrap();
+        world.expect("a is told that it is accepted", secs(5), |world| world.ups(a, b) == 1);
+        assert!(!world.sees(b, a), "seed {seed}");
+        world.expect("a learns that b gave up", secs(2), |world| world.downs(a, b) == 1);
+        assert_eq!(world.ups(b, a), 0, "seed {seed}: nothing came in time");
+        assert!(world.closes(b).iter().any(|closed| closed.reason == Reason::HandshakeTimeout), "seed {seed}");
+        world.run_for(secs(60));
+        assert_eq!(world.ups(b, a), 0, "seed {seed}");
+        assert!(world.dials_from(a, Instant::ZERO) < 30, "seed {seed}: {} dials", world.dials().len());
+        world.set_latency(ms(1), ms(1));
+        world.expect("they are linked", secs(40), |world| world.linked(a, b));
+        world.settle();
+        assert_eq!((world.ups(b, a), world.downs(b, a)), (1, 0), "seed {seed}");
+    }
+}
+
+#[test]
+fn a_handshake_that_the_dialler_gave_up_is_forgotten_by_the_other() {
+    for seed in SEEDS {
+        let mut world = World::new(seed);
+        let a = world.add(config().probe_timeout(ms(500)).handshake_timeout(ms(1_700)).join_timeout(secs(1)));
+        let b = world.add(config());
+        // a gives up when its claim has just been granted.
+        world.set_latency(ms(300), Duration::ZERO);
+        world.node(a).join(b).unwrap();
+        world.run_for(secs(10));
+        assert_eq!((world.ups(a, b), world.ups(b, a)), (0, 0), "seed {seed}");
+        assert_eq!((world.links(a).len(), world.links(b).len()), (0, 0), "seed {seed}");
+        assert!(world.node(b).peers().is_empty(), "seed {seed}: hearing of a node makes no peer");
+        world.set_latency(ms(1), ms(1));
+        world.node(a).join(b).unwrap();
+        world.expect("they are linked", secs(1), |world| world.linked(a, b));
+    }
+}
+
+#[test]
+fn a_claim_outranked_by_a_link_that_is_half_open_is_told_so_and_tries_again() {
+    for seed in SEEDS {
+        let mut world = World::new(seed);
+        let a = world.add(config());
+        let (address, run) = (world.addr(a), world.run(a));
+        let old = world.add_puppet("10.0.9.1", Script { claim: Some(50), ..Script::default() });
+        world.puppet(old).dial(address);
+        world.expect("it is up", ms(50), |world| world.sees(a, old));
+        world.puppet(old).script(|script| script.pong = false);
+        // The same run comes again, and knows nothing of the generations before.
+        let again = Script { run: Some(world.run(old)), claim: Some(1), ..Script::default() };
+        let new = world.add_puppet("10.0.9.2", again);
+        world.puppet(new).dial(address);
+        world.run_for(ms(100));
+        let refused = world
+            .heard(new)
+            .iter()
+            .any(|heard| matches!(&heard.frame, Frame::Reject(reject) if reject.code == RejectCode::Outranked));
+        assert!(refused, "seed {seed}: {:?}", world.heard(new));
+        assert!(world.sees(a, old), "seed {seed}");
+        world.expect("the old link does not survive the probe", ms(1_100), |world| world.downs(a, old) == 1);
+        assert_eq!(down_reasons(&world, a, old), [Reason::Timeout], "seed {seed}");
+        let link = world.puppet(new).dial(address);
+        world.expect("it is up again", ms(50), |world| {
+            world.puppet_links(new)[link] == PuppetState::Up && world.sees(a, new)
+        });
+        assert_eq!((world.ups(a, new), run), (2, world.run(a)), "seed {seed}");
+    }
+}
