@@ -1,0 +1,155 @@
+//! What is written to stdout: a readable line, or a JSON object, per report.
+
+use std::io::Write as _;
+use std::net::SocketAddr;
+
+use cluster_tokio::{Name, NodeId, PeerInfo, PeerState, Reason, Stats, Target};
+use serde_json::{Map, Value, json};
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Output {
+    json: bool,
+}
+
+/// Something to tell.
+#[derive(Debug)]
+pub(crate) enum Report<'a> {
+    Listening { id: NodeId, address: SocketAddr },
+    PeerUp(&'a PeerInfo),
+    PeerDown { id: NodeId, name: Option<&'a Name>, reason: &'a Reason },
+    Message { from: NodeId, name: Option<&'a Name>, text: &'a str },
+    Peers(&'a [PeerInfo]),
+    Undelivered { id: NodeId, messages: usize, certainty: &'a str },
+    Stats(&'a Stats),
+    JoinFailed { address: &'a Target, reason: String },
+    Error { message: String },
+    Left { undelivered: u64 },
+}
+
+impl Output {
+    pub(crate) fn new(json: bool) -> Output {
+        Output { json }
+    }
+
+    pub(crate) fn error(self, message: String) {
+        self.report(Report::Error { message });
+    }
+
+    /// Writes one line. That nobody reads it is no reason to end the node.
+    pub(crate) fn report(self, report: Report<'_>) {
+        let line = if self.json { report.json().to_string() } else { report.text() };
+        let mut out = std::io::stdout().lock();
+        let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+    }
+}
+
+impl Report<'_> {
+    fn json(&self) -> Value {
+        match self {
+            Report::Listening { id, address } => {
+                json!({ "event": "listening", "id": id.to_string(), "address": address.to_string() })
+            }
+            Report::PeerUp(peer) => json!({
+                "event": "peer_up",
+                "id": peer.run.id.to_string(),
+                "name": text(peer.name.as_ref()),
+                "address": peer.address.map(|address| address.to_string()),
+            }),
+            Report::PeerDown { id, name, reason } => json!({
+                "event": "peer_down",
+                "id": id.to_string(),
+                "name": text(*name),
+                "reason": reason.to_string(),
+                "transient": reason.is_transient(),
+            }),
+            Report::Message { from, name, text: content } => {
+                json!({ "event": "message", "from": from.to_string(), "name": text(*name), "text": content })
+            }
+            Report::Peers(peers) => {
+                json!({ "event": "peers", "peers": peers.iter().map(peer_json).collect::<Vec<_>>() })
+            }
+            Report::Undelivered { id, messages, certainty } => json!({
+                "event": "undelivered", "id": id.to_string(), "messages": messages, "certainty": certainty,
+            }),
+            Report::Stats(stats) => {
+                let counters = counters(stats).into_iter().map(|(name, count)| (name.to_owned(), count.into()));
+                let mut object: Map<String, Value> = counters.collect();
+                object.insert("event".into(), "stats".into());
+                Value::Object(object)
+            }
+            Report::JoinFailed { address, reason } => {
+                json!({ "event": "join_failed", "address": address.as_str(), "reason": reason })
+            }
+            Report::Error { message } => json!({ "event": "error", "message": message }),
+            Report::Left { undelivered } => json!({ "event": "left", "undelivered": undelivered }),
+        }
+    }
+
+    fn text(&self) -> String {
+        match self {
+            Report::Listening { id, address } => format!("listening at {address} as {id}"),
+            Report::PeerUp(peer) => format!("+ {}", peer_text(peer)),
+            Report::PeerDown { id, name, reason } => {
+                let then = if reason.is_transient() { "reconnecting" } else { "gone" };
+                format!("- {}: {reason}, {then}", who(*id, *name))
+            }
+            Report::Message { from, name, text } => format!("{}> {text}", who(*from, *name)),
+            Report::Peers(peers) => {
+                let lines = peers.iter().map(|peer| format!("\n  {} {}", peer_text(peer), state(peer.state)));
+                format!("{} peers{}", peers.len(), lines.collect::<String>())
+            }
+            Report::Undelivered { id, messages, certainty } => format!("! {messages} messages to {id} {certainty}"),
+            Report::Stats(stats) => {
+                let reached = counters(stats).into_iter().filter(|(_, count)| *count > 0);
+                let lines: String = reached.map(|(name, count)| format!("\n  {name} {count}")).collect();
+                format!("counters above zero{lines}")
+            }
+            Report::JoinFailed { address, reason } => format!("! cannot join {address}: {reason}"),
+            Report::Error { message } => format!("! {message}"),
+            Report::Left { undelivered } => format!("left, {undelivered} messages undelivered"),
+        }
+    }
+}
+
+fn peer_json(peer: &PeerInfo) -> Value {
+    json!({
+        "id": peer.run.id.to_string(),
+        "name": text(peer.name.as_ref()),
+        "address": peer.address.map(|address| address.to_string()),
+        "state": state(peer.state),
+    })
+}
+
+fn peer_text(peer: &PeerInfo) -> String {
+    let address = peer.address.map_or_else(|| "no known address".into(), |address| address.to_string());
+    format!("{} at {address}", who(peer.run.id, peer.name.as_ref()))
+}
+
+fn who(id: NodeId, name: Option<&Name>) -> String {
+    name.map_or_else(|| id.to_string(), |name| format!("{name} ({id:?})"))
+}
+
+fn text(name: Option<&Name>) -> Option<&str> {
+    name.map(Name::as_str)
+}
+
+fn state(state: PeerState) -> &'static str {
+    match state {
+        PeerState::Up => "up",
+        _ => "lost",
+    }
+}
+
+/// Every counter with its name.
+fn counters(stats: &Stats) -> Vec<(&'static str, u64)> {
+    macro_rules! named {
+        ($($name:ident)*) => { vec![$((stringify!($name), stats.$name)),*] };
+    }
+    named! {
+        messages_sent messages_received messages_undelivered bytes_sent bytes_received frames_sent frames_received
+        dials accepts links_up links_outranked probes timeouts write_stalls own_stalls protocol_errors
+        failed_handshakes self_connections pending_limit per_ip_limit peer_limit send_window_limit message_limit
+        recv_budget_limit candidate_limit addresses_refused dial_limit tombstone_limit notices_suppressed
+        entries_sent entry_bytes_sent
+    }
+}

@@ -1,0 +1,66 @@
+//! A cluster in which every node is connected to every other one, on tokio and TCP. A node joins any member and finds
+//! the rest by itself. It sends messages to one peer or to all; from each peer they arrive in order and at most once. It
+//! is told who comes and who goes, and connects again to whom it lost.
+//!
+//! ```
+//! use cluster_tokio::{Config, Node};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let alice = Node::bind("localhost:0", Config::insecure_plaintext()).await?;
+//! let bob = Node::bind("localhost:0", Config::insecure_plaintext()).await?;
+//!
+//! let peer = alice.join(bob.local_addr()).await?;
+//! assert_eq!(peer, bob.id());
+//! alice.broadcast("Hello, world!")?;
+//!
+//! let message = bob.recv().await?;
+//! assert_eq!(message.from.id, alice.id());
+//! assert_eq!(message.payload, "Hello, world!");
+//!
+//! alice.leave().await;
+//! bob.leave().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Where to look
+//!
+//! - [`Node`]: the handle. Its first methods are all that most programs need; *Operating a node* has the others.
+//! - [`Config`]: the settings, with the presets [`lan`](Config::lan), [`wan`](Config::wan) and
+//!   [`local`](Config::local).
+//! - [`Events`]: what happens, as [`Event`]s. [`PeerInfo`] says what is known of a peer, [`Reason`] why one is gone.
+//! - [`SendError`], [`Broadcast`]: what became of a message.
+//! - [`BindError`], [`JoinError`], [`Closed`]: what can fail.
+//! - [`cluster_core`]: the protocol itself, for those who have an event loop of their own. Every decision is made
+//!   there; this crate has the sockets.
+//!
+//! A full mesh has N × (N − 1) / 2 connections. That is fine for some 300 nodes; beyond, a SWIM library serves better.
+//!
+//! `examples/hello.rs` is the program above; `examples/node` is a node for a terminal.
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
+
+/// Its examples are tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
+
+mod clock;
+mod driver;
+mod error;
+mod events;
+mod link;
+mod listener;
+mod node;
+
+pub use cluster_core;
+pub use cluster_core::{
+    Broadcast, Config, ConfigError, Event, Incarnation, JoinError as JoinFailure, Limits, Message, Name, NodeId,
+    ParseNameError, ParseNodeIdError, ParseTargetError, PeerInfo, PeerState, Reason, Run, SendError, SendErrorKind,
+    Stats, Target, Undelivered, UnknownPeer,
+};
+pub use error::{BindError, Closed, IntoTarget, JoinError};
+pub use events::{EVENT_QUEUE, Events};
+pub use listener::ACCEPT_PAUSE;
+pub use node::{LEAVE_TIMEOUT, Node};

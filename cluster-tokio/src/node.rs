@@ -1,0 +1,332 @@
+//! The handle that users hold.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use cluster_core::{
+    Broadcast, Config, ConfigError, JoinError as JoinFailure, Message, NodeId, PeerInfo, Run, SendError, SendErrorKind,
+    Start, Stats, Target, UnknownPeer,
+};
+use tokio::net::{TcpListener, ToSocketAddrs};
+use tokio::sync::oneshot;
+use tokio::task::coop::consume_budget;
+
+use crate::clock::{self, Clock};
+use crate::driver::{self, Caller, Outcome, Shared};
+use crate::error::{BindError, Closed, IntoTarget, JoinError};
+use crate::events::Events;
+use crate::listener;
+
+/// How long [`Node::leave`] gives peers to take what was sent to them.
+pub const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A member of a cluster.
+///
+/// It is a handle: clones are cheap, refer to the same node, and can be used from any thread. When the last one is
+/// dropped the node ends at once, without a goodbye; its peers take it for lost. [`leave`](Node::leave) is the polite
+/// way.
+///
+/// Every future here can be dropped at any time: what it had not yet returned is not lost to the next call.
+#[derive(Clone)]
+pub struct Node {
+    handle: Arc<Handle>,
+}
+
+/// What the clones of a [`Node`] share. The node's tasks hold what is inside, never this.
+struct Handle {
+    shared: Arc<Shared>,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.shared.stop();
+    }
+}
+
+/// Everyday use.
+impl Node {
+    /// Makes a node that listens at `address`, and at no other. With port 0 the operating system picks a port.
+    ///
+    /// Must be called within a tokio runtime with I/O and time enabled; the node lives in it.
+    ///
+    /// # Errors
+    ///
+    /// [`BindError`] if the address cannot be listened at, or the config contradicts itself.
+    pub async fn bind(address: impl ToSocketAddrs + fmt::Display, config: Config) -> Result<Node, BindError> {
+        config.check().map_err(BindError::Config)?;
+        let failed = |error| BindError::Listen { address: address.to_string(), error };
+        let listener = TcpListener::bind(&address).await.map_err(failed)?;
+        let local = listener.local_addr().map_err(failed)?;
+        let seed = clock::seed().map_err(BindError::Entropy)?;
+        let start = Start { seed, incarnation: clock::incarnation(), listen: Some(local) };
+        let clock = Clock::start();
+        let core = cluster_core::Node::new(config, start, clock.now()).map_err(BindError::Config)?;
+        let shared = Shared::new(core, clock, local);
+        tracing::debug!(node = ?shared.id, address = %local, "listening");
+        shared.enter(Caller::Other, |state, _| {
+            shared.spawn(state, listener::listen(Arc::clone(&shared), listener));
+            shared.spawn(state, driver::tick(Arc::clone(&shared)));
+        });
+        Ok(Node { handle: Arc::new(Handle { shared }) })
+    }
+
+    /// The address it listens at, with the real port.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.shared().address
+    }
+
+    /// Connects to the node at `target`, and through it to all of its peers. Returns the node found there once it is
+    /// a peer; at once if it already is one.
+    ///
+    /// The address need not be one that the other node knows of: a tunnel or a forwarded port will do. It is tried
+    /// again until `join_timeout` is over. A call that is dropped is carried on in the background up to that time.
+    ///
+    /// # Errors
+    ///
+    /// [`JoinError`] if `target` is no address, or no member answered there.
+    pub async fn join(&self, target: impl IntoTarget) -> Result<NodeId, JoinError> {
+        let target = target.into_target()?;
+        let failed = |error| JoinError::Failed { target: target.clone(), error };
+        let outcome: Result<oneshot::Receiver<Outcome>, JoinFailure> =
+            self.shared().enter(Caller::Other, |state, now| {
+                let join = state.core.join(now, target.clone())?;
+                Ok(state.expect_join(join))
+            });
+        let outcome = outcome.map_err(failed)?.await;
+        outcome.unwrap_or(Err(JoinFailure::Leaving)).map(|run| run.id).map_err(failed)
+    }
+
+    /// Sends a message to one peer, waiting while as much is on its way to it as `send_window` allows.
+    ///
+    /// Messages to one peer arrive in the order of these calls, each once.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError`], with the payload, if the peer is not connected, the message is too large, or the node is
+    /// leaving. Never [`Full`](SendErrorKind::Full).
+    pub async fn send(&self, peer: NodeId, payload: impl Into<Bytes>) -> Result<(), SendError> {
+        let mut payload = payload.into();
+        loop {
+            consume_budget().await;
+            let shared = self.shared();
+            let refused = shared.enter(Caller::Sender, |state, now| {
+                let error = state.core.send(now, peer, payload).err()?;
+                // Under the same lock as the refusal, so that the room it asks for cannot come in between.
+                let room = (error.kind == SendErrorKind::Full && !state.is_stopped())
+                    .then(|| state.until_writable(peer).notified_owned());
+                Some((error, room))
+            });
+            match refused {
+                None => return Ok(()),
+                Some((error, None)) => return Err(error),
+                Some((error, Some(room))) => {
+                    payload = error.payload;
+                    room.await;
+                }
+            }
+        }
+    }
+
+    /// Sends a message to every peer, and says for each whether it is queued. It waits for none of them: a peer that
+    /// takes no more at present is in the report, and can be sent to by itself.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError`] if the message is larger than this node accepts, or the node is leaving.
+    pub fn broadcast(&self, payload: impl Into<Bytes>) -> Result<Broadcast, SendError> {
+        let payload = payload.into();
+        self.shared().enter(Caller::Sender, |state, now| state.core.broadcast(now, payload))
+    }
+
+    /// The next message from any peer. Clones of a node share its inbox: each message goes to one caller.
+    ///
+    /// Cancel safe: a dropped call has taken nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Closed`] after the node has left and all it had received was taken.
+    pub async fn recv(&self) -> Result<Message, Closed> {
+        loop {
+            consume_budget().await;
+            let woken = self.shared().inbox.notified();
+            if let Some(message) = self.try_recv()? {
+                return Ok(message);
+            }
+            woken.await;
+        }
+    }
+
+    /// What happens from now on, beginning with the peers that are up.
+    #[must_use]
+    pub fn events(&self) -> Events {
+        Events::new(self.shared().subscribe())
+    }
+
+    /// The peers that are up, and those that were lost and are being dialled, ordered by id.
+    #[must_use]
+    pub fn peers(&self) -> Vec<PeerInfo> {
+        self.shared().look(|core| core.peers().collect())
+    }
+
+    /// Leaves the cluster: peers get what was sent to them, for up to [`LEAVE_TIMEOUT`], then a goodbye, and do not
+    /// try to reconnect. Returns when every connection, task and the listener has ended, with the number of messages
+    /// that were not taken by their receivers.
+    ///
+    /// What was received before can still be taken with [`recv`](Node::recv). A call that is dropped does not stop
+    /// the node from leaving.
+    pub async fn leave(&self) -> u64 {
+        self.leave_within(LEAVE_TIMEOUT).await
+    }
+}
+
+/// Operating a node.
+impl Node {
+    /// The node's id.
+    #[must_use]
+    pub fn id(&self) -> NodeId {
+        self.shared().id
+    }
+
+    /// This run of the node. It changes at most once, when the mesh has seen a later run than the clock of this host
+    /// gave it.
+    #[must_use]
+    pub fn run(&self) -> Run {
+        self.shared().look(cluster_core::Node::run)
+    }
+
+    /// Adds a target that is dialled whenever nobody is connected there, for as long as the node lives.
+    ///
+    /// # Errors
+    ///
+    /// [`JoinError`] if `target` is no address, there are too many already, or the node is leaving.
+    pub fn add_seed(&self, target: impl IntoTarget) -> Result<(), JoinError> {
+        let target: Target = target.into_target()?;
+        self.shared()
+            .enter(Caller::Other, |state, now| state.core.add_seed(now, target.clone()))
+            .map_err(|error| JoinError::Failed { target, error })
+    }
+
+    /// Sends a message to one peer if it can be queued at once.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Node::send), and [`Full`](SendErrorKind::Full), with the payload.
+    pub fn try_send(&self, peer: NodeId, payload: impl Into<Bytes>) -> Result<(), SendError> {
+        let payload = payload.into();
+        self.shared().enter(Caller::Sender, |state, now| state.core.send(now, peer, payload))
+    }
+
+    /// The next message if one is waiting.
+    ///
+    /// # Errors
+    ///
+    /// [`Closed`] after the node has left and all it had received was taken.
+    pub fn try_recv(&self) -> Result<Option<Message>, Closed> {
+        let mut one = None;
+        self.take(1, |message| one = Some(message))?;
+        Ok(one)
+    }
+
+    /// Waits for a message, then appends it and those that wait behind it to `messages`, up to `limit` in all, and
+    /// returns how many. It costs less per message than [`recv`](Node::recv).
+    ///
+    /// Cancel safe: a dropped call has taken nothing. With a `limit` of 0 it returns 0 at once.
+    ///
+    /// # Errors
+    ///
+    /// [`Closed`] after the node has left and all it had received was taken.
+    pub async fn recv_many(&self, messages: &mut Vec<Message>, limit: usize) -> Result<usize, Closed> {
+        loop {
+            consume_budget().await;
+            let woken = self.shared().inbox.notified();
+            let taken = self.take(limit, |message| messages.push(message))?;
+            if taken > 0 || limit == 0 {
+                return Ok(taken);
+            }
+            woken.await;
+        }
+    }
+
+    /// Closes the connection to a peer. Neither side dials the other again, and third nodes cannot talk them into it,
+    /// until the user of either side joins the other.
+    ///
+    /// # Errors
+    ///
+    /// [`UnknownPeer`] if there is no such peer.
+    pub fn disconnect(&self, peer: NodeId) -> Result<(), UnknownPeer> {
+        self.shared().enter(Caller::Other, |state, now| state.core.disconnect(now, peer))
+    }
+
+    /// What is known of a peer.
+    #[must_use]
+    pub fn peer(&self, id: NodeId) -> Option<PeerInfo> {
+        self.shared().look(|core| core.peer(id))
+    }
+
+    /// The addresses that the node tells its peers to dial it at.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.shared().look(cluster_core::Node::addresses)
+    }
+
+    /// The settings in force.
+    #[must_use]
+    pub fn config(&self) -> Config {
+        self.shared().look(|core| core.config().clone())
+    }
+
+    /// Changes settings while the node runs. Intervals and timeouts apply from now on.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] if they contradict each other, or one of them cannot change; then nothing has changed.
+    pub fn set_config(&self, config: Config) -> Result<(), ConfigError> {
+        self.shared().enter(Caller::Other, |state, now| state.core.set_config(now, config))
+    }
+
+    /// What the node has done, and how often it reached its bounds.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.shared().look(cluster_core::Node::stats)
+    }
+
+    /// [`leave`](Node::leave) with another timeout. Of several calls the earliest deadline holds.
+    pub async fn leave_within(&self, timeout: Duration) -> u64 {
+        let shared = self.shared();
+        let waiting = shared.enter(Caller::Other, |state, now| {
+            state.core.leave(now, timeout);
+            state.all_writers()
+        });
+        // They find that nothing is accepted any more.
+        waiting.iter().for_each(|waiting| waiting.notify_waiters());
+        shared.stopped().await;
+        shared.undelivered()
+    }
+
+    fn shared(&self) -> &Arc<Shared> {
+        &self.handle.shared
+    }
+
+    fn take(&self, limit: usize, mut each: impl FnMut(Message)) -> Result<usize, Closed> {
+        self.shared().enter(Caller::Other, |state, now| {
+            let mut taken = 0;
+            while taken < limit {
+                let Some(message) = state.core.poll_message(now) else { break };
+                each(message);
+                taken += 1;
+            }
+            if taken == 0 && limit > 0 && state.is_stopped() { Err(Closed) } else { Ok(taken) }
+        })
+    }
+}
+
+/// Shows the node's id and address.
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Node").field("id", &self.id()).field("address", &self.local_addr()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,292 @@
+//! Messages: whole, in order, once; and what waits, waits at the right place.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+use cluster_tokio::{Closed, Event, Limits, Node, SendErrorKind};
+
+use crate::world::{Proxy, bind, bind_with, local, mesh, once, text, until, up, within};
+
+#[tokio::test]
+async fn a_message_of_sixteen_mebibytes_arrives_whole() {
+    let [alice, bob] = mesh().await;
+    let large: Bytes = (0..16 << 20).map(|index: u32| (index ^ (index >> 8)) as u8).collect();
+    within("send", alice.send(bob.id(), large.clone())).await.unwrap();
+    let message = within("receive", bob.recv()).await.unwrap();
+    assert!(message.payload == large);
+    alice.send(bob.id(), Bytes::new()).await.unwrap();
+    assert_eq!(text(&bob).await, "");
+}
+
+#[tokio::test]
+async fn a_message_that_is_too_large_is_refused_with_its_length_and_the_cap() {
+    let [alice, bob] = mesh().await;
+    let large = Bytes::from(vec![7; (16 << 20) + 1]);
+    let kind = SendErrorKind::TooLarge { length: (16 << 20) + 1, cap: 16 << 20 };
+    for error in [
+        alice.send(bob.id(), large.clone()).await.unwrap_err(),
+        alice.try_send(bob.id(), large.clone()).unwrap_err(),
+        alice.broadcast(large.clone()).unwrap_err(),
+    ] {
+        assert_eq!(error.kind, kind);
+        assert_eq!(error.payload.as_ptr(), large.as_ptr());
+        assert!(error.to_string().contains("16777217") && error.to_string().contains("16777216"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_stranger_cannot_be_sent_to() {
+    let alice = bind().await;
+    let error = alice.send(alice.id(), "me").await.unwrap_err();
+    assert_eq!(error.kind, SendErrorKind::NotConnected);
+    assert_eq!(error.payload, "me");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flood_of_small_messages_arrives_in_order() {
+    const COUNT: u64 = 200_000;
+    let [alice, bob] = mesh().await;
+    let sender = alice.clone();
+    let to = bob.id();
+    let sending = tokio::spawn(async move {
+        for number in 0..COUNT {
+            sender.send(to, Bytes::copy_from_slice(&number.to_le_bytes())).await.unwrap();
+        }
+    });
+    let mut batch = Vec::new();
+    let mut expected = 0;
+    while expected < COUNT {
+        within("messages", bob.recv_many(&mut batch, 1_000)).await.unwrap();
+        for message in batch.drain(..) {
+            assert_eq!(message.payload, expected.to_le_bytes()[..]);
+            expected += 1;
+        }
+    }
+    sending.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_senders_and_both_directions_lose_nothing() {
+    const SENDERS: u64 = 8;
+    const EACH: u64 = 5_000;
+    let [alice, bob] = mesh().await;
+    let mut tasks = tokio::task::JoinSet::new();
+    for (from, to) in [(&alice, &bob), (&bob, &alice)] {
+        for sender in 0..SENDERS {
+            let (from, to) = (from.clone(), to.id());
+            tasks.spawn(async move {
+                for number in 0..EACH {
+                    from.send(to, format!("{sender} {number}")).await.unwrap();
+                    if number % 64 == 0 {
+                        tokio::task::yield_now().await;
+                    }
+                }
+            });
+        }
+        let node = from.clone();
+        tasks.spawn(async move {
+            let mut next = [0; SENDERS as usize];
+            for _ in 0..SENDERS * EACH {
+                let text = text(&node).await;
+                let (sender, number) = text.split_once(' ').unwrap();
+                let expected = &mut next[sender.parse::<usize>().unwrap()];
+                assert_eq!(number.parse(), Ok(*expected));
+                *expected += 1;
+            }
+        });
+    }
+    within("all messages", tasks.join_all()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn single_sends_with_pauses_never_get_stuck() {
+    // Each is an output announced to an idle link: the case in which a lost wake-up would show.
+    let [alice, bob] = mesh().await;
+    for round in 0..20_000_u32 {
+        let (from, to) = if round % 2 == 0 { (&alice, &bob) } else { (&bob, &alice) };
+        from.try_send(to.id(), Bytes::copy_from_slice(&round.to_le_bytes())).unwrap();
+        if round % 3 == 0 {
+            from.try_send(to.id(), "twice").unwrap();
+            within("first", to.recv()).await.unwrap();
+        }
+        within("message", to.recv()).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_a_sender_does_not_write_by_itself_follows_without_any_help() {
+    // No heartbeat and no acknowledgement wakes the link by chance.
+    let quiet = || {
+        let mut limits = Limits::default();
+        (limits.max_peers, limits.initial_window) = (8, 8 << 20);
+        local().heartbeat(Duration::from_secs(60)).peer_timeout(Duration::from_secs(120)).limits(limits)
+    };
+    let alice = bind_with(quiet()).await;
+    let bob = bind_with(quiet()).await;
+    let proxy = Proxy::to(bob.local_addr()).await;
+    within("join", alice.join(proxy.address)).await.unwrap();
+    until("bob has alice", || up(&bob).contains(&alice.id())).await;
+    proxy.answers.send_replace(false);
+    let large = Bytes::from(vec![7; 7 << 20]);
+    alice.send(bob.id(), large.clone()).await.unwrap();
+    assert!(within("all of it", bob.recv()).await.unwrap().payload == large);
+    assert_eq!(proxy.connections.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn each_message_goes_to_one_of_the_clones_that_wait() {
+    const COUNT: usize = 1_000;
+    let [alice, bob] = mesh().await;
+    let mut readers = tokio::task::JoinSet::new();
+    for _ in 0..4 {
+        let bob = bob.clone();
+        readers.spawn(async move {
+            let mut taken = Vec::new();
+            loop {
+                match bob.recv().await {
+                    Ok(message) => taken.push(message.payload),
+                    Err(Closed) => return taken,
+                }
+                tokio::task::yield_now().await;
+            }
+        });
+    }
+    for number in 0..COUNT {
+        alice.send(bob.id(), number.to_string()).await.unwrap();
+    }
+    until("all taken", || bob.stats().messages_received == COUNT as u64).await;
+    bob.leave().await;
+    let mut taken: Vec<usize> = within("the readers", readers.join_all())
+        .await
+        .into_iter()
+        .flatten()
+        .map(|payload| String::from_utf8(payload.to_vec()).unwrap().parse().unwrap())
+        .collect();
+    taken.sort_unstable();
+    assert_eq!(taken, (0..COUNT).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_dropped_recv_takes_nothing() {
+    const COUNT: usize = 2_000;
+    let [alice, bob] = mesh().await;
+    let to = bob.id();
+    let sending = tokio::spawn(async move {
+        for number in 0..COUNT {
+            alice.send(to, number.to_string()).await.unwrap();
+            tokio::task::yield_now().await;
+        }
+        alice
+    });
+    let mut received = 0;
+    while received < COUNT {
+        match once(bob.recv()).await {
+            Some(message) => {
+                assert_eq!(message.unwrap().payload, received.to_string());
+                received += 1;
+            }
+            None => tokio::task::yield_now().await,
+        }
+    }
+    drop(sending.await.unwrap());
+}
+
+#[tokio::test]
+async fn a_send_waits_for_room_and_a_dropped_one_sends_nothing() {
+    let [alice, bob] = mesh().await;
+    let sent = fill(&alice, &bob).await;
+    assert!(once(alice.send(bob.id(), numbered(u64::MAX))).await.is_none());
+    let waiting = {
+        let (alice, to) = (alice.clone(), bob.id());
+        tokio::spawn(async move { alice.send(to, numbered(sent)).await })
+    };
+    for number in 0..=sent {
+        assert_eq!(within("message", bob.recv()).await.unwrap().payload[..8], number.to_le_bytes());
+    }
+    within("room", waiting).await.unwrap().unwrap();
+    alice.send(bob.id(), "the last").await.unwrap();
+    assert_eq!(text(&bob).await, "the last");
+}
+
+#[tokio::test]
+async fn a_send_that_waits_is_told_when_the_peer_goes() {
+    let [alice, bob] = mesh().await;
+    let sent = fill(&alice, &bob).await;
+    let waiting = {
+        let (alice, to) = (alice.clone(), bob.id());
+        tokio::spawn(async move { alice.send(to, numbered(sent)).await })
+    };
+    tokio::task::yield_now().await;
+    drop(bob);
+    let error = within("the outcome", waiting).await.unwrap().unwrap_err();
+    assert_eq!(error.kind, SendErrorKind::NotConnected);
+    assert_eq!(error.payload, numbered(sent));
+}
+
+#[tokio::test]
+async fn an_inbox_that_is_never_read_leaves_all_peers_up() {
+    let [alice, bob, carol] = mesh().await;
+    let mut events = [alice.events(), bob.events(), carol.events()];
+    let sent = fill(&alice, &bob).await;
+    // Many heartbeats, and three times the time after which a silent peer is down.
+    let end = tokio::time::Instant::now() + Duration::from_secs(3);
+    while tokio::time::Instant::now() < end {
+        carol.send(alice.id(), "tick").await.unwrap();
+        assert_eq!(text(&alice).await, "tick");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    for events in &mut events {
+        while let Some(event) = events.try_next() {
+            assert!(matches!(event, Event::PeerUp(_) | Event::PeerUpdated(_)), "{event:?}");
+        }
+    }
+    assert_eq!(up(&bob).len(), 2);
+    for number in 0..sent {
+        assert_eq!(within("message", bob.recv()).await.unwrap().payload[..8], number.to_le_bytes());
+    }
+}
+
+#[tokio::test]
+async fn what_was_received_can_be_taken_after_leaving() {
+    let alice = bind().await;
+    let bob = bind_with(local()).await;
+    alice.join(bob.local_addr()).await.unwrap();
+    for number in 0..3 {
+        alice.send(bob.id(), number.to_string()).await.unwrap();
+    }
+    // Three messages of one byte, each with a head of one byte.
+    until("they arrived", || bob.stats().bytes_received == 6).await;
+    bob.leave().await;
+    for number in 0..3 {
+        assert_eq!(text(&bob).await, number.to_string());
+    }
+    assert_eq!(bob.recv().await, Err(Closed));
+    assert_eq!(bob.try_recv(), Err(Closed));
+    assert_eq!(bob.recv_many(&mut Vec::new(), 8).await, Err(Closed));
+    let error = bob.send(alice.id(), "late").await.unwrap_err();
+    assert_eq!(error.kind, SendErrorKind::Leaving);
+}
+
+/// Sends numbered messages until no more is taken, and says how many.
+async fn fill(from: &Node, to: &Node) -> u64 {
+    let mut sent = 0;
+    loop {
+        match from.try_send(to.id(), numbered(sent)) {
+            Ok(()) => sent += 1,
+            Err(error) => {
+                assert_eq!(error.kind, SendErrorKind::Full);
+                assert!(sent > 0);
+                return sent;
+            }
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+/// A message of 64 KiB that begins with a number.
+fn numbered(number: u64) -> Bytes {
+    let mut payload = vec![0; 64 << 10];
+    payload[..8].copy_from_slice(&number.to_le_bytes());
+    payload.into()
+}
