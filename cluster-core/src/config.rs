@@ -311,6 +311,7 @@ impl Config {
             ("max_pending", limits.max_pending),
             ("max_pending_per_ip", limits.max_pending_per_ip),
             ("max_dials", limits.max_dials),
+            ("dial_burst", limits.dial_burst as usize),
         ] {
             at_most("1", 1, name, value)?;
         }

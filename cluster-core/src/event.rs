@@ -72,7 +72,8 @@ pub enum Event {
     },
     /// Two live nodes use one id. The one that was there first stays connected.
     DuplicateIdentity {
-        /// The run that was refused: another node's, or this one's own. Our own then dials nobody for a minute.
+        /// The run that was refused: another node's, or this one's own. If another live node has this one's
+        /// id, this one dials nobody for a minute.
         newcomer: Run,
     },
     /// The node has left: every link is closed and nothing more follows.

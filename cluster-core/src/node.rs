@@ -198,7 +198,8 @@ impl Node {
     }
 
     /// The channel of a link that [`Action::Dial`] named or [`accept`](Node::accept) admitted. `None` if the node has
-    /// given the link up meanwhile. To be called once for each link.
+    /// given the link up meanwhile: the driver then closes the connection and reports it as
+    /// [`Disconnected`](Input::Disconnected), as every other. To be called once for each link.
     #[must_use]
     pub fn channel(&self, link: LinkId) -> Option<Channel> {
         let found = self.links.get(&link).filter(|link| link.state == LinkState::Opening)?;

@@ -10,7 +10,8 @@ use core::time::Duration;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
-    /// Peers connected, or lost and being dialled. Default 512, which is also the most.
+    /// Peers connected, or lost and being dialled; a lost peer makes room for one that connects. Default 512, which is
+    /// also the most.
     pub max_peers: usize,
     /// Inbound connections that have not yet authenticated themselves. Default 64. At the bound a random one of them
     /// makes room.
@@ -38,8 +39,8 @@ pub struct Limits {
     pub max_candidates_per_peer: usize,
     /// Dials under way to addresses known from hearsay only. Default 16.
     pub max_dials: usize,
-    /// Dials to addresses known from hearsay only that may start at once. Default 32. Each is given back when its
-    /// dial ends at an authenticated member, and one more every [`dial_interval`](Limits::dial_interval).
+    /// Dials to addresses known from hearsay only that may start at once. Default 32, at least 1. Each is given back
+    /// when its dial ends at an authenticated member, and one more every [`dial_interval`](Limits::dial_interval).
     pub dial_burst: u32,
     /// See [`dial_burst`](Limits::dial_burst). Default 100 ms.
     pub dial_interval: Duration,
