@@ -124,7 +124,6 @@ mod input;
 pub mod limits;
 mod link;
 mod message;
-#[cfg(any(test, cluster_mutants))]
 mod mutant;
 mod node;
 mod notice;

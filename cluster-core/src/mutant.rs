@@ -1,16 +1,120 @@
 //! Bugs on purpose: a check is worth the bugs it finds.
 //!
-//! Only builds for testing can contain one: the crate's own unit tests, and builds with `--cfg cluster_mutants`.
+//! Only builds for testing contain them: the crate's own unit tests, and builds with `--cfg cluster_mutants`, in which
+//! each thread has the bug that it chose, or none.
 
-/// A bug that can be switched on in a node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mutant {
-    /// Ranks links by the dialer's id alone, and trusts the one it has: the folklore rule "the greater id wins".
-    GreaterIdWins,
-    /// Gives up the own dial once an inbound claim of the same run was granted.
-    CancelDialOnAccept,
-    /// Refuses inbound claims of a run that is being dialled.
-    RefuseWhileDialing,
-    /// Does not probe the live link when a newcomer is refused.
-    NoProbe,
+/// Whether the named bug is switched on.
+#[cfg(any(test, cluster_mutants))]
+macro_rules! mutant {
+    ($name:ident) => {
+        $crate::mutant::Mutant::$name.is_on()
+    };
+}
+
+/// Whether the named bug is switched on: never.
+#[cfg(not(any(test, cluster_mutants)))]
+macro_rules! mutant {
+    ($name:ident) => {
+        $crate::mutant::off()
+    };
+}
+
+pub(crate) use mutant;
+
+#[cfg(not(any(test, cluster_mutants)))]
+#[inline(always)]
+pub(crate) fn off() -> bool {
+    false
+}
+
+#[cfg(any(test, cluster_mutants))]
+pub use chosen::Mutant;
+
+#[cfg(any(test, cluster_mutants))]
+mod chosen {
+    extern crate std;
+
+    use core::cell::Cell;
+    use std::thread_local;
+
+    thread_local! {
+        static CHOSEN: Cell<Option<Mutant>> = const { Cell::new(None) };
+    }
+
+    /// A bug that can be switched on for all nodes of a thread.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum Mutant {
+        /// Ranks links by the dialer's id alone, and trusts the one it has: the folklore rule "the greater id wins".
+        GreaterIdWins,
+        /// Gives up the own dial once an inbound claim of the same run was granted.
+        CancelDialOnAccept,
+        /// Refuses inbound claims of a run that is being dialled.
+        RefuseWhileDialing,
+        /// Does not probe the live link when a newcomer is refused.
+        NoProbe,
+        /// Takes the end of any link to a peer for the end of the one that connects the two.
+        EndsByPeer,
+        /// Does not remember who has left or was removed.
+        NoTombstone,
+        /// Takes a connection that stands for one that lasts.
+        BackoffResetAtConnect,
+        /// Announces who is named by others as a peer.
+        BelieveHearsay,
+        /// Does not remember that an address leads to itself.
+        DialSelf,
+        /// Dials a lost peer only once.
+        GiveUpOnLost,
+        /// Never declares a silent peer dead.
+        NoTimeout,
+        /// Never asks whether a silent peer is alive.
+        NoHeartbeat,
+        /// Lets a dial that is never answered take its time.
+        NoHandshakeDeadline,
+        /// Takes an earlier run of a node for a later one.
+        AnyIncarnation,
+        /// Delivers to the next run of a node what was accepted for the one before.
+        InheritSession,
+        /// Forgets to tell what was not delivered.
+        SilentLoss,
+        /// Adds credit to what was there, although it is absolute.
+        CreditAsDelta,
+        /// Sends one byte more than it has credit for.
+        WindowOffByOne,
+        /// Grants all memory to each peer.
+        GrantEverything,
+    }
+
+    impl Mutant {
+        /// Every bug there is.
+        pub const ALL: &[Mutant] = &[
+            Mutant::GreaterIdWins,
+            Mutant::CancelDialOnAccept,
+            Mutant::RefuseWhileDialing,
+            Mutant::NoProbe,
+            Mutant::EndsByPeer,
+            Mutant::NoTombstone,
+            Mutant::BackoffResetAtConnect,
+            Mutant::BelieveHearsay,
+            Mutant::DialSelf,
+            Mutant::GiveUpOnLost,
+            Mutant::NoTimeout,
+            Mutant::NoHeartbeat,
+            Mutant::NoHandshakeDeadline,
+            Mutant::AnyIncarnation,
+            Mutant::InheritSession,
+            Mutant::SilentLoss,
+            Mutant::CreditAsDelta,
+            Mutant::WindowOffByOne,
+            Mutant::GrantEverything,
+        ];
+
+        /// Switches a bug on, instead of any other, for all nodes of this thread; `None`: no bug.
+        pub fn choose(mutant: Option<Mutant>) {
+            CHOSEN.set(mutant);
+        }
+
+        pub(crate) fn is_on(self) -> bool {
+            CHOSEN.get() == Some(self)
+        }
+    }
 }

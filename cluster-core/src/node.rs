@@ -34,8 +34,6 @@ use crate::inbox::Inbox;
 use crate::input::Input;
 use crate::limits;
 use crate::link::{Link, LinkState};
-#[cfg(any(test, cluster_mutants))]
-use crate::mutant::Mutant;
 use crate::notice::Notices;
 use crate::peer::Peer;
 use crate::reason::Reason;
@@ -108,8 +106,6 @@ pub struct Node {
     told_of_clone: Option<Instant>,
     leaving: Option<Leaving>,
     stats: Stats,
-    #[cfg(any(test, cluster_mutants))]
-    mutant: Option<Mutant>,
 }
 
 /// How far a graceful leave has come.
@@ -169,8 +165,6 @@ impl Node {
             told_of_clone: None,
             leaving: None,
             stats: Stats::default(),
-            #[cfg(any(test, cluster_mutants))]
-            mutant: None,
             config,
         };
         node.note_own();
@@ -312,18 +306,6 @@ impl Node {
         }
         self.retime();
         Ok(())
-    }
-
-    /// Switches a bug on.
-    #[cfg(any(test, cluster_mutants))]
-    #[doc(hidden)]
-    pub fn mutate(&mut self, mutant: Mutant) {
-        self.mutant = Some(mutant);
-    }
-
-    #[cfg(any(test, cluster_mutants))]
-    fn is_mutant(&self, mutant: Mutant) -> bool {
-        self.mutant == Some(mutant)
     }
 
     /// Moves the clock, never backwards. A deadline that passed unnoticed by more than [`OWN_STALL`] says that this

@@ -7,6 +7,7 @@ use crate::action::{Action, CloseMode};
 use crate::error::Refused;
 use crate::id::LinkId;
 use crate::link::Link;
+use crate::mutant::mutant;
 use crate::reason::Reason;
 use crate::time::Instant;
 
@@ -66,7 +67,7 @@ impl Node {
         let Some(link) = self.links.get(&id) else { return };
         if link.is_closing() {
             self.close(id, CloseMode::Abort, Reason::Timeout);
-        } else if !link.is_up() {
+        } else if !link.is_up() && (link.is_inbound() || !mutant!(NoHandshakeDeadline)) {
             self.drop_link(id, CloseMode::Abort, Reason::HandshakeTimeout);
         }
     }

@@ -19,8 +19,7 @@ use crate::event::Event;
 use crate::id::{Incarnation, LinkId, NodeId, Run};
 use crate::limits::{MAX_ALIASES, MAX_GENERATION_STEP};
 use crate::link::{LinkState, Rank};
-#[cfg(any(test, cluster_mutants))]
-use crate::mutant::Mutant;
+use crate::mutant::mutant;
 use crate::peer::Peer;
 use crate::reason::{ProtocolError, Reason, RejectCode};
 use crate::wire::{Accept, Claim, Frame, Profile, Reject, Resume};
@@ -84,7 +83,7 @@ impl Node {
     ) -> Result<(), Refusal> {
         if run == self.run {
             self.stats.self_connections += 1;
-            if self.own.len() < MAX_ALIASES {
+            if self.own.len() < MAX_ALIASES && !mutant!(DialSelf) {
                 self.own.insert(remote);
             }
             return Err(Refusal::Silent(Reason::SelfConnection));
@@ -185,7 +184,7 @@ impl Node {
             // Whoever was there first stays if it is alive; a half-open link must not keep a restarted node out.
             self.edit(id, |link| link.state = LinkState::Held { claim: Box::new(claim) });
             self.probe_peer(run.id);
-        } else if run.incarnation > known.run.incarnation {
+        } else if run.incarnation > known.run.incarnation || mutant!(AnyIncarnation) {
             self.replace_run(run);
             self.decide(id, run, claim);
         } else {
@@ -202,8 +201,7 @@ impl Node {
         }
         peer.generation = peer.generation.max(claim.generation);
         let live = peer.live;
-        #[cfg(any(test, cluster_mutants))]
-        if self.is_mutant(Mutant::RefuseWhileDialing) && self.peers.get(&run.id).is_some_and(|p| p.dialing.is_some()) {
+        if mutant!(RefuseWhileDialing) && self.peers.get(&run.id).is_some_and(|peer| peer.dialing.is_some()) {
             return self.reject(id, RejectCode::Outranked);
         }
         let newcomer = Rank { generation: claim.generation, dialer: run.id };
@@ -214,8 +212,11 @@ impl Node {
         }
         self.fence(run.id);
         self.edit(id, |link| link.state = LinkState::Accepted { generation: claim.generation });
-        #[cfg(any(test, cluster_mutants))]
-        self.cancel_dial_if_mutant(run.id);
+        if mutant!(CancelDialOnAccept)
+            && let Some(dial) = self.peers.get_mut(&run.id).and_then(|peer| peer.dialing.take())
+        {
+            self.close(dial, CloseMode::Abort, Reason::Outranked);
+        }
         self.adopt(id, run.id, &claim.profile);
         let Some(offer) = self.begin_session(run.id).map(|session| session.offer()) else { return };
         let profile = self.profile_for(run.id);
@@ -230,8 +231,7 @@ impl Node {
     /// Whether `live` ranks above a link that is being claimed. No two links of a pair have the same rank.
     fn outranks(&self, live: LinkId, newcomer: Rank) -> bool {
         let Some(rank) = self.links.get(&live).and_then(|link| link.rank(self.run.id)) else { return false };
-        #[cfg(any(test, cluster_mutants))]
-        if self.is_mutant(Mutant::GreaterIdWins) {
+        if mutant!(GreaterIdWins) {
             return rank.dialer >= newcomer.dialer;
         }
         rank > newcomer
@@ -370,8 +370,7 @@ impl Node {
 
     /// Whether the live link of a peer is alive is in doubt: it must answer at once.
     pub(super) fn probe_peer(&mut self, id: NodeId) {
-        #[cfg(any(test, cluster_mutants))]
-        if self.is_mutant(Mutant::NoProbe) || self.is_mutant(Mutant::GreaterIdWins) {
+        if mutant!(NoProbe) || mutant!(GreaterIdWins) {
             return;
         }
         if let Some(live) = self.peers.get(&id).and_then(|peer| peer.live) {
@@ -413,16 +412,6 @@ impl Node {
             _ => None,
         };
         self.links.values().filter_map(claim).collect()
-    }
-
-    #[cfg(any(test, cluster_mutants))]
-    fn cancel_dial_if_mutant(&mut self, id: NodeId) {
-        if !self.is_mutant(Mutant::CancelDialOnAccept) {
-            return;
-        }
-        if let Some(dial) = self.peers.get_mut(&id).and_then(|peer| peer.dialing.take()) {
-            self.close(dial, CloseMode::Abort, Reason::Outranked);
-        }
     }
 
     pub(super) fn is_leaving(&self) -> bool {

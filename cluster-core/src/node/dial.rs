@@ -12,6 +12,7 @@ use crate::candidate::UNREACHABLE;
 use crate::event::Event;
 use crate::id::{LinkId, NodeId};
 use crate::link::{Dial, LinkState};
+use crate::mutant::mutant;
 use crate::reason::{Reason, RejectCode};
 use crate::time::Instant;
 
@@ -94,7 +95,8 @@ impl Node {
 
     /// A lost peer is due to be dialled.
     pub(super) fn reconnect(&mut self, id: NodeId) {
-        if self.is_leaving() {
+        let given_up = |peer: &crate::peer::Peer| peer.backoff.failures() > 1;
+        if self.is_leaving() || mutant!(GiveUpOnLost) && self.peers.get(&id).is_some_and(given_up) {
             return;
         }
         if let Some(until) = self.muted() {

@@ -9,6 +9,7 @@ use super::{Node, entry_size};
 use crate::candidate::Heard;
 use crate::id::{LinkId, NodeId, Run};
 use crate::limits::MAX_LIST;
+use crate::mutant::mutant;
 use crate::wire::{Announce, Digest, Entry, List};
 
 /// A node that is connected already compares its view this long after a link comes up, and up to twice as long, so
@@ -165,6 +166,11 @@ impl Node {
         match self.candidates.hear(run, addresses, by, self.now, cap, quota) {
             Heard::New => {
                 self.timers.set_no_later(Timer::Candidate(run.id), self.now + wait);
+                if mutant!(BelieveHearsay) && !self.peers.contains_key(&run.id) {
+                    let peer = crate::peer::Peer { announced: true, ..crate::peer::Peer::new(run) };
+                    self.event(crate::event::Event::PeerUp(peer.info()));
+                    self.peers.insert(run.id, peer);
+                }
                 true
             }
             Heard::Later => true,

@@ -9,6 +9,7 @@ use crate::action::CloseMode;
 use crate::id::LinkId;
 use crate::limits::ACK_DELAY;
 use crate::link::Ping;
+use crate::mutant::mutant;
 use crate::reason::Reason;
 use crate::session::Session;
 use crate::time::Instant;
@@ -31,7 +32,7 @@ impl Node {
         let Some(link) = self.links.get(&id).filter(|link| link.is_up()) else { return };
         let heard = link.heard;
         let silence = self.now - heard;
-        if silence >= timeout {
+        if silence >= timeout && !mutant!(NoTimeout) {
             return self.drop_link(id, CloseMode::Abort, Reason::Timeout);
         }
         let fed = link.fed;
@@ -41,7 +42,7 @@ impl Node {
             return self.drop_link(id, CloseMode::Abort, Reason::Timeout);
         }
         let next = if silence >= heartbeat {
-            if link.ping.is_none() {
+            if link.ping.is_none() && !mutant!(NoHeartbeat) {
                 self.ping(id, false);
             }
             (heard + timeout).min(self.now + heartbeat)

@@ -7,6 +7,7 @@ use crate::event::{Event, Undelivered};
 use crate::id::{LinkId, NodeId, Run};
 use crate::input::Disconnect;
 use crate::link::{Link, LinkState};
+use crate::mutant::mutant;
 use crate::peer::Peer;
 use crate::reason::{ProtocolError, Reason, RejectCode};
 use crate::session::Ended;
@@ -56,7 +57,7 @@ impl Node {
         let expected = link.dial.as_ref().and_then(|dial| dial.expected);
         for id in proven.into_iter().chain(expected.filter(|id| Some(*id) != proven)) {
             let Some(peer) = self.peers.get_mut(&id) else { continue };
-            if peer.live == Some(link.id) {
+            if peer.live == Some(link.id) || mutant!(EndsByPeer) && peer.live.is_some() {
                 peer.live = None;
                 self.live_lost(id, reason.clone());
             } else if peer.dialing == Some(link.id) {
@@ -161,7 +162,7 @@ impl Node {
 
     pub(super) fn report_undelivered(&mut self, peer: Run, Ended { not_delivered, in_doubt }: Ended) {
         let undelivered = Undelivered { peer, not_delivered, in_doubt };
-        if !undelivered.is_empty() {
+        if !undelivered.is_empty() && !mutant!(SilentLoss) {
             self.stats.messages_undelivered += undelivered.len() as u64;
             if let Some(Leaving::Closing { undelivered: count }) = &mut self.leaving {
                 *count += undelivered.len() as u64;
@@ -176,7 +177,7 @@ impl Node {
         if old.announced {
             self.down(run.id, Reason::Restarted);
         }
-        if let Some(old) = self.peers.get(&run.id).map(|peer| peer.run) {
+        if let Some(old) = self.peers.get(&run.id).map(|peer| peer.run).filter(|_| !mutant!(InheritSession)) {
             self.end_session(old);
         }
         let Some(mut old) = self.peers.remove(&run.id) else { return };
@@ -184,6 +185,9 @@ impl Node {
         self.timers.cancel(Timer::Reconnect(run.id));
         let mut peer = Peer::new(run);
         peer.addresses = core::mem::take(&mut old.addresses);
+        if mutant!(InheritSession) {
+            peer.session = old.session.take();
+        }
         let dialing = old.dialing.take();
         let undecided = dialing.filter(|link| self.links.get(link).is_some_and(|link| link.proven.is_none()));
         peer.dialing = undecided;
@@ -200,6 +204,9 @@ impl Node {
     /// A run said first-hand that it leaves.
     pub(super) fn bury(&mut self, run: Run) {
         let ttl = self.config.timing.tombstone_ttl;
+        if mutant!(NoTombstone) {
+            return self.remove_peer(run.id);
+        }
         if self.tombstones.bury(run, self.now, ttl, self.config.limits.max_tombstones) {
             self.stats.tombstone_limit += 1;
         }

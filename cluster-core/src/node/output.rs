@@ -7,6 +7,7 @@ use crate::event::Event;
 use crate::id::{LinkId, NodeId, Run};
 use crate::limits::MAX_CHUNK;
 use crate::link::{Link, LinkState};
+use crate::mutant::mutant;
 use crate::reason::{ProtocolError, Reason};
 use crate::wire::{Close, Frame, Offer, Profile};
 
@@ -184,6 +185,9 @@ impl Node {
         let Some(peer) = self.peers.get_mut(&run.id) else { return };
         peer.lost_since = None;
         peer.rest.clear();
+        if mutant!(BackoffResetAtConnect) {
+            peer.backoff.reset();
+        }
         if !core::mem::replace(&mut peer.announced, true) {
             let info = peer.info();
             self.event(Event::PeerUp(info));

@@ -83,14 +83,12 @@ fn address(node: usize, alias: u8) -> SocketAddr {
 }
 
 impl World {
-    fn new(joins: u8, faults: u8, mutant: Option<Mutant>) -> World {
+    fn new(joins: u8, faults: u8) -> World {
         let node = |index: usize| {
             let config = Config::insecure_plaintext().node_id(NodeId::from_bytes([index as u8 + 1; 16]));
             let start =
                 crate::Start { seed: [index as u8; 32], incarnation: Incarnation(1), listen: Some(address(index, 0)) };
-            let mut node = Node::new(config, start, Instant::ZERO).unwrap();
-            node.mutant = mutant;
-            node
+            Node::new(config, start, Instant::ZERO).unwrap()
         };
         World { nodes: [node(0), node(1)], wires: Vec::new(), now: Instant::ZERO, joins: [joins; 2], faults, ticks: 0 }
     }
@@ -338,9 +336,9 @@ struct Found {
     bad: Option<(&'static str, Vec<Step>)>,
 }
 
-fn search(joins: u8, faults: u8, mutant: Option<Mutant>) -> Found {
+fn search(joins: u8, faults: u8) -> Found {
     let mut seen = HashSet::new();
-    let mut stack = Vec::from([(World::new(joins, faults, mutant), Vec::new())]);
+    let mut stack = Vec::from([(World::new(joins, faults), Vec::new())]);
     let mut found = Found { states: 0, most_dials: 0, longest: Instant::ZERO, bad: None };
     while let Some((world, path)) = stack.pop() {
         found.states += 1;
@@ -373,7 +371,7 @@ fn search(joins: u8, faults: u8, mutant: Option<Mutant>) -> Found {
 
 #[test]
 fn every_pair_ends_with_one_link_whatever_the_order_of_events() {
-    let found = search(2, 1, None);
+    let found = search(2, 1);
     assert!(found.bad.is_none(), "{found:?}");
     assert!(found.states > 10_000, "the search has become shallow: {}", found.states);
 }
@@ -381,7 +379,9 @@ fn every_pair_ends_with_one_link_whatever_the_order_of_events() {
 #[test]
 fn the_search_finds_every_rule_that_is_known_to_be_wrong() {
     for mutant in [Mutant::GreaterIdWins, Mutant::CancelDialOnAccept, Mutant::RefuseWhileDialing, Mutant::NoProbe] {
-        let found = search(2, 1, Some(mutant));
+        Mutant::choose(Some(mutant));
+        let found = search(2, 1);
+        Mutant::choose(None);
         assert!(found.bad.is_some(), "{mutant:?} passes");
     }
 }

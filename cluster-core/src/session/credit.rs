@@ -7,6 +7,7 @@ use core::time::Duration;
 use super::head::MAX_HEAD;
 use crate::id::NodeId;
 use crate::limits::ACK_DELAY;
+use crate::mutant::mutant;
 use crate::time::Instant;
 use crate::wire::Ack;
 
@@ -55,6 +56,9 @@ impl Budget {
     pub(crate) fn reserve(&mut self, peer: NodeId, bytes: u64) -> bool {
         if self.waiting.is_empty() && bytes <= self.remainders {
             self.remainders -= bytes;
+            return true;
+        }
+        if mutant!(GrantEverything) {
             return true;
         }
         if self.waiting.iter().all(|place| place.peer != peer) {

@@ -8,6 +8,7 @@ use super::head::Head;
 use super::rope::{Cursor, Rope};
 use super::successor;
 use crate::limits::MAX_CHUNK;
+use crate::mutant::mutant;
 use crate::reason::ProtocolError;
 use crate::wire::{Ack, Data, PeerStream, StreamId};
 
@@ -126,7 +127,13 @@ impl SendStream {
     /// Whether there is output that the credit allows.
     #[inline]
     pub(crate) fn unsent(&self) -> bool {
-        self.sent < self.accepted() && self.sent < self.granted
+        self.sent < self.accepted() && self.sent < self.credit_end()
+    }
+
+    /// The offset that the credit ends at.
+    #[inline]
+    fn credit_end(&self) -> u64 {
+        self.granted.saturating_add(u64::from(mutant!(WindowOffByOne)))
     }
 
     /// The offset behind the last message.
@@ -159,7 +166,7 @@ impl SendStream {
 
     /// The next chunk within the credit, of at most `max` bytes.
     pub(crate) fn pull(&mut self, max: usize) -> Option<Data> {
-        let credit = usize::try_from(self.granted.saturating_sub(self.sent)).unwrap_or(usize::MAX);
+        let credit = usize::try_from(self.credit_end().saturating_sub(self.sent)).unwrap_or(usize::MAX);
         let bytes = self.log.chunk(&mut self.at_sent, max.min(MAX_CHUNK).min(credit));
         if bytes.is_empty() {
             return None;
@@ -217,7 +224,7 @@ impl SendStream {
         self.received = ack.received;
         self.consumed = ack.consumed;
         self.consumed_messages = ack.consumed_messages;
-        self.granted = ack.granted;
+        self.granted = if mutant!(CreditAsDelta) { self.granted.saturating_add(ack.granted) } else { ack.granted };
         self.settled_messages += acked.messages;
         acked
     }
