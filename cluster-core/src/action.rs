@@ -45,8 +45,8 @@ pub enum Action {
     /// The inbox became non-empty: call [`Node::poll_message`](crate::Node::poll_message) until it returns `None`.
     /// Not repeated before that.
     Deliver,
-    /// A send to this peer was refused as `Full`, and now there is room, or the peer is gone: try again. Not repeated
-    /// before the next refusal.
+    /// A send to this peer was refused as `Full`, and now there is room, or the peer is gone, or this node is leaving:
+    /// try again. Not repeated before the next refusal.
     Writable {
         /// Which peer.
         peer: NodeId,

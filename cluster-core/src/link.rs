@@ -9,7 +9,7 @@ use crate::action::CloseMode;
 use crate::channel::Proven;
 use crate::id::{LinkId, NodeId, Run};
 use crate::time::Instant;
-use crate::wire::{Claim, Close, Frame};
+use crate::wire::{Ack, Claim, Close, Frame};
 
 /// ```text
 ///             dial                                   accept
@@ -107,6 +107,8 @@ pub(crate) struct Slots {
     pub(crate) list: Option<(u16, bool)>,
     /// Joiners to tell of: at most as many as there are peers.
     pub(crate) announce: BTreeSet<NodeId>,
+    /// How far the peer's messages were taken, of a link that ends with a goodbye.
+    pub(crate) last_ack: Option<Ack>,
     /// The goodbye; nothing follows it.
     pub(crate) close: Option<Close>,
 }

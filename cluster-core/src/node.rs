@@ -111,8 +111,9 @@ pub struct Node {
 /// How far a graceful leave has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Leaving {
-    /// Waiting until what was accepted is taken, up to the deadline.
-    Draining { deadline: Instant },
+    /// Waiting until what was accepted is taken, up to the deadline. Counts the messages that were reported as
+    /// undelivered since.
+    Draining { deadline: Instant, undelivered: u64 },
     /// Goodbyes are said; waiting for the links to end.
     Closing { undelivered: u64 },
     /// Over.

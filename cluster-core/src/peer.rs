@@ -9,7 +9,7 @@ use bytes::Bytes;
 use crate::address::Advertised;
 use crate::backoff::Backoff;
 use crate::event::{PeerInfo, PeerState};
-use crate::id::{LinkId, Run};
+use crate::id::{LinkId, NodeId, Run};
 use crate::limits::MAX_ADDRESSES;
 use crate::reason::Reason;
 use crate::session::{Past, ReceiveStream, Session};
@@ -66,6 +66,11 @@ impl Peer {
             wants_room: false,
             ack_scheduled: false,
         }
+    }
+
+    /// The peer's id if the user waits for room, who is to be told now.
+    pub(crate) fn take_wish(&mut self) -> Option<NodeId> {
+        core::mem::take(&mut self.wants_room).then_some(self.run.id)
     }
 
     pub(crate) fn is_lost(&self) -> bool {

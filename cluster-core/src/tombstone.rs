@@ -10,7 +10,15 @@ use crate::time::Instant;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tombstones {
     departed: BTreeMap<NodeId, (Incarnation, Instant)>,
-    removed: BTreeMap<NodeId, Instant>,
+    removed: BTreeMap<NodeId, Mark>,
+}
+
+/// A pair that a user disconnected.
+#[derive(Clone, Copy, Debug)]
+struct Mark {
+    /// The run of the other node whose user did it; `None`: our own user.
+    by: Option<Run>,
+    expires: Instant,
 }
 
 impl Tombstones {
@@ -41,10 +49,10 @@ impl Tombstones {
         self.departed.remove(&id);
     }
 
-    /// A user disconnected the pair. Returns whether an older mark had to make room.
-    pub(crate) fn remove(&mut self, id: NodeId, now: Instant, ttl: Duration, cap: usize) -> bool {
-        self.removed.insert(id, now + ttl);
-        let oldest = self.removed.iter().min_by_key(|(_, expires)| **expires).map(|(id, _)| *id);
+    /// A user disconnected the pair: our own, or that of the run `by`. Returns whether an older mark had to make room.
+    pub(crate) fn remove(&mut self, id: NodeId, by: Option<Run>, now: Instant, ttl: Duration, cap: usize) -> bool {
+        self.removed.insert(id, Mark { by, expires: now + ttl });
+        let oldest = self.removed.iter().min_by_key(|(_, mark)| mark.expires).map(|(id, _)| *id);
         let full = self.removed.len() > cap;
         if let (true, Some(oldest)) = (full, oldest) {
             self.removed.remove(&oldest);
@@ -56,6 +64,12 @@ impl Tombstones {
         self.removed.contains_key(&id)
     }
 
+    /// Whether it was the user of this very run who disconnected the pair. If the run then claims a link, its own mark
+    /// is over, and ours was only for its sake.
+    pub(crate) fn is_removed_by(&self, run: Run) -> bool {
+        self.removed.get(&run.id).is_some_and(|mark| mark.by == Some(run))
+    }
+
     /// A user of either side asked for the peer again.
     pub(crate) fn readmit(&mut self, id: NodeId) {
         self.removed.remove(&id);
@@ -64,13 +78,13 @@ impl Tombstones {
     /// Drops what has expired.
     pub(crate) fn expire(&mut self, now: Instant) {
         self.departed.retain(|_, (_, expires)| *expires > now);
-        self.removed.retain(|_, expires| *expires > now);
+        self.removed.retain(|_, mark| mark.expires > now);
     }
 
     /// When the next one expires.
     pub(crate) fn next_expiry(&self) -> Option<Instant> {
         let departed = self.departed.values().map(|(_, expires)| *expires);
-        departed.chain(self.removed.values().copied()).min()
+        departed.chain(self.removed.values().map(|mark| mark.expires)).min()
     }
 }
 
@@ -108,9 +122,11 @@ mod tests {
     #[test]
     fn a_removed_pair_stays_apart_until_it_is_readmitted() {
         let mut tombstones = Tombstones::default();
-        tombstones.remove(run(1, 1).id, Instant::ZERO, TTL, 8);
-        assert!(tombstones.is_removed(run(1, 9).id));
+        tombstones.remove(run(1, 1).id, None, Instant::ZERO, TTL, 8);
+        assert!(tombstones.is_removed(run(1, 9).id) && !tombstones.is_removed_by(run(1, 1)));
         tombstones.readmit(run(1, 1).id);
         assert!(!tombstones.is_removed(run(1, 1).id));
+        tombstones.remove(run(1, 1).id, Some(run(1, 1)), Instant::ZERO, TTL, 8);
+        assert!(tombstones.is_removed_by(run(1, 1)) && !tombstones.is_removed_by(run(1, 2)));
     }
 }

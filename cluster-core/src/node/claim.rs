@@ -161,7 +161,7 @@ impl Node {
             self.event(Event::DuplicateIdentity { newcomer: run });
             return self.reject(id, RejectCode::DuplicateIdentity);
         }
-        if claim.rejoin {
+        if claim.rejoin || self.tombstones.is_removed_by(run) {
             self.tombstones.readmit(run.id);
         } else if self.tombstones.is_removed(run.id) {
             return self.reject(id, RejectCode::Removed);
@@ -294,7 +294,7 @@ impl Node {
     }
 
     /// Refuses a claim, in order that the other side knows why.
-    fn reject(&mut self, id: LinkId, code: RejectCode) {
+    pub(super) fn reject(&mut self, id: LinkId, code: RejectCode) {
         self.edit(id, |link| link.slots.handshake = Some(Frame::Reject(Reject { code })));
         self.drop_link(id, CloseMode::Flush, Reason::Rejected(code));
     }

@@ -5,11 +5,14 @@ use core::time::Duration;
 
 use super::timer::Timer;
 use super::{Leaving, Node};
-use crate::action::CloseMode;
+use crate::action::{Action, CloseMode};
 use crate::error::UnknownPeer;
 use crate::event::Event;
 use crate::id::{LinkId, NodeId};
-use crate::reason::Reason;
+use crate::link::{Link, LinkState};
+use crate::peer::Peer;
+use crate::reason::{Reason, RejectCode};
+use crate::session::Session;
 use crate::time::Instant;
 use crate::wire::Close;
 
@@ -20,25 +23,29 @@ impl Node {
     /// Leaves the mesh: accepts no more messages, waits up to `timeout` until every peer has taken what was accepted
     /// for it, says goodbye, closes every link, and ends with [`Event::Left`], at most a second after `timeout`. The
     /// peers do not dial this run again. A second call can only shorten the wait.
+    ///
+    /// Whoever waits for [`Action::Writable`] is told at once, so that the next send says that the node is leaving.
     pub fn leave(&mut self, now: Instant, timeout: Duration) {
         self.advance(now);
         let deadline = self.now + timeout;
         match &mut self.leaving {
             None => {
-                self.leaving = Some(Leaving::Draining { deadline });
+                self.leaving = Some(Leaving::Draining { deadline, undelivered: 0 });
                 self.timers.set(Timer::Leave, deadline);
                 self.drop_targets();
                 self.candidates.clear();
                 // A link that is about to replace another carries what was accepted.
-                let kept: Vec<LinkId> =
-                    self.peers.values().filter(|peer| peer.announced).filter_map(|peer| peer.live).collect();
+                let up = self.peers.values().filter(|peer| peer.announced);
+                let kept: Vec<LinkId> = up.flat_map(|peer| peer.live.into_iter().chain(self.claiming(peer))).collect();
                 let undecided = self.links.values().filter(|link| !kept.contains(&link.id) && !link.is_closing());
                 let undecided: Vec<LinkId> = undecided.map(|link| link.id).collect();
                 for link in undecided {
-                    self.drop_link(link, CloseMode::Abort, Reason::LocalLeave);
+                    self.turn_away(link);
                 }
+                let waiting = self.peers.values_mut().filter_map(Peer::take_wish);
+                self.actions.extend(waiting.map(|peer| Action::Writable { peer }));
             }
-            Some(Leaving::Draining { deadline: current }) if deadline < *current => {
+            Some(Leaving::Draining { deadline: current, .. }) if deadline < *current => {
                 *current = deadline;
                 self.timers.set(Timer::Leave, deadline);
             }
@@ -57,21 +64,35 @@ impl Node {
     pub fn disconnect(&mut self, now: Instant, peer: NodeId) -> Result<(), UnknownPeer> {
         self.advance(now);
         let known = self.peers.get(&peer).filter(|peer| peer.is_known()).ok_or(UnknownPeer(peer))?;
-        let (live, announced) = (known.live, known.announced);
+        let (live, announced, claiming) = (known.live, known.announced, self.claiming(known));
+        if let Some(known) = self.peers.get_mut(&peer) {
+            // Whatever it was waiting for, this is why it goes down.
+            known.limbo = None;
+        }
+        if let Some(claiming) = claiming {
+            // It may have taken the place of the other one at its other end.
+            self.part(claiming, Close::Removed, Reason::LocalDisconnect);
+        }
         if let Some(live) = live {
-            self.edit(live, |link| link.slots.close = Some(Close::Removed));
-            self.drop_link(live, CloseMode::Flush, Reason::LocalDisconnect);
+            self.part(live, Close::Removed, Reason::LocalDisconnect);
         } else if announced {
             self.down(peer, Reason::LocalDisconnect);
         }
-        self.mark_removed(peer);
+        self.mark_removed(peer, None);
         Ok(())
+    }
+
+    /// The link by which a claim to the peer is under way.
+    fn claiming(&self, peer: &Peer) -> Option<LinkId> {
+        let is_claiming =
+            |id: &LinkId| self.links.get(id).is_some_and(|link| matches!(link.state, LinkState::Claiming { .. }));
+        peer.dialing.filter(is_claiming)
     }
 
     /// Goes on with leaving as far as possible.
     pub(super) fn leave_progress(&mut self) {
         match self.leaving {
-            Some(Leaving::Draining { deadline }) => {
+            Some(Leaving::Draining { deadline, .. }) => {
                 let sessions = || self.peers.values().filter_map(|peer| peer.session.as_ref());
                 if deadline <= self.now || sessions().all(|session| session.send.retained() == 0) {
                     self.say_goodbye();
@@ -99,19 +120,55 @@ impl Node {
         }
     }
 
+    /// Ends a link with a goodbye. What was taken of the peer's messages is acknowledged before it, or the peer would
+    /// have to doubt it for ever.
+    fn part(&mut self, id: LinkId, close: Close, reason: Reason) {
+        let up = self.links.get(&id).filter(|link| link.is_up()).and_then(Link::run);
+        let session = up.and_then(|run| self.peers.get_mut(&run.id)?.session.as_mut());
+        let ack = session.and_then(Session::ack);
+        self.edit(id, |link| {
+            link.slots.last_ack = ack;
+            link.slots.close = Some(close);
+        });
+        self.drop_link(id, CloseMode::Flush, reason);
+    }
+
+    /// The node leaves while a link is being set up: who is there learns why it comes to nothing, or would look for
+    /// this run again and again.
+    fn turn_away(&mut self, id: LinkId) {
+        let Some(link) = self.links.get_mut(&id) else { return };
+        match link.state {
+            LinkState::Authenticated | LinkState::Held { .. } => self.reject(id, RejectCode::Leaving),
+            LinkState::Claiming { .. } | LinkState::Accepted { .. } => {
+                link.slots.handshake = None;
+                self.part(id, Close::Leaving, Reason::LocalLeave);
+            }
+            // Its claim will be answered, if it comes in time.
+            LinkState::Opening if link.is_inbound() => {}
+            LinkState::Opening | LinkState::Up { .. } | LinkState::Closing { .. } => {
+                self.drop_link(id, CloseMode::Abort, Reason::LocalLeave);
+            }
+        }
+    }
+
     fn say_goodbye(&mut self) {
-        self.leaving = Some(Leaving::Closing { undelivered: 0 });
+        let Some(Leaving::Draining { undelivered, .. }) = self.leaving else { return };
+        self.leaving = Some(Leaving::Closing { undelivered });
         self.timers.set(Timer::Leave, self.now + GOODBYE);
-        let peers: Vec<(NodeId, Option<LinkId>)> = self.peers.values().map(|peer| (peer.run.id, peer.live)).collect();
-        for (id, live) in peers {
+        let peers = self.peers.values().map(|peer| (peer.run.id, peer.dialing, peer.live));
+        let peers: Vec<(NodeId, Option<LinkId>, Option<LinkId>)> = peers.collect();
+        for (id, dialing, live) in peers {
+            if let Some(dialing) = dialing {
+                self.turn_away(dialing);
+            }
             if let Some(live) = live {
-                self.edit(live, |link| link.slots.close = Some(Close::Leaving));
-                self.drop_link(live, CloseMode::Flush, Reason::LocalLeave);
+                self.part(live, Close::Leaving, Reason::LocalLeave);
             }
             self.remove_peer(id);
         }
         let rest: Vec<LinkId> = self.links.keys().copied().collect();
         for link in rest {
+            self.turn_away(link);
             self.drop_link(link, CloseMode::Abort, Reason::LocalLeave);
         }
         self.leave_progress();

@@ -136,7 +136,7 @@ impl Node {
         peer.announced = false;
         peer.limbo = None;
         peer.lost_since = Some(self.now);
-        let wants_room = core::mem::take(&mut peer.wants_room);
+        let wish = peer.take_wish();
         let reason = if self.is_restarted(run) && reason.is_transient() { Reason::Restarted } else { reason };
         if reason == Reason::Timeout {
             self.stats.timeouts += 1;
@@ -144,12 +144,11 @@ impl Node {
         self.event(Event::PeerDown { peer: run, name, reason: reason.clone() });
         self.end_session(run);
         self.event(Event::PeerGone { peer: run });
-        if wants_room {
-            self.actions.push_back(Action::Writable { peer: id });
-        }
+        self.actions.extend(wish.map(|peer| Action::Writable { peer }));
         match reason {
             Reason::Left => self.bury(run),
-            Reason::Removed | Reason::LocalDisconnect => self.mark_removed(id),
+            Reason::Removed => self.mark_removed(id, Some(run)),
+            Reason::LocalDisconnect => self.mark_removed(id, None),
             Reason::LocalLeave => self.remove_peer(id),
             _ => {
                 self.schedule_reconnect(id);
@@ -164,7 +163,9 @@ impl Node {
         let undelivered = Undelivered { peer, not_delivered, in_doubt };
         if !undelivered.is_empty() && !mutant!(SilentLoss) {
             self.stats.messages_undelivered += undelivered.len() as u64;
-            if let Some(Leaving::Closing { undelivered: count }) = &mut self.leaving {
+            if let Some(Leaving::Draining { undelivered: count, .. } | Leaving::Closing { undelivered: count }) =
+                &mut self.leaving
+            {
                 *count += undelivered.len() as u64;
             }
             self.event(Event::Undelivered(undelivered));
@@ -215,10 +216,10 @@ impl Node {
         self.remove_peer(run.id);
     }
 
-    /// A user disconnected the pair.
-    pub(super) fn mark_removed(&mut self, id: NodeId) {
+    /// A user disconnected the pair: our own, or that of the run which has told us so.
+    pub(super) fn mark_removed(&mut self, id: NodeId, by: Option<Run>) {
         let ttl = self.config.timing.tombstone_ttl;
-        if self.tombstones.remove(id, self.now, ttl, self.config.limits.max_tombstones) {
+        if self.tombstones.remove(id, by, self.now, ttl, self.config.limits.max_tombstones) {
             self.stats.tombstone_limit += 1;
         }
         self.schedule_tombstones();
@@ -233,7 +234,7 @@ impl Node {
         }
         match reason {
             Reason::Left | Reason::Rejected(RejectCode::Leaving) => self.bury(run),
-            Reason::Removed | Reason::Rejected(RejectCode::Removed) => self.mark_removed(run.id),
+            Reason::Removed | Reason::Rejected(RejectCode::Removed) => self.mark_removed(run.id, Some(run)),
             _ => {}
         }
     }

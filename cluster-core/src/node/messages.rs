@@ -196,9 +196,8 @@ impl Node {
     /// An acknowledgement has made room, or given credit.
     fn settle(&mut self, id: NodeId, acked: Acked) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
-        if acked.freed > 0 && core::mem::take(&mut peer.wants_room) {
-            self.actions.push_back(Action::Writable { peer: id });
-        }
+        let wish = if acked.freed > 0 { peer.take_wish() } else { None };
+        self.actions.extend(wish.map(|peer| Action::Writable { peer }));
         if let Some(live) = peer.live.filter(|_| acked.more_credit) {
             self.arm(live);
         }
@@ -307,6 +306,9 @@ impl Node {
             Resumed::Continued(acked) | Resumed::CarriedOver(acked) => self.settle(run.id, acked),
             Resumed::Reset { in_doubt } => {
                 self.report_undelivered(run, Ended { not_delivered: Vec::new(), in_doubt });
+                // Nothing may be left whose acknowledgement would make room.
+                let wish = self.peers.get_mut(&run.id).and_then(Peer::take_wish);
+                self.actions.extend(wish.map(|peer| Action::Writable { peer }));
                 reset = true;
             }
         }

@@ -46,6 +46,9 @@ impl Node {
         if let Some(frame) = link.slots.handshake.take() {
             return Some(frame);
         }
+        if let Some(ack) = link.slots.last_ack.take() {
+            return Some(Frame::Ack(ack));
+        }
         if let Some(close) = link.slots.close.take() {
             return Some(Frame::Close(close));
         }

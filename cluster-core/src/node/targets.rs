@@ -287,6 +287,7 @@ impl Node {
 fn is_final(reason: &Reason) -> bool {
     match reason {
         Reason::SelfConnection | Reason::DuplicateIdentity | Reason::Forbidden => true,
+        Reason::Left | Reason::Removed => true,
         Reason::Rejected(code) => !code.is_transient(),
         Reason::Channel(error) => {
             matches!(error, ChannelError::Cluster | ChannelError::Version { .. } | ChannelError::Mode)

@@ -1,20 +1,23 @@
 //! One real node, and others played by hand, frame by frame, in orders that honest nodes seldom produce.
 
+mod leaving;
+
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 use core::time::Duration;
 
 use super::{Node, Start};
-use crate::action::Action;
+use crate::action::{Action, CloseMode};
 use crate::channel::Proven;
 use crate::config::{Config, Limits};
 use crate::event::Event;
 use crate::id::{Incarnation, LinkId, NodeId, Run};
 use crate::input::{Disconnect, Input};
+use crate::message::SendErrorKind;
 use crate::reason::{JoinError, Reason, RejectCode};
 use crate::time::Instant;
 use crate::wire::{
-    Accept, Ack, Announce, Claim, Close, Entry, Frame, List, Offer, PeerStream, Profile, Reject, Resume, StreamId,
+    Accept, Ack, Announce, Claim, Close, Data, Entry, Frame, List, Offer, PeerStream, Profile, Reject, Resume, StreamId,
 };
 
 struct Bench {
@@ -22,6 +25,8 @@ struct Bench {
     now: Instant,
     events: Vec<Event>,
     dials: Vec<(LinkId, SocketAddr)>,
+    sent: Vec<(LinkId, Frame)>,
+    writable: Vec<NodeId>,
 }
 
 fn at(host: u8) -> SocketAddr {
@@ -59,7 +64,8 @@ impl Bench {
         let config = config.node_id(NodeId::from_bytes([100; 16]));
         let start = Start { seed: [1; 32], incarnation: Incarnation(1_000), listen: Some(at(100)) };
         let node = Node::new(config, start, Instant::ZERO).unwrap();
-        Bench { node, now: Instant::ZERO, events: Vec::new(), dials: Vec::new() }
+        let (events, dials, sent, writable) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Bench { node, now: Instant::ZERO, events, dials, sent, writable }
     }
 
     fn input(&mut self, input: Input) {
@@ -71,14 +77,62 @@ impl Bench {
         while let Some(action) = self.node.poll_action() {
             match action {
                 Action::Dial { link, address } => self.dials.push((link, address)),
-                Action::Send { link } => while self.node.poll_frame(link).is_some() {},
-                Action::Close { link, .. } => {
+                Action::Send { link } => self.pull(link),
+                Action::Close { link, mode, .. } => {
+                    if mode == CloseMode::Flush {
+                        self.pull(link);
+                    }
                     self.node.handle(self.now, Input::Disconnected { link, cause: Disconnect::Closed });
                 }
                 Action::Event(event) => self.events.push(event),
+                Action::Writable { peer } => self.writable.push(peer),
                 _ => {}
             }
         }
+    }
+
+    fn pull(&mut self, link: LinkId) {
+        while let Some(frame) = self.node.poll_frame(link) {
+            self.sent.push((link, frame));
+        }
+    }
+
+    /// What went out on a link.
+    fn sent_on(&self, link: LinkId) -> Vec<&Frame> {
+        self.sent.iter().filter(|(of, _)| *of == link).map(|(_, frame)| frame).collect()
+    }
+
+    fn send(&mut self, to: Run, payload: &'static str) {
+        self.node.send(self.now, to.id, payload.into()).unwrap();
+        self.act();
+    }
+
+    fn leave(&mut self, timeout: Duration) {
+        self.node.leave(self.now, timeout);
+        self.act();
+    }
+
+    /// What a peer says of the stream that the node began on this link, if nothing of it arrived.
+    fn offer_to_go_on(&self, link: LinkId) -> Offer {
+        let accepted = |frame: &&Frame| match frame {
+            Frame::Accept(accept) => Some(accept.offer.stream),
+            _ => None,
+        };
+        let id = self.sent_on(link).iter().find_map(accepted).unwrap();
+        Offer { peer: PeerStream::Live { id, ack: Ack { granted: 1 << 16, ..Ack::default() } }, ..offer() }
+    }
+
+    /// A peer that is up while the node's own dial has got as far as to claim another link to it.
+    fn claiming_beside_a_live_link(&mut self, peer: Run) -> (LinkId, LinkId) {
+        self.node.join(self.now, at(50).into()).unwrap();
+        self.act();
+        let (dial, _) = self.dials.pop().unwrap();
+        self.connect(dial, peer);
+        let live = self.claimed(peer, 1);
+        self.frame(live, Frame::Resume(Resume { offer: offer() }));
+        assert!(matches!(self.sent_on(dial)[..], [Frame::Claim(_)]));
+        assert_eq!(self.word(peer.id), ["up"]);
+        (dial, live)
     }
 
     fn frame(&mut self, link: LinkId, frame: Frame) {
@@ -341,7 +395,7 @@ fn unread_messages_of_those_who_are_gone_hold_their_places() {
     let mut bench = Bench::new(lan().limits(Limits { max_peers: 3, ..Limits::default() }));
     for id in 1..4 {
         let link = bench.up(run(id, 1));
-        let data = crate::wire::Data { offset: 0, bytes: bytes::Bytes::from_static(b"\x42hi") };
+        let data = Data { offset: 0, bytes: bytes::Bytes::from_static(b"\x42hi") };
         bench.frame(link, Frame::Data(data));
         bench.frame(link, Frame::Close(Close::Leaving));
     }
@@ -364,41 +418,21 @@ fn an_unasked_for_stale_does_not_keep_us_from_dialling() {
     assert_eq!((told, bench.node.muted()), (1, None));
 }
 
-#[test]
-fn a_join_that_meets_a_leaving_node_says_so() {
-    let mut bench = Bench::new(lan());
-    bench.node.join(bench.now, at(1).into()).unwrap();
-    bench.act();
-    let (dial, _) = bench.dials.pop().unwrap();
-    bench.connect(dial, run(1, 1));
-    bench.frame(dial, Frame::Reject(Reject { code: RejectCode::Leaving }));
-    let failed = |event: &Event| {
-        matches!(event, Event::JoinFailed { error, .. }
-        if *error == JoinError::Failed(Reason::Rejected(RejectCode::Leaving)))
-    };
-    assert!(bench.events.iter().any(failed), "{:?}", bench.events);
+fn narrow() -> Config {
+    lan().limits(Limits { send_window: 64, ..Limits::default() })
 }
 
 #[test]
-fn a_node_that_has_left_has_nothing_due_whatever_is_set() {
-    let mut bench = Bench::new(lan());
-    bench.node.leave(bench.now, Duration::ZERO);
-    bench.act();
-    assert!(bench.node.has_left());
-    bench.node.set_config(bench.now, bench.node.config().clone().seed(at(1).into())).unwrap();
-    assert_eq!(bench.node.next_tick(), None);
-}
-
-#[test]
-fn a_link_that_is_replacing_another_survives_the_call_to_leave() {
-    let mut bench = Bench::new(lan());
-    bench.up(run(1, 1));
-    bench.node.send(bench.now, run(1, 1).id, "hello".into()).unwrap();
-    let next = bench.claimed(run(1, 1), 2);
-    bench.node.leave(bench.now, MINUTE);
-    bench.act();
-    assert_eq!(bench.word(run(1, 1).id), ["up"]);
+fn whoever_waits_for_room_is_told_when_a_reset_has_made_it() {
+    let mut bench = Bench::new(narrow());
+    let peer = run(1, 1);
+    bench.up(peer);
+    bench.send(peer, "sixty bytes, or so it says, that nobody is going to take soon");
+    assert_eq!(bench.node.send(bench.now, peer.id, "one more".into()).unwrap_err().kind, SendErrorKind::Full);
+    let next = bench.claimed(peer, 2);
+    assert!(bench.writable.is_empty());
+    // It knows nothing of what it was sent, so that no acknowledgement of it will ever come.
     bench.frame(next, Frame::Resume(Resume { offer: offer() }));
-    bench.frame(next, Frame::Ack(Ack { received: 6, consumed: 6, consumed_messages: 1, granted: 1 << 16 }));
-    assert!(bench.events.contains(&Event::Left { undelivered: 0 }), "{:?}", bench.events);
+    assert!(bench.events.contains(&Event::SessionReset { peer }), "{:?}", bench.events);
+    assert_eq!(bench.writable, [peer.id]);
 }
