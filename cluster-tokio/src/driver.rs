@@ -251,7 +251,7 @@ impl Shared {
         state.links.clear();
         effects.joins.extend(state.joins.drain().map(|(_, sender)| (sender, Err(JoinError::Leaving))));
         effects.deliver = true;
-        effects.writable.extend(state.all_writers());
+        effects.writable.extend(state.writable.drain().map(|(_, waiting)| waiting));
         for queue in state.subscribers.drain(..).filter_map(|queue| queue.upgrade()) {
             queue.end();
             effects.queues.push(queue);
@@ -274,11 +274,6 @@ impl State {
     /// and notified with `notify_waiters`, which reaches every future that was made before it.
     pub(crate) fn until_writable(&mut self, peer: NodeId) -> Arc<Notify> {
         Arc::clone(self.writable.entry(peer).or_default())
-    }
-
-    /// Everyone who waits so, to be told to try again.
-    pub(crate) fn all_writers(&mut self) -> Vec<Arc<Notify>> {
-        self.writable.drain().map(|(_, waiting)| waiting).collect()
     }
 
     /// Whether nothing can happen any more.

@@ -297,12 +297,7 @@ impl Node {
     /// [`leave`](Node::leave) with another timeout. Of several calls the earliest deadline holds.
     pub async fn leave_within(&self, timeout: Duration) -> u64 {
         let shared = self.shared();
-        let waiting = shared.enter(Caller::Other, |state, now| {
-            state.core.leave(now, timeout);
-            state.all_writers()
-        });
-        // They find that nothing is accepted any more.
-        waiting.iter().for_each(|waiting| waiting.notify_waiters());
+        shared.enter(Caller::Other, |state, now| state.core.leave(now, timeout));
         shared.stopped().await;
         shared.undelivered()
     }

@@ -225,6 +225,23 @@ async fn a_send_that_waits_is_told_when_the_peer_goes() {
 }
 
 #[tokio::test]
+async fn a_send_that_waits_is_told_when_its_own_node_leaves() {
+    let [alice, bob] = mesh().await;
+    let sent = fill(&alice, &bob).await;
+    let waiting = {
+        let (alice, to) = (alice.clone(), bob.id());
+        tokio::spawn(async move { alice.send(to, numbered(sent)).await })
+    };
+    tokio::task::yield_now().await;
+    // Nobody takes anything, so the leave itself takes all of its time.
+    let leaving = tokio::spawn(async move { alice.leave_within(Duration::from_secs(60)).await });
+    let error = within("the outcome", waiting).await.unwrap().unwrap_err();
+    assert_eq!(error.kind, SendErrorKind::Leaving);
+    assert_eq!(error.payload, numbered(sent));
+    assert!(!leaving.is_finished());
+}
+
+#[tokio::test]
 async fn an_inbox_that_is_never_read_leaves_all_peers_up() {
     let [alice, bob, carol] = mesh().await;
     let mut events = [alice.events(), bob.events(), carol.events()];
