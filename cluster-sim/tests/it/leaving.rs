@@ -1,0 +1,935 @@
+//! Ends that somebody wanted, and ends that nobody undoes: scenarios S21 to S26, and what is near to them.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use cluster_core::wire::{Announce, Entry, List};
+use cluster_core::{
+    Config, Event, Frame, Incarnation, Instant, JoinError, Limits, Reason, RejectCode, Run, SendErrorKind,
+};
+use cluster_sim::{Block, Crash, FrameKind, HostId, PuppetState, Restart, Script, World};
+
+use crate::harness::*;
+
+/// The first second after a leave is for links to end.
+const GOODBYE: Duration = Duration::from_secs(1);
+
+/// For hours of virtual time: heartbeats are most of what happens in them.
+fn calm() -> Config {
+    config().heartbeat(secs(10)).peer_timeout(secs(30))
+}
+
+/// A mesh whose nodes have this config; each has joined the first.
+fn mesh_with(seed: u64, count: usize, config: &Config) -> (World, Vec<HostId>) {
+    let mut world = World::new(seed);
+    let hosts = world.add_many(count, config);
+    for &host in &hosts[1..] {
+        world.node(host).join(hosts[0]).unwrap();
+    }
+    world.expect("a complete mesh", secs(20), World::is_complete);
+    world.settle();
+    (world, hosts)
+}
+
+fn without(hosts: &[HostId], host: HostId) -> Vec<HostId> {
+    hosts.iter().copied().filter(|&other| other != host).collect()
+}
+
+/// When the node on `host` told that it has left, and how many messages it said were not taken.
+fn left(world: &World, host: HostId) -> Option<(Instant, u64)> {
+    world.events(host).iter().find_map(|logged| match logged.event {
+        Event::Left { undelivered } => Some((logged.at, undelivered)),
+        _ => None,
+    })
+}
+
+fn has_left(world: &World, host: HostId) -> bool {
+    left(world, host).is_some()
+}
+
+/// How many messages for the node on `peer` were reported to `host` as not delivered, and as in doubt.
+fn undelivered(world: &World, host: HostId, peer: HostId) -> (u64, u64) {
+    let id = world.id(peer);
+    let counts = world.events(host).iter().map(|logged| match &logged.event {
+        Event::Undelivered(lost) if lost.peer.id == id => (lost.not_delivered.len(), lost.in_doubt.len()),
+        _ => (0, 0),
+    });
+    counts.fold((0, 0), |sum, (not, doubt)| (sum.0 + not as u64, sum.1 + doubt as u64))
+}
+
+/// The dials of `from` to `to` since `since`.
+fn dials(world: &World, from: HostId, to: SocketAddr, since: Instant) -> Vec<Instant> {
+    let these = world.dials().iter().filter(|dial| dial.from == from && dial.to == to && dial.at >= since);
+    these.map(|dial| dial.at).collect()
+}
+
+/// What a member says that takes this run for connected.
+fn hearsay(run: Run, address: SocketAddr) -> [Frame; 2] {
+    let entries = vec![Entry { run, addresses: vec![address] }];
+    [
+        Frame::List(List { buckets: u16::MAX, reply: true, entries: entries.clone() }),
+        Frame::Announce(Announce { entries }),
+    ]
+}
+
+/// A member that is up at each of `hosts`, on the link of the same place.
+fn member(world: &mut World, hosts: &[HostId]) -> HostId {
+    let puppet = world.add_puppet("10.0.9.1", Script::default());
+    for &host in hosts {
+        let address = world.addr(host);
+        world.puppet(puppet).dial(address);
+    }
+    let hosts = hosts.to_vec();
+    world.expect("it is a member", secs(1), |world| hosts.iter().all(|&host| world.sees(host, puppet)));
+    puppet
+}
+
+/// Has `puppet` say `frames` on every link that still stands.
+fn say_to_all(world: &mut World, puppet: HostId, frames: &[Frame]) {
+    for (link, state) in world.puppet_links(puppet).into_iter().enumerate() {
+        for frame in frames.iter().filter(|_| state == PuppetState::Up) {
+            world.puppet(puppet).send_on(link, frame.clone());
+        }
+    }
+}
+
+/// S21: the tombstone wins over gossip that still lists the node, and nobody dials it.
+#[test]
+fn a_left_node_is_never_dialled_though_gossip_still_lists_it() {
+    for seed in SEEDS {
+        let count = 2 + seed as usize % 4;
+        let (mut world, hosts) = mesh(seed, count);
+        let leaver = hosts[world.draw(count as u64) as usize];
+        let rest = without(&hosts, leaver);
+        let liar = member(&mut world, &hosts);
+        let (run, address) = (world.run(leaver), world.addr(leaver));
+        let earlier = Run { incarnation: Incarnation(run.incarnation.0 - 1), ..run };
+        let frames: Vec<Frame> = [run, earlier].into_iter().flat_map(|run| hearsay(run, address)).collect();
+        let begin = world.now();
+        world.node(leaver).leave(secs(5));
+        // Some of it is heard before the goodbye is.
+        for _ in 0..20 {
+            say_to_all(&mut world, liar, &frames);
+            world.run_for(Duration::from_micros(250));
+        }
+        world.expect("it has left", ms(100), |world| has_left(world, leaver));
+        for _ in 0..120 {
+            say_to_all(&mut world, liar, &frames);
+            world.run_for(secs(1));
+        }
+        assert_eq!(left(&world, leaver).unwrap().1, 0, "seed {seed}");
+        assert_eq!(world.dials_to(address, begin), 0, "seed {seed}");
+        for &host in &rest {
+            assert_eq!((world.ups(host, leaver), world.downs(host, leaver)), (1, 1), "seed {seed}: {host}");
+            assert_eq!(down_reasons(&world, host, leaver), [Reason::Left], "seed {seed}: {host}");
+            assert_eq!(world.core(host).peer(run.id), None, "seed {seed}: {host}");
+            assert!(world.sees(host, liar), "seed {seed}: it is no offence to be late");
+            assert!(rest.iter().all(|&other| other == host || world.linked(host, other)), "seed {seed}: {host}");
+        }
+    }
+}
+
+/// S21: a joiner that is told of a node while that one leaves ends without it, and stops looking for it.
+#[test]
+fn a_node_that_joins_while_another_leaves_ends_without_it() {
+    let mut knew = 0;
+    for seed in SEEDS {
+        let (mut world, hosts) = mesh_with(seed, 3 + seed as usize % 2, &calm());
+        let (leaver, run, address) = (hosts[1], world.run(hosts[1]), world.addr(hosts[1]));
+        let joiner = world.add(calm());
+        let lag = Duration::from_micros(world.draw(12_000));
+        let begin = world.now();
+        world.node(joiner).join(hosts[0]).unwrap();
+        world.run_for(lag);
+        world.node(leaver).leave(secs(5));
+        world.expect("it has left", ms(1_100), |world| has_left(world, leaver));
+        world.expect("the others are a mesh", secs(5), World::is_complete);
+        world.run_for(secs(3_600 + 60));
+        let dialled = dials(&world, joiner, address, begin);
+        knew += usize::from(!dialled.is_empty());
+        // Who was up said goodbye to it; who was not leaves nothing but an address that others once named.
+        let ups = world.ups(joiner, leaver);
+        let bound = if ups == 1 { 1 } else { 400 };
+        assert!(ups <= 1 && dialled.len() <= bound, "seed {seed}: {ups} ups, {} dials", dialled.len());
+        assert_eq!(down_reasons(&world, joiner, leaver), vec![Reason::Left; ups], "seed {seed}");
+        assert_eq!(world.core(joiner).peer(run.id), None, "seed {seed}");
+        let others = without(&hosts, leaver);
+        assert!(others.iter().all(|&other| dials(&world, other, address, begin).is_empty()), "seed {seed}");
+        let quiet = world.now();
+        world.run_for(secs(600));
+        assert_eq!(world.dials().iter().filter(|dial| dial.at >= quiet).count(), 0, "seed {seed}");
+    }
+    assert!(knew >= 5, "only {knew} of the joiners heard of the leaver");
+}
+
+/// S21: the leave is over as soon as the slowest peer has taken what was sent to it, and not before.
+#[test]
+fn a_leave_waits_until_every_reachable_peer_has_taken_what_was_sent() {
+    for seed in SEEDS {
+        let (mut world, hosts) = mesh(seed, 2 + seed as usize % 4);
+        let (leaver, rest) = (hosts[0], without(&hosts, hosts[0]));
+        let slow = rest[world.draw(rest.len() as u64) as usize];
+        world.set_consuming(slow, false);
+        for &host in &rest {
+            // More than a window, so that most of it waits for credit.
+            for length in [64, 700_000, 100, 300_000] {
+                world.send_numbered(leaver, host, length).unwrap();
+            }
+        }
+        let begin = world.now();
+        world.node(leaver).leave(secs(30));
+        world.run_for(secs(3));
+        assert!(!has_left(&world, leaver), "seed {seed}");
+        for &host in &rest {
+            assert!(world.linked(leaver, host), "seed {seed}: {host}");
+            assert_eq!(world.numbered(host, leaver), if host == slow { 0 } else { 4 }, "seed {seed}: {host}");
+        }
+        world.set_consuming(slow, true);
+        world.expect("it has left", secs(1), |world| has_left(world, leaver));
+        assert_eq!(left(&world, leaver).unwrap().1, 0, "seed {seed}: after {:?}", world.now() - begin);
+        world.run_for(ms(50));
+        for &host in &rest {
+            assert_eq!(world.numbered(host, leaver), 4, "seed {seed}: {host}");
+            assert_eq!(undelivered(&world, leaver, host), (0, 0), "seed {seed}: {host}");
+            assert_eq!(down_reasons(&world, host, leaver), [Reason::Left], "seed {seed}: {host}");
+        }
+    }
+}
+
+/// S21: the leave ends within its timeout, whoever is cut off, and says what did not get there.
+#[test]
+fn a_leave_ends_in_time_when_a_peer_is_cut_off_and_counts_what_it_lost() {
+    for seed in SEEDS {
+        // The last one is longer than it takes to find the peer dead.
+        for timeout in [Duration::ZERO, ms(10), secs(2), secs(60)] {
+            let (mut world, hosts) = mesh(seed, 2 + seed as usize % 4);
+            let (leaver, cut) = (hosts[0], hosts[1]);
+            world.cut(leaver, cut);
+            for _ in 0..3 {
+                world.send_numbered(leaver, cut, 300_000).unwrap();
+            }
+            let begin = world.now();
+            world.node(leaver).leave(timeout);
+            world.expect("it has left", secs(100), |world| has_left(world, leaver));
+            let (at, lost) = left(&world, leaver).unwrap();
+            let longest = timeout.min(secs(6)) + GOODBYE;
+            assert!(at - begin <= longest, "seed {seed}: {:?} for {timeout:?}", at - begin);
+            let (not, doubt) = undelivered(&world, leaver, cut);
+            assert!(doubt >= 1, "seed {seed}: the first window was sent");
+            assert_eq!((not + doubt, lost), (3, 3), "seed {seed}, {timeout:?}");
+            world.run_for(secs(1));
+            for &host in &hosts[2..] {
+                assert_eq!(down_reasons(&world, host, leaver), [Reason::Left], "seed {seed}: {host}");
+            }
+            let gone = world.now();
+            world.heal_all();
+            world.run_for(secs(60));
+            let others = &hosts[2..];
+            assert!(others.iter().all(|&host| dials(&world, host, world.addr(leaver), gone).is_empty()), "seed {seed}");
+            assert_eq!((world.ups(cut, leaver), world.downs(cut, leaver)), (1, 1), "seed {seed}");
+            assert!(world.is_mesh(&hosts[1..]), "seed {seed}");
+        }
+    }
+}
+
+/// S21: what nobody can take any more is reported once, and what came before stays readable.
+#[test]
+fn what_a_leave_cannot_deliver_is_reported_and_what_arrived_stays_readable() {
+    for seed in SEEDS {
+        let (mut world, hosts) = mesh(seed, 2 + seed as usize % 3);
+        let (leaver, slow) = (hosts[0], hosts[1]);
+        world.set_consuming(slow, false);
+        for _ in 0..6 {
+            world.send_numbered(leaver, slow, 100_000).unwrap();
+        }
+        world.run_for(ms(100));
+        world.consume(slow, 1);
+        let begin = world.now();
+        world.node(leaver).leave(secs(1));
+        world.expect("it has left", secs(2), |world| has_left(world, leaver));
+        let (at, lost) = left(&world, leaver).unwrap();
+        assert!(at - begin >= secs(1) && at - begin <= secs(1) + ms(100), "seed {seed}: {:?}", at - begin);
+        let (not, doubt) = undelivered(&world, leaver, slow);
+        assert_eq!((not + doubt, lost), (5, 5), "seed {seed}");
+        let reports = |event: &Event| matches!(event, Event::Undelivered(_));
+        assert_eq!(world.count_events(leaver, reports), 1, "seed {seed}");
+        world.run_for(ms(100));
+        let id = world.id(leaver);
+        let gone = |event: &Event| matches!(event, Event::PeerGone { peer } if peer.id == id);
+        assert_eq!(world.count_events(slow, gone), 1, "seed {seed}");
+        // One was taken before the leave; the window held two or three in all.
+        assert_eq!(world.numbered(slow, leaver), 1, "seed {seed}");
+        world.set_consuming(slow, true);
+        let taken = world.numbered(slow, leaver);
+        assert!(taken >= 2 && taken <= 1 + doubt, "seed {seed}: {taken} taken, {not} certainly not delivered");
+    }
+}
+
+/// S22: a node that has left is welcome again at once, as a later run.
+#[test]
+fn a_node_that_left_comes_back_at_once_as_a_later_run() {
+    for seed in SEEDS {
+        let count = 2 + seed as usize % 4;
+        let (mut world, hosts) = mesh(seed, count);
+        let node = hosts[world.draw(count as u64) as usize];
+        let rest = without(&hosts, node);
+        let old = world.run(node);
+        world.node(node).leave(secs(5));
+        world.expect("it has left", ms(1_100), |world| has_left(world, node));
+        let pause = if seed % 2 == 0 { Duration::ZERO } else { ms(world.draw(3_000)) };
+        world.run_for(pause);
+        world.restart(node, Restart::default());
+        let new = world.run(node);
+        assert!(new.id == old.id && new.incarnation > old.incarnation, "seed {seed}");
+        let through = rest[world.draw(rest.len() as u64) as usize];
+        if seed % 3 == 0 {
+            // Those who buried its last run must dial the new one themselves, by what they are told.
+            for host in without(&rest, through) {
+                world.block_dials(node, host, Block::Refuse);
+            }
+        }
+        world.node(node).join(through).unwrap();
+        world.expect("it is back", secs(if seed % 3 == 0 { 5 } else { 2 }), World::is_complete);
+        world.settle();
+        assert!(world.is_complete(), "seed {seed}");
+        for &host in &rest {
+            let ups = |run| world.count_events(host, |event| matches!(event, Event::PeerUp(info) if info.run == run));
+            assert_eq!((ups(old), ups(new)), (1, 1), "seed {seed}: {host}");
+            assert_eq!(down_reasons(&world, host, node), [Reason::Left], "seed {seed}: {host}");
+            world.send_numbered(host, node, 1_000).unwrap();
+            world.send_numbered(node, host, 1_000).unwrap();
+        }
+        world.run_for(ms(100));
+        assert!(rest.iter().all(|&host| world.numbered(host, node) == 1 && world.numbered(node, host) == 1));
+    }
+}
+
+/// S22: nor does a clock that was set back, or an incarnation that is used again, make it wait.
+#[test]
+fn a_node_that_left_comes_back_though_its_clock_went_back() {
+    for seed in SEEDS {
+        let (mut world, hosts) = mesh(seed, 2 + seed as usize % 3);
+        let node = hosts[1];
+        let old = world.run(node);
+        world.run_for(secs(10));
+        world.node(node).leave(secs(5));
+        world.expect("it has left", ms(1_100), |world| has_left(world, node));
+        let back = world.draw(3) * 1_000_000;
+        world.restart(node, Restart::default().incarnation(old.incarnation.0 - back));
+        world.node(node).join(hosts[0]).unwrap();
+        world.expect("it is back", secs(2), World::is_complete);
+        assert!(world.run(node).incarnation > old.incarnation, "seed {seed}");
+        let up = |event: &Event| matches!(event, Event::PeerUp(info) if info.run == old);
+        assert!(without(&hosts, node).iter().all(|&host| world.count_events(host, up) == 1), "seed {seed}");
+    }
+}
+
+/// S23: who returns when the tombstones are over and still names a departed peer causes some dials, and then none.
+#[test]
+fn a_departed_peer_that_is_named_after_its_tombstone_ended_is_dialled_for_a_while_only() {
+    let ttl = secs(60);
+    for seed in SEEDS {
+        let (mut world, hosts) = mesh_with(seed, 3 + seed as usize % 2, &calm().tombstone_ttl(ttl));
+        let (departed, rest) = (hosts[1], without(&hosts, hosts[1]));
+        let liar = member(&mut world, &hosts);
+        let frames = hearsay(world.run(departed), world.addr(departed));
+        let address = world.addr(departed);
+        world.node(departed).leave(secs(1));
+        world.run_for(ttl - secs(1));
+        let begin = world.now();
+        say_to_all(&mut world, liar, &frames);
+        world.run_for(ms(900));
+        assert_eq!(world.dials_to(address, begin), 0, "seed {seed}: the tombstones stand");
+        world.run_for(ttl);
+        // Named over and over in two minutes, then never again; and all that a second time.
+        for round in 0..2 {
+            let named = world.now();
+            for _ in 0..120 {
+                say_to_all(&mut world, liar, &frames);
+                world.run_for(secs(1));
+            }
+            let early: Vec<usize> = rest.iter().map(|&host| dials(&world, host, address, named).len()).collect();
+            assert!(early.iter().all(|&count| (3..=40).contains(&count)), "seed {seed}, {round}: {early:?}");
+            world.run_for(secs(3_600 + 60));
+            let all: Vec<usize> = rest.iter().map(|&host| dials(&world, host, address, named).len()).collect();
+            assert!(all.iter().all(|&count| count <= 400), "seed {seed}, {round}: {all:?}");
+            let over = world.now();
+            world.run_for(secs(600));
+            assert_eq!(world.dials_to(address, over), 0, "seed {seed}, {round}: it is forgotten again");
+        }
+        for &host in &rest {
+            assert_eq!((world.ups(host, departed), world.downs(host, departed)), (1, 1), "seed {seed}: {host}");
+            assert!(world.node(host).peers().iter().all(|info| info.run != world.run(departed)), "seed {seed}");
+            assert!(world.sees(host, liar), "seed {seed}");
+        }
+    }
+}
+
+/// S23: a node that stood still behind a partition for longer than the tombstones last brings nobody back.
+#[test]
+fn a_node_that_slept_for_longer_than_the_tombstones_last_brings_nobody_back() {
+    let mut dialled = 0;
+    for seed in SEEDS {
+        let config = calm().tombstone_ttl(secs(60)).gossip_interval(secs(5));
+        let (mut world, hosts) = mesh_with(seed, 4, &config);
+        let [a, b, departed, sleeper] = hosts[..] else { unreachable!() };
+        let (run, address) = (world.run(departed), world.addr(departed));
+        for host in [a, b, departed] {
+            world.cut(sleeper, host);
+        }
+        world.run_for(ms(100));
+        world.pause(sleeper);
+        world.node(departed).leave(secs(1));
+        world.run_for(secs(120));
+        for host in [a, b] {
+            world.heal(sleeper, host);
+        }
+        // Its connection to the departed one stays cut, so that nothing but silence tells it.
+        let begin = world.now();
+        world.resume(sleeper);
+        world.expect("the mesh is whole", secs(60), World::is_complete);
+        world.run_for(secs(3_600 + 60));
+        let over = world.now();
+        world.run_for(secs(600));
+        for host in [a, b] {
+            let count = dials(&world, host, address, begin).len();
+            assert!(count <= 400, "seed {seed}: {count}");
+            dialled += count;
+            assert_eq!((world.ups(host, departed), world.downs(host, departed)), (1, 1), "seed {seed}: {host}");
+            assert_eq!(world.core(host).peer(run.id), None, "seed {seed}: {host}");
+            assert_eq!(dials(&world, host, address, over).len(), 0, "seed {seed}: {host}");
+        }
+        assert_eq!((world.ups(sleeper, departed), world.downs(sleeper, departed)), (1, 1), "seed {seed}");
+        assert_eq!(down_reasons(&world, sleeper, departed), [Reason::Timeout], "seed {seed}");
+    }
+    assert!(dialled > 0, "the sleeper has never named it");
+}
+
+/// S24: a node that is leaving opens nothing new, whatever names, lists and timers say, and answers `Leaving`.
+#[test]
+fn a_leaving_node_opens_nothing_new_and_says_that_it_leaves() {
+    for seed in SEEDS {
+        let (mut world, hosts) = mesh(seed, 4 + seed as usize % 2);
+        let (leaver, slow, dead, lost) = (hosts[0], hosts[1], hosts[2], hosts[3]);
+        let (stranger, other) = (world.add(config()), world.add(config()));
+        let liar = member(&mut world, &[leaver]);
+        world.set_name("stranger.example", &[&world.addr(stranger).ip().to_string()]);
+        world.crash(dead, Crash::Kill);
+        world.expect("the loss is noticed", ms(100), |world| world.downs(leaver, dead) == 1);
+        world.set_consuming(slow, false);
+        world.send_numbered(leaver, slow, 100).unwrap();
+        // The name is being looked up, and the dial to the other one is under way, when the leave begins.
+        world.node(leaver).join("stranger.example:7000").unwrap();
+        world.node(leaver).join(other).unwrap();
+        world.node(leaver).add_seed("stranger.example:7000").unwrap();
+        let begin = world.now();
+        world.node(leaver).leave(secs(60));
+        let before = world.dials().len();
+        let failed = |event: &Event| matches!(event, Event::JoinFailed { error: JoinError::Leaving, .. });
+        assert_eq!(world.count_events(leaver, failed), 2, "seed {seed}");
+        for frame in hearsay(world.run(stranger), world.addr(stranger)) {
+            world.puppet(liar).send(frame);
+        }
+        world.restart(dead, Restart::default());
+        // One that has just lost the leaver looks for it, is told, and looks no more.
+        world.reset_connections(leaver, lost);
+        world.run_for(secs(10));
+        assert_eq!(down_reasons(&world, lost, leaver), [Reason::Reset], "seed {seed}");
+        assert_eq!(world.core(lost).peer(world.id(leaver)), None, "seed {seed}");
+        assert_eq!(dials(&world, lost, world.addr(leaver), begin).len(), 1, "seed {seed}");
+
+        let mut node = world.node(leaver);
+        assert_eq!(node.join(stranger), Err(JoinError::Leaving), "seed {seed}");
+        assert_eq!(node.add_seed(stranger), Err(JoinError::Leaving), "seed {seed}");
+        let to = node.peers()[0].run.id;
+        assert_eq!(node.send(to, "late").unwrap_err().kind, SendErrorKind::Leaving, "seed {seed}");
+        assert_eq!(node.broadcast("late").unwrap_err().kind, SendErrorKind::Leaving, "seed {seed}");
+
+        world.node(stranger).join(leaver).unwrap();
+        world.run_for(secs(10));
+        let told = JoinError::Failed(Reason::Rejected(RejectCode::Leaving));
+        let refused = |event: &Event| matches!(event, Event::JoinFailed { error, .. } if *error == told);
+        assert_eq!(world.count_events(stranger, refused), 1, "seed {seed}: {:?}", world.events(stranger));
+        assert_eq!(dials(&world, stranger, world.addr(leaver), begin).len(), 1, "seed {seed}: it was told");
+        assert_eq!(world.ups(stranger, leaver) + world.ups(leaver, stranger), 0, "seed {seed}");
+        let (again, address) = (world.add_puppet("10.0.9.2", Script::default()), world.addr(leaver));
+        world.puppet(again).dial(address);
+        world.run_for(ms(50));
+        let is_told = |frame: &Frame| matches!(frame, Frame::Reject(reject) if reject.code == RejectCode::Leaving);
+        assert!(world.heard(again).iter().any(|heard| is_told(&heard.frame)), "seed {seed}");
+
+        assert!(!has_left(&world, leaver) && world.linked(leaver, slow), "seed {seed}");
+        world.set_consuming(slow, true);
+        world.expect("it has left", secs(1), |world| has_left(world, leaver));
+        let opened: Vec<_> = world.dials()[before..].iter().filter(|dial| dial.from == leaver).collect();
+        assert!(opened.is_empty(), "seed {seed}: {opened:?}");
+        assert_eq!((world.ups(leaver, stranger), world.ups(leaver, other), world.ups(leaver, dead)), (0, 0, 1));
+        assert_eq!(world.ups(dead, leaver), 1, "seed {seed}: only before it died");
+    }
+}
+
+/// S24: a leave that crosses a handshake, at every moment of it, ends it for both, and the other side knows why.
+#[test]
+fn a_node_that_leaves_during_a_handshake_is_not_taken_for_lost() {
+    let (mut told, mut up) = (0, 0);
+    for seed in 0..120 {
+        let mut world = World::new(seed);
+        let (a, b) = (world.add(config()), world.add(config()));
+        let (leaver, other) = if seed % 2 == 0 { (a, b) } else { (b, a) };
+        world.node(a).join(b).unwrap();
+        world.run_for(Duration::from_micros(seed * 90));
+        let begin = world.now();
+        // Only whom the leaver knows it can tell.
+        let knew = world.links(leaver).iter().any(|link| link.peer.is_some());
+        world.node(leaver).leave(secs(5));
+        world.expect("it has left", ms(1_100), |world| has_left(world, leaver));
+        world.run_for(secs(6));
+        let quiet = world.now();
+        world.run_for(secs(120));
+        let ups = world.ups(other, leaver);
+        assert_eq!(down_reasons(&world, other, leaver), vec![Reason::Left; ups], "seed {seed}");
+        assert_eq!(world.core(other).peer(world.id(leaver)), None, "seed {seed}");
+        assert_eq!(world.dials_to(world.addr(leaver), quiet), 0, "seed {seed}");
+        assert!(world.links(other).is_empty(), "seed {seed}");
+        if knew {
+            assert_eq!(world.dials_to(world.addr(leaver), begin), 0, "seed {seed}: it was told");
+            told += 1;
+        }
+        up += ups;
+    }
+    assert!(told >= 20 && up >= 5, "{told} were told, {up} were up");
+}
+
+/// S24: who is met at any step of the handshake is told that the node leaves, by the frame that fits the step.
+#[test]
+fn whoever_is_in_the_middle_of_a_handshake_with_a_leaving_node_is_told_so() {
+    for seed in SEEDS {
+        let mut world = World::new(seed);
+        let a = world.add(config());
+        let address = world.addr(a);
+        // One that has yet to claim, one that has yet to resume, and one that has yet to accept.
+        let silent = world.add_puppet("10.0.9.1", Script { claim: None, ..Script::default() });
+        let granted = world.add_puppet("10.0.9.2", Script { resume: false, ..Script::default() });
+        let asked = world.add_puppet("10.0.9.3", Script { accept: false, ..Script::default() });
+        world.puppet(silent).dial(address);
+        world.puppet(granted).dial(address);
+        world.node(a).join(asked).unwrap();
+        world.run_for(ms(50));
+        world.node(a).leave(secs(5));
+        world.expect("it has left", ms(1_100), |world| has_left(world, a));
+        world.run_for(ms(50));
+        let last = |puppet| world.heard(puppet).last().map(|heard| heard.frame.clone());
+        let rejected = matches!(last(silent), Some(Frame::Reject(reject)) if reject.code == RejectCode::Leaving);
+        assert!(rejected, "seed {seed}: {:?}", world.heard(silent));
+        for puppet in [granted, asked] {
+            let closed = matches!(last(puppet), Some(Frame::Close(cluster_core::wire::Close::Leaving)));
+            assert!(closed, "seed {seed}: {:?}", world.heard(puppet));
+        }
+        let told = |event: &Event| matches!(event, Event::PeerUp(_) | Event::PeerDown { .. });
+        assert_eq!(world.count_events(a, told), 0, "seed {seed}");
+    }
+}
+
+/// S24: a dial, a redial or a gossiped dial that crosses the leave comes to nothing, and soon to rest.
+#[test]
+fn a_leave_that_crosses_a_dial_leaves_no_link_and_no_peer() {
+    for seed in 0..60 {
+        let (mut world, hosts) = mesh(seed, 3);
+        let [a, b, c] = hosts[..] else { unreachable!() };
+        // Both dial at once after a loss, and the leave comes at any moment of that.
+        world.reset_connections(a, b);
+        let lag = Duration::from_micros(world.draw(300_000));
+        world.run_for(lag);
+        let knew = world.sees(b, a);
+        world.node(a).leave(secs(5));
+        world.expect("it has left", ms(1_100), |world| has_left(world, a));
+        world.run_for(ms(20));
+        let (begin, run) = (world.now(), world.run(a));
+        assert_eq!(down_reasons(&world, c, a), [Reason::Left], "seed {seed}");
+        world.run_for(secs(300));
+        assert_eq!(dials(&world, c, world.addr(a), begin).len(), 0, "seed {seed}");
+        assert!(!world.sees(b, a) && world.links(b).iter().all(|link| link.peer != Some(run)), "seed {seed}");
+        assert!(world.linked(b, c), "seed {seed}");
+        if knew {
+            assert_eq!(down_reasons(&world, b, a).last(), Some(&Reason::Left), "seed {seed}");
+            assert_eq!(world.core(b).peer(run.id), None, "seed {seed}");
+            assert_eq!(dials(&world, b, world.addr(a), begin).len(), 0, "seed {seed}");
+        } else {
+            assert!(dials(&world, b, world.addr(a), begin).len() < 80, "seed {seed}");
+        }
+    }
+}
+
+/// S25: the pair stays apart whatever others say, nobody else notices, and the user of either side ends it.
+#[test]
+fn a_disconnected_pair_stays_apart_until_the_user_of_either_side_joins() {
+    for seed in SEEDS {
+        let (mut world, hosts) = mesh(seed, 3 + seed as usize % 3);
+        let (a, b) = (hosts[0], hosts[1]);
+        let others = &hosts[2..];
+        let liar = member(&mut world, &hosts);
+        let before: Vec<usize> = others.iter().map(|&host| world.events(host).len()).collect();
+        let (at_a, at_b, opened) = (world.addr(a), world.addr(b), world.opened(a, b));
+        world.send_numbered(a, b, 500_000).unwrap();
+        world.send_numbered(b, a, 500_000).unwrap();
+        let begin = world.now();
+        let id = world.id(b);
+        world.node(a).disconnect(id).unwrap();
+        let frames: Vec<Frame> =
+            [a, b].into_iter().flat_map(|host| hearsay(world.run(host), world.addr(host))).collect();
+        for _ in 0..120 {
+            say_to_all(&mut world, liar, &frames);
+            world.run_for(secs(5));
+        }
+        assert_eq!(down_reasons(&world, a, b), [Reason::LocalDisconnect], "seed {seed}");
+        assert_eq!(down_reasons(&world, b, a), [Reason::Removed], "seed {seed}");
+        assert_eq!((world.core(a).peer(id), world.core(b).peer(world.id(a))), (None, None), "seed {seed}");
+        assert_eq!((world.dials_to(at_a, begin), world.dials_to(at_b, begin)), (0, 0), "seed {seed}");
+        assert_eq!(world.opened(a, b), opened, "seed {seed}");
+        let gap = |event: &Event| matches!(event, Event::PartialPartition { .. });
+        assert!(hosts.iter().all(|&host| world.count_events(host, gap) == 0), "seed {seed}: it is no fault");
+        let after: Vec<usize> = others.iter().map(|&host| world.events(host).len()).collect();
+        assert_eq!(after, before, "seed {seed}: the others notice");
+        for &host in others {
+            assert!(world.linked(host, a) && world.linked(host, b), "seed {seed}: {host}");
+        }
+        for (host, peer) in [(a, b), (b, a)] {
+            let (not, doubt) = undelivered(&world, host, peer);
+            assert_eq!((not + doubt, world.numbered(peer, host)), (1, 0), "seed {seed}");
+        }
+
+        let (from, to) = if seed % 2 == 0 { (a, b) } else { (b, a) };
+        world.node(from).join(to).unwrap();
+        world.expect("they are together again", ms(100), |world| world.linked(a, b));
+        let joined = |event: &Event| matches!(event, Event::Joined { .. });
+        assert!(world.count_events(from, joined) >= 1, "seed {seed}");
+        world.send_numbered(a, b, 1_000).unwrap();
+        world.send_numbered(b, a, 1_000).unwrap();
+        world.run_for(ms(100));
+        assert_eq!((world.numbered(b, a), world.numbered(a, b)), (1, 1), "seed {seed}");
+        // It is over for good: a loss is a loss again.
+        world.reset_connections(a, b);
+        world.expect("the link is back by itself", secs(2), |world| world.linked(a, b));
+        assert_eq!((world.ups(a, b), world.ups(b, a)), (3, 3), "seed {seed}");
+    }
+}
+
+/// S25: once the time is over at the one whose user wanted it, the two find each other by what others say; also if the
+/// other's time ends earlier or later, be it by its setting or because clocks drift.
+#[test]
+fn a_disconnected_pair_comes_together_when_the_time_is_over_whosever_clock_is_ahead() {
+    let ttl = secs(120);
+    let others = [ttl, secs(60), secs(110), secs(119), secs(121), secs(130), secs(24 * 3_600)];
+    for seed in 0..35 {
+        let mut world = World::new(seed);
+        let theirs = config().tombstone_ttl(others[seed as usize % others.len()]);
+        let [a, b, c] = [config().tombstone_ttl(ttl), theirs, config()].map(|config| world.add(config));
+        world.node(a).join(c).unwrap();
+        world.node(b).join(c).unwrap();
+        world.expect("a complete mesh", secs(20), World::is_complete);
+        world.settle();
+        let begin = world.now();
+        let id = world.id(b);
+        world.node(a).disconnect(id).unwrap();
+        world.run_for(ttl - ms(1));
+        assert_eq!((world.ups(a, b), world.ups(b, a)), (1, 1), "seed {seed}: too early");
+        // A dial that comes too early puts off the next by as long as that is looked at.
+        world.expect("they are together again", secs(30 + 60), |world| world.linked(a, b));
+        let dialled = [(a, b), (b, a)].map(|(from, to)| dials(&world, from, world.addr(to), begin).len());
+        assert!(dialled[0] + dialled[1] <= 4, "seed {seed}: {dialled:?}");
+        world.settle();
+        assert!(world.is_complete(), "seed {seed}");
+        assert_eq!((world.ups(c, a), world.downs(c, a), world.downs(c, b)), (1, 0, 0), "seed {seed}");
+    }
+}
+
+/// S25: whichever of the two restarts, or was lost or out of reach at the time, the pair stays apart.
+#[test]
+fn a_disconnected_pair_stays_apart_though_one_of_them_missed_it_or_restarts() {
+    for seed in SEEDS {
+        for case in 0..4 {
+            let (mut world, hosts) = mesh(seed, 3);
+            let [a, b, c] = hosts[..] else { unreachable!() };
+            let (id, opened) = (world.id(b), world.opened(a, b));
+            if case == 2 {
+                world.cut(a, b);
+            } else if case == 3 {
+                world.crash(b, Crash::Kill);
+                world.expect("the loss is noticed", ms(100), |world| world.downs(a, b) == 1);
+            }
+            world.node(a).disconnect(id).unwrap();
+            world.run_for(ms(100));
+            assert_eq!(world.core(a).peer(id), None, "seed {seed}");
+            let back = match case {
+                0 => Some(a),
+                1 | 3 => Some(b),
+                _ => None,
+            };
+            match back {
+                Some(host) => {
+                    if case != 3 {
+                        world.crash(host, Crash::Kill);
+                    }
+                    world.run_for(secs(1));
+                    world.restart(host, Restart::default());
+                    world.node(host).join(c).unwrap();
+                }
+                None => {
+                    world.expect("b gives up", secs(6), |world| world.downs(b, a) == 1);
+                    world.heal(a, b);
+                }
+            }
+            let ups = world.ups(a, b) + world.ups(b, a);
+            world.expect("c has both", secs(40), |world| world.linked(a, c) && world.linked(b, c));
+            world.run_for(secs(60));
+            let told = world.now();
+            world.run_for(secs(600));
+            assert!(!world.sees(a, b) && !world.sees(b, a), "seed {seed}, case {case}");
+            assert_eq!(world.ups(a, b) + world.ups(b, a), ups, "seed {seed}, case {case}");
+            assert!(world.opened(a, b) <= opened + 2, "seed {seed}, case {case}: {}", world.opened(a, b));
+            let dialled = [(a, b), (b, a)].map(|(from, to)| dials(&world, from, world.addr(to), told).len());
+            assert_eq!(dialled, [0, 0], "seed {seed}, case {case}: both know");
+            assert!(world.linked(a, c) && world.linked(b, c), "seed {seed}, case {case}");
+        }
+    }
+}
+
+/// S26: a peer that never returns is dialled ever more rarely, and not at all once it is forgotten.
+#[test]
+fn a_peer_that_never_returns_is_tried_ever_more_rarely_and_then_forgotten() {
+    let (window, cap, hang) = (secs(3_600), secs(30), secs(5));
+    for seed in SEEDS {
+        let count = 2 + seed as usize % 4;
+        let (mut world, hosts) = mesh_with(seed, count, &calm().forget_after(Some(window)));
+        let (dead, rest) = (hosts[count - 1], &hosts[..count - 1]);
+        let (id, address) = (world.id(dead), world.addr(dead));
+        let how = [Crash::Power, Crash::Kill, Crash::Reset][seed as usize % 3];
+        let crashed = world.now();
+        world.crash(dead, how);
+        world.expect("the loss is noticed", secs(32), |world| rest.iter().all(|&host| world.downs(host, dead) == 1));
+        let lost = world.now();
+        world.run_for(window - secs(10));
+        for &host in rest {
+            assert!(world.core(host).peer(id).is_some(), "seed {seed}: {host} still looks for it");
+            let tries = dials(&world, host, address, crashed);
+            for (index, pair) in tries.windows(2).enumerate() {
+                let gap = pair[1] - pair[0];
+                let limit = cap.min(ms(250) * 2_u32.saturating_pow(index as u32 + 1));
+                assert!(gap <= limit + hang, "seed {seed}: {gap:?} before try {}", index + 2);
+            }
+            // Half the cap on average, and what the dial itself takes.
+            assert!((100..=300).contains(&tries.len()), "seed {seed}: {} tries in an hour", tries.len());
+            let late = tries.iter().filter(|&&at| at - lost >= secs(1_800)).count();
+            assert!((45..=160).contains(&late), "seed {seed}: {late} tries in half an hour");
+        }
+        world.run_for(secs(20));
+        assert!(rest.iter().all(|&host| world.node(host).peers().len() == count - 2), "seed {seed}");
+        world.run_for(secs(3_600));
+        let forgotten = world.now();
+        world.run_for(secs(4 * 3_600));
+        assert_eq!(world.dials_to(address, forgotten), 0, "seed {seed}");
+        assert!(rest.iter().all(|&host| world.ups(host, dead) == 1 && world.downs(host, dead) == 1), "seed {seed}");
+        assert!(world.is_mesh(rest), "seed {seed}");
+    }
+}
+
+/// S26: what is known of the lost is bounded by those of the last `forget_after`, however many come and go.
+#[test]
+fn memory_is_bounded_by_the_living_and_those_lost_within_the_window() {
+    let (window, life) = (secs(60), secs(10));
+    for seed in SEEDS {
+        let config = config().forget_after(Some(window)).peer_timeout(secs(2));
+        let (mut world, hosts) = mesh_with(seed, 2, &config);
+        let mut short_lived = Vec::new();
+        for generation in 0..30 {
+            let host = world.add(config.clone());
+            world.node(host).join(hosts[generation % 2]).unwrap();
+            let (a, b) = (hosts[0], hosts[1]);
+            world.expect("it is up", secs(5), |world| world.sees(a, host) && world.sees(b, host));
+            world.run_for(life);
+            world.crash(host, [Crash::Power, Crash::Kill][generation % 2]);
+            short_lived.push(host);
+            // Those of a minute, one that is not yet found dead, and the two that live.
+            for &host in &hosts {
+                let known = world.node(host).peers().len();
+                assert!(known <= 1 + 1 + 6 + 1, "seed {seed}: {known} peers after {generation}");
+            }
+        }
+        world.run_for(window + secs(3));
+        let known: Vec<usize> = hosts.iter().map(|&host| world.node(host).peers().len()).collect();
+        assert_eq!(known, [1, 1], "seed {seed}");
+        world.run_for(secs(3_600));
+        let quiet = world.now();
+        world.run_for(secs(600));
+        assert_eq!(world.dials().iter().filter(|dial| dial.at >= quiet).count(), 0, "seed {seed}");
+        assert!(world.linked(hosts[0], hosts[1]), "seed {seed}");
+        assert_eq!(world.node(hosts[0]).stats().tombstone_limit, 0, "seed {seed}");
+    }
+}
+
+/// S26: messages of a peer that was lost, and then forgotten, can still be read; then nothing is left of it.
+#[test]
+fn messages_stay_readable_after_their_sender_is_gone_and_forgotten() {
+    for seed in SEEDS {
+        let limits = {
+            let mut limits = Limits::default();
+            limits.max_peers = 2;
+            limits
+        };
+        let config = config().forget_after(Some(secs(30))).limits(limits);
+        let (mut world, hosts) = mesh_with(seed, 2, &config);
+        let (a, b) = (hosts[0], hosts[1]);
+        world.set_consuming(a, false);
+        for _ in 0..5 {
+            world.send_numbered(b, a, 10_000).unwrap();
+        }
+        world.run_for(ms(100));
+        match seed % 3 {
+            0 => world.crash(b, Crash::Power),
+            1 => world.crash(b, Crash::Reset),
+            _ => world.node(b).leave(ms(100)),
+        }
+        world.expect("it is gone", secs(7), |world| world.downs(a, b) == 1);
+        world.run_for(secs(40));
+        assert_eq!((world.core(a).peer(world.id(b)), world.taken(a)), (None, 0), "seed {seed}");
+        // Unread, they hold one of the two places: the first of two newcomers fills up the node.
+        let newcomers = world.add_many(2, &config);
+        world.node(newcomers[0]).join(a).unwrap();
+        world.run_for(secs(1));
+        world.node(newcomers[1]).join(a).unwrap();
+        world.run_for(secs(6));
+        let full = |world: &World| newcomers.iter().filter(|&&host| world.sees(a, host)).count();
+        assert_eq!(full(&world), 1, "seed {seed}");
+        world.consume(a, 2);
+        assert_eq!(world.numbered(a, b), 2, "seed {seed}");
+        world.set_consuming(a, true);
+        assert_eq!(world.numbered(a, b), 5, "seed {seed}");
+        let refused = newcomers.iter().copied().find(|&host| !world.sees(a, host)).unwrap();
+        world.node(refused).join(a).unwrap();
+        world.expect("there is room", secs(1), |world| full(world) == 2);
+    }
+}
+
+/// What is sent to a node that leaves is delivered or reported, exactly, whenever the two cross.
+#[test]
+fn a_leave_that_crosses_sends_loses_nothing_silently() {
+    let (mut some, mut none) = (0, 0);
+    for seed in 0..60 {
+        let (mut world, hosts) = mesh(seed, 2 + seed as usize % 2);
+        let (leaver, sender) = (hosts[0], hosts[1]);
+        world.set_consuming(leaver, seed % 3 != 0);
+        let at = world.draw(30);
+        let mut accepted = 0;
+        for step in 0..40 {
+            if step == at {
+                world.node(leaver).leave(secs(5));
+            }
+            let length = 64 << (step % 12);
+            accepted += u64::from(world.send_numbered(sender, leaver, length).is_ok());
+            world.run_for(Duration::from_micros(300));
+        }
+        world.expect("it has left", ms(1_100), |world| has_left(world, leaver));
+        world.expect("the sender knows", ms(50), |world| world.downs(sender, leaver) == 1);
+        let (not, doubt) = undelivered(&world, sender, leaver);
+        let before = world.numbered(leaver, sender);
+        if seed % 3 != 0 {
+            // All that was taken was taken before the goodbye, which says so.
+            assert_eq!(before + not + doubt, accepted, "seed {seed}: {not} not delivered, {doubt} in doubt");
+        } else {
+            assert_eq!((before, not + doubt), (0, accepted), "seed {seed}");
+            world.restart(leaver, Restart::default());
+        }
+        some += usize::from(not + doubt > 0);
+        none += usize::from(not + doubt == 0);
+    }
+    assert!(some >= 5, "the two never crossed: {some}, {none}");
+}
+
+/// A message that was taken is not in doubt only because its receiver left, or disconnected the sender, right after.
+#[test]
+fn what_was_taken_before_a_goodbye_is_acknowledged_by_it() {
+    for seed in SEEDS {
+        for leaves in [true, false] {
+            let (mut world, a, b) = pair(seed);
+            world.send_numbered(a, b, 100).unwrap();
+            world.expect("it is taken", ms(20), |world| world.numbered(b, a) == 1);
+            let id = world.id(a);
+            if leaves {
+                world.node(b).leave(secs(1));
+            } else {
+                world.node(b).disconnect(id).unwrap();
+            }
+            world.expect("a knows", ms(50), |world| world.downs(a, b) == 1);
+            assert_eq!(undelivered(&world, a, b), (0, 0), "seed {seed}, leaves: {leaves}");
+        }
+    }
+}
+
+/// All of a mesh can leave at once, with messages under way, and nobody is kept waiting.
+#[test]
+fn a_whole_mesh_that_leaves_at_once_is_soon_gone() {
+    for seed in SEEDS {
+        let (mut world, hosts) = mesh(seed, 2 + seed as usize % 4);
+        for (index, &host) in hosts.iter().enumerate() {
+            for &other in hosts.iter().filter(|&&other| other != host) {
+                for _ in 0..3 {
+                    world.send_numbered(host, other, 1_000 << (2 * index)).unwrap();
+                }
+            }
+        }
+        let begin = world.now();
+        for &host in &hosts {
+            let lag = Duration::from_micros(world.draw(if seed % 2 == 0 { 1 } else { 3_000 }));
+            world.run_for(lag);
+            world.node(host).leave(secs(30));
+        }
+        world.expect("all have left", secs(2), |world| hosts.iter().all(|&host| has_left(world, host)));
+        assert_eq!(world.dials().iter().filter(|dial| dial.at >= begin).count(), 0, "seed {seed}");
+        for &host in &hosts {
+            let told: u64 = without(&hosts, host)
+                .iter()
+                .map(|&other| {
+                    let (not, doubt) = undelivered(&world, host, other);
+                    assert!(world.numbered(other, host) + not + doubt >= 3, "seed {seed}: {host} to {other}");
+                    not + doubt
+                })
+                .sum();
+            assert_eq!(left(&world, host).unwrap().1, told, "seed {seed}: {host}");
+        }
+    }
+}
+
+/// Whoever waits for room to send is told at once when the own node begins to leave, and when the peer leaves.
+#[test]
+fn a_sender_that_waits_for_room_is_woken_by_a_leave() {
+    for seed in SEEDS {
+        for own in [true, false] {
+            let mut limits = Limits::default();
+            limits.send_window = 64 << 10;
+            let (mut world, hosts) = mesh_with(seed, 2, &config().limits(limits));
+            let (a, b) = (hosts[0], hosts[1]);
+            world.set_consuming(b, false);
+            world.send_numbered(a, b, 60_000).unwrap();
+            assert_eq!(world.send_numbered(a, b, 60_000).unwrap_err().kind, SendErrorKind::Full, "seed {seed}");
+            world.run_for(secs(1));
+            assert!(world.writable(a).is_empty(), "seed {seed}");
+            let (begin, id) = (world.now(), world.id(b));
+            if own {
+                world.node(a).leave(secs(30));
+                assert_eq!(world.writable(a), [(begin, id)], "seed {seed}");
+                let refused = world.node(a).send(id, vec![0; 60_000]).unwrap_err();
+                assert_eq!(refused.kind, SendErrorKind::Leaving, "seed {seed}");
+                world.set_consuming(b, true);
+            } else {
+                world.node(b).leave(secs(30));
+                world.expect("it is told", ms(50), |world| !world.writable(a).is_empty());
+                let refused = world.node(a).send(id, vec![0; 60_000]).unwrap_err();
+                assert_eq!(refused.kind, SendErrorKind::NotConnected, "seed {seed}");
+            }
+            world.run_for(secs(5));
+            assert_eq!(world.writable(a).len(), 1, "seed {seed}: once for each refusal");
+            assert!(has_left(&world, if own { a } else { b }), "seed {seed}");
+            assert_eq!(world.wire(a).frames(FrameKind::Close) + world.wire(b).frames(FrameKind::Close), 1);
+        }
+    }
+}
