@@ -301,9 +301,7 @@ impl Node {
             self.want_seed(seed);
         }
         if self.profile() != before {
-            for link in self.up_links() {
-                self.edit(link, |link| link.slots.update = true);
-            }
+            self.tell_profile();
         }
         self.retime();
         Ok(())
@@ -356,6 +354,18 @@ impl Node {
             self.listen.map(Advertised::from).into_iter().collect()
         } else {
             self.config.advertise.iter().copied().map(Advertised::from).collect()
+        }
+    }
+
+    /// Tells every peer what this node says of itself now. On a link that is being set up it has said something else
+    /// already, so there it follows once the link is up.
+    fn tell_profile(&mut self) {
+        let told = |link: &&Link| {
+            matches!(link.state, LinkState::Claiming { .. } | LinkState::Accepted { .. } | LinkState::Up { .. })
+        };
+        let told: Vec<LinkId> = self.links.values().filter(told).map(|link| link.id).collect();
+        for link in told {
+            self.edit(link, |link| link.slots.update = true);
         }
     }
 

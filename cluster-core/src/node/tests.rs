@@ -10,14 +10,15 @@ use super::{Node, Start};
 use crate::action::{Action, CloseMode};
 use crate::channel::Proven;
 use crate::config::{Config, Limits};
-use crate::event::Event;
+use crate::event::{Event, PeerState};
 use crate::id::{Incarnation, LinkId, NodeId, Run};
 use crate::input::{Disconnect, Input};
 use crate::message::SendErrorKind;
 use crate::reason::{JoinError, Reason, RejectCode};
 use crate::time::Instant;
 use crate::wire::{
-    Accept, Ack, Announce, Claim, Close, Data, Entry, Frame, List, Offer, PeerStream, Profile, Reject, Resume, StreamId,
+    Accept, Ack, Announce, Claim, Close, Data, Entry, Frame, List, Offer, PeerStream, Profile, Reject, Resume,
+    StreamId, Update,
 };
 
 struct Bench {
@@ -435,4 +436,92 @@ fn whoever_waits_for_room_is_told_when_a_reset_has_made_it() {
     bench.frame(next, Frame::Resume(Resume { offer: offer() }));
     assert!(bench.events.contains(&Event::SessionReset { peer }), "{:?}", bench.events);
     assert_eq!(bench.writable, [peer.id]);
+}
+
+#[test]
+fn a_profile_that_changes_during_a_handshake_is_told_once_the_link_is_up() {
+    let renamed = || lan().node_id(NodeId::from_bytes([100; 16])).name("renamed".parse().unwrap());
+    let kinds = |bench: &Bench, link: LinkId| -> Vec<&'static str> {
+        let of_link = bench.sent.iter().filter(|(on, _)| *on == link);
+        let kind = |frame: &Frame| match frame {
+            Frame::Update(update) => {
+                assert_eq!(update.profile.name, renamed().name);
+                "update"
+            }
+            Frame::Claim(_) => "claim",
+            Frame::Accept(_) => "accept",
+            Frame::Resume(_) => "resume",
+            _ => "other",
+        };
+        of_link.map(|(_, frame)| kind(frame)).filter(|kind| *kind != "other").collect()
+    };
+
+    let mut bench = Bench::new(lan());
+    let inbound = bench.claimed(run(1, 1), 1);
+    bench.node.set_config(bench.now, renamed()).unwrap();
+    bench.act();
+    assert_eq!(kinds(&bench, inbound), ["accept"], "nothing may follow before the link is up");
+    bench.frame(inbound, Frame::Resume(Resume { offer: offer() }));
+    assert_eq!(kinds(&bench, inbound), ["accept", "update"]);
+
+    let mut bench = Bench::new(lan());
+    bench.node.join(bench.now, at(2).into()).unwrap();
+    bench.act();
+    let (outbound, _) = bench.dials.remove(0);
+    bench.connect(outbound, run(2, 1));
+    bench.node.set_config(bench.now, renamed()).unwrap();
+    bench.act();
+    assert_eq!(kinds(&bench, outbound), ["claim"]);
+    bench.frame(outbound, Frame::Accept(Accept { profile: profile(at(2)), offer: offer() }));
+    assert_eq!(kinds(&bench, outbound), ["claim", "resume", "update"]);
+}
+
+#[test]
+fn what_a_link_that_gave_way_still_brings_changes_nothing() {
+    let late = |bench: &mut Bench, link: LinkId| {
+        let before = alloc::format!("{:?}", bench.node);
+        let known = PeerStream::Live { id: StreamId(9), ack: Ack { granted: 1 << 20, ..Ack::default() } };
+        let profile = Profile { name: Some("late".parse().unwrap()), ..profile(at(9)) };
+        let frames = [
+            Frame::Data(Data { offset: 0, bytes: [0x41, b'x'].to_vec().into() }),
+            Frame::Ack(Ack { received: 1 << 40, ..Ack::default() }),
+            Frame::Claim(Claim { generation: 70, rejoin: true, profile: profile.clone() }),
+            Frame::Accept(Accept { profile: profile.clone(), offer: offer() }),
+            Frame::Resume(Resume { offer: Offer { peer: known, ..offer() } }),
+            Frame::Reject(Reject { code: RejectCode::DuplicateIdentity }),
+            Frame::Update(Update { profile }),
+            Frame::Announce(Announce { entries: Vec::from([entry(run(8, 1), &[8])]) }),
+            Frame::Ping { token: 7 },
+            Frame::Pong { token: 1 },
+            Frame::Close(Close::Removed),
+            Frame::Close(Close::Leaving),
+        ];
+        for frame in frames {
+            let shown = alloc::format!("{frame:?}");
+            bench.node.handle(bench.now, Input::Frame { link, frame });
+            assert_eq!(alloc::format!("{:?}", bench.node), before, "{shown}");
+        }
+        let proven = Proven { run: run(1, 9), version: 1, features: 0 };
+        bench.node.handle(bench.now, Input::Connected { link, proven, local: at(100) });
+        assert_eq!(alloc::format!("{:?}", bench.node), before);
+    };
+    // The same run dials again; then a later one, after the link of the one before was reset.
+    for successor in [run(1, 5), run(1, 6)] {
+        let mut bench = Bench::new(lan());
+        let old = bench.up(run(1, 5));
+        if successor != run(1, 5) {
+            bench.end(old);
+        }
+        let new = bench.inbound(successor);
+        // The driver has not got round to closing the old one.
+        bench.node.handle(bench.now, Input::Frame { link: new, frame: claim(1, 2) });
+        late(&mut bench, old);
+        bench.node.handle(bench.now, Input::Frame { link: new, frame: Frame::Resume(Resume { offer: offer() }) });
+        late(&mut bench, old);
+        bench.act();
+        late(&mut bench, old);
+        bench.end(old);
+        assert_eq!(bench.node.peer(successor.id).map(|info| info.run), Some(successor));
+        assert_eq!(bench.node.peers().filter(|info| info.state == PeerState::Up).count(), 1);
+    }
 }
