@@ -38,6 +38,8 @@ pub(crate) struct Peer {
     /// What the last session left behind, for the next one.
     pub(crate) past: Past,
     pub(crate) backoff: Backoff,
+    /// An earlier run at its place was told of this one, and was dialled again at once for that; this happens once.
+    pub(crate) corrected: bool,
     pub(crate) rtt: Duration,
     pub(crate) rest: Rest,
     /// A send was refused as full; the user wants to know when there is room.
@@ -61,6 +63,7 @@ impl Peer {
             session: None,
             past: Past::Unknown,
             backoff: Backoff::default(),
+            corrected: false,
             rtt: Duration::ZERO,
             rest: Rest::default(),
             wants_room: false,
@@ -113,6 +116,8 @@ pub(crate) struct Addresses {
     hearsay: Vec<SocketAddr>,
     /// Other addresses that turned out to lead to it.
     aliases: Vec<SocketAddr>,
+    /// What its earlier run advertised, until this one has said where it is.
+    former: Vec<SocketAddr>,
     /// The IP it was seen at.
     seen: Option<IpAddr>,
     /// Which one to dial next.
@@ -128,6 +133,17 @@ impl Addresses {
         self.seen = Some(ip);
         self.update(advertised);
         self.hearsay.clear();
+        for address in core::mem::take(&mut self.former) {
+            if !self.advertised.contains(&address) {
+                self.moved_away(address);
+            }
+        }
+    }
+
+    /// These are of an earlier run. Ways around that were found are as good as before; where it said that it is counts
+    /// until the later one says where that is.
+    pub(crate) fn restarted(&mut self) {
+        self.former.clone_from(&self.advertised);
     }
 
     /// The peer has changed what it advertises.
@@ -266,6 +282,25 @@ mod tests {
         );
         addresses.moved_away(at("127.0.0.1:7"));
         assert_eq!(addresses.preferred(), Some(at("10.0.0.2:1")));
+    }
+
+    #[test]
+    fn a_later_run_is_not_where_only_the_earlier_one_said_that_it_is() {
+        let (first, second, way) = (at("10.0.0.2:1"), at("10.0.0.3:1"), at("127.0.0.1:7"));
+        for reached in [first, way] {
+            let mut addresses = Addresses::default();
+            addresses.advertise(&[Advertised::Socket(first)], first.ip());
+            addresses.alias(first);
+            addresses.reached(reached);
+            addresses.restarted();
+            addresses.advertise(&[Advertised::Socket(second)], second.ip());
+            let kept = [way, second].into_iter().filter(|address| *address == second || *address == reached);
+            assert!(addresses.dialable().eq(kept), "{addresses:?}");
+            assert_eq!((addresses.is_verified(first), addresses.is_verified(way)), (false, reached == way));
+            addresses.restarted();
+            addresses.advertise(&[Advertised::Socket(second)], second.ip());
+            assert_eq!(addresses.is_verified(way), reached == way);
+        }
     }
 
     #[test]

@@ -65,6 +65,9 @@ impl Node {
                 match self.may_claim(id, proven.run, remote, dial.rejoin, dial.expected) {
                     Ok(()) => self.claim(id, proven.run, dial.rejoin),
                     Err(Refusal::Silent(reason)) => self.drop_link(id, CloseMode::Abort, reason),
+                    Err(Refusal::Told(RejectCode::DuplicateIdentity)) => {
+                        self.reject_for(id, RejectCode::DuplicateIdentity, Reason::DuplicateIdentity);
+                    }
                     Err(Refusal::Told(code)) => self.reject(id, code),
                 }
                 self.dial_waiting();
@@ -90,7 +93,7 @@ impl Node {
         }
         if run.id == self.run.id {
             self.met_clone();
-            return Err(Refusal::Silent(Reason::DuplicateIdentity));
+            return Err(Refusal::Told(RejectCode::DuplicateIdentity));
         }
         if let Some(expected) = expected.filter(|expected| *expected != run.id) {
             self.not_found_at(expected, id, remote);
@@ -98,8 +101,14 @@ impl Node {
         if rejoin {
             self.tombstones.readmit(run.id);
         }
-        if self.tombstones.covers(run) || self.tombstones.is_removed(run.id) {
+        if self.tombstones.is_removed(run.id) {
             return Err(Refusal::Silent(Reason::Forbidden));
+        }
+        match self.tombstones.departed(run.id) {
+            // Not the run that left, but one after it whose clock has gone back.
+            Some(known) if run.incarnation < known => return Err(Refusal::Told(RejectCode::Stale { known })),
+            Some(known) if run.incarnation == known => return Err(Refusal::Silent(Reason::Forbidden)),
+            _ => {}
         }
         let room = self.peers.contains_key(&run.id) || self.make_room(run.id);
         match self.peers.get_mut(&run.id) {
@@ -111,8 +120,12 @@ impl Node {
                 // A dial that has not got as far as this one may never do so, and does not count.
                 let claimed = |link: &LinkId| self.links.get(link).is_some_and(|link| link.proven.is_some());
                 let busy = peer.live.is_some() || peer.dialing.filter(|dial| *dial != id).as_ref().is_some_and(claimed);
+                if busy && peer.run != run {
+                    // A clone, which has nothing to do with the peer, or its next run, if the link is half-open.
+                    self.probe_peer(run.id);
+                    return Err(Refusal::Silent(Reason::DuplicateIdentity));
+                }
                 if busy {
-                    // Another run of the same id may hide behind a link that is half-open, too.
                     peer.addresses.alias(remote);
                     self.stats.links_outranked += 1;
                     self.takeover(run.id, remote);
@@ -272,17 +285,26 @@ impl Node {
         self.up(id, run, &resume.offer);
     }
 
-    /// The other side has refused our claim, or refuses to claim because it knows a later run of us.
+    /// The other side has refused our claim, or refuses to claim because it knows a later run of us or has our id.
     pub(super) fn rejected(&mut self, id: LinkId, code: RejectCode) {
         let Some(link) = self.links.get(&id) else { return };
         let expected = match link.state {
             LinkState::Claiming { .. } => true,
-            LinkState::Authenticated => matches!(code, RejectCode::Stale { .. }),
+            LinkState::Authenticated => match code {
+                RejectCode::Stale { .. } => true,
+                RejectCode::DuplicateIdentity => link.run().is_some_and(|run| run.id == self.run.id),
+                _ => false,
+            },
             _ => false,
         };
         let (Some(run), true) = (link.run(), expected) else {
             return self.violated(id, ProtocolError::UnexpectedFrame);
         };
+        if run.id == self.run.id {
+            // A clone has found us, and goes.
+            self.event(Event::DuplicateIdentity { newcomer: run });
+            return self.drop_link(id, CloseMode::Abort, Reason::DuplicateIdentity);
+        }
         match code {
             RejectCode::DuplicateIdentity => self.met_clone(),
             RejectCode::Stale { known } => return self.stale(id, known),
@@ -295,8 +317,12 @@ impl Node {
 
     /// Refuses a claim, in order that the other side knows why.
     pub(super) fn reject(&mut self, id: LinkId, code: RejectCode) {
+        self.reject_for(id, code, Reason::Rejected(code));
+    }
+
+    fn reject_for(&mut self, id: LinkId, code: RejectCode, reason: Reason) {
         self.edit(id, |link| link.slots.handshake = Some(Frame::Reject(Reject { code })));
-        self.drop_link(id, CloseMode::Flush, Reason::Rejected(code));
+        self.drop_link(id, CloseMode::Flush, reason);
     }
 
     /// The other side has seen a later run of this node: our clock has gone back since that run. One step ahead of it

@@ -114,6 +114,7 @@ impl Node {
         let Some(run) = self.links.get(&id).filter(|link| link.is_up()).and_then(|link| link.run()) else { return };
         if let Some(peer) = self.peers.get_mut(&run.id).filter(|peer| peer.live == Some(id)) {
             peer.backoff.reset();
+            peer.corrected = false;
         }
     }
 

@@ -116,9 +116,13 @@ impl Node {
             return self.down(id, lost);
         }
         if peer.is_lost() && peer.live.is_none() {
+            let stale = matches!(reason, Reason::Rejected(RejectCode::Stale { .. }));
             let wait = if *reason == Reason::Rejected(RejectCode::Outranked) {
                 // The winner is on its way, or is half-open and will not survive the probe.
                 self.config.timing.handshake_timeout
+            } else if stale && !core::mem::replace(&mut peer.corrected, true) {
+                // It is a later run by now.
+                self.config.timing.reconnect_base
             } else {
                 peer.backoff.next(self.config.timing.reconnect_base, self.config.timing.reconnect_max, &mut self.rng)
             };
@@ -182,10 +186,14 @@ impl Node {
             self.end_session(old);
         }
         let Some(mut old) = self.peers.remove(&run.id) else { return };
-        self.timers.cancel(Timer::Forget(run.id));
-        self.timers.cancel(Timer::Reconnect(run.id));
         let mut peer = Peer::new(run);
         peer.addresses = core::mem::take(&mut old.addresses);
+        peer.addresses.restarted();
+        // If nothing comes of the link that brings it, the node is still one that was lost and is to be dialled.
+        peer.lost_since = old.lost_since;
+        peer.backoff = old.backoff;
+        peer.corrected = old.corrected;
+        peer.profile = old.profile.clone();
         if mutant!(InheritSession) {
             peer.session = old.session.take();
         }

@@ -196,7 +196,9 @@ impl Node {
             wanted.found = proven;
             self.timers.set(Timer::Target(number), self.now + self.config.timing.probe_timeout.saturating_mul(3) / 2);
         } else if !busy {
-            self.target_failed(number, is_final(reason));
+            // Whether a peer has a clone or was restarted shows when its link was probed.
+            let undecided = *reason == Reason::DuplicateIdentity && proven != Some(self.run.id);
+            self.target_failed(number, is_final(reason) && !undecided);
         }
     }
 

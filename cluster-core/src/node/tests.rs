@@ -525,3 +525,116 @@ fn what_a_link_that_gave_way_still_brings_changes_nothing() {
         assert_eq!(bench.node.peers().filter(|info| info.state == PeerState::Up).count(), 1);
     }
 }
+
+#[test]
+fn a_lost_peer_whose_next_run_fails_half_way_is_still_dialled_and_in_the_end_forgotten() {
+    for outbound in [false, true] {
+        let mut bench = Bench::new(lan());
+        let live = bench.up(run(1, 1));
+        bench.end(live);
+        let broken = if outbound {
+            while bench.dials.is_empty() {
+                bench.now = bench.node.next_tick().unwrap();
+                bench.input(Input::Tick);
+            }
+            let (link, _) = bench.dials.remove(0);
+            bench.connect(link, run(1, 2));
+            link
+        } else {
+            bench.claimed(run(1, 2), 1)
+        };
+        bench.end(broken);
+        assert_eq!(bench.word(run(1, 1).id), ["up", "down", "gone"]);
+        let dialled = bench.pass(MINUTE);
+        assert!(dialled.len() >= 3 && dialled.iter().all(|address| *address == at(1)), "{outbound}: {dialled:?}");
+        bench.claimed(run(1, 2), 9);
+        let forgotten = MINUTE * 60 * 25;
+        bench.pass(forgotten);
+        assert_eq!(bench.node.peer(run(1, 2).id), None, "{outbound}");
+        assert!(bench.pass(forgotten).is_empty(), "{outbound}");
+    }
+}
+
+#[test]
+fn a_run_that_is_told_of_a_later_one_is_dialled_again_at_once_but_only_once() {
+    let mut bench = Bench::new(lan());
+    let live = bench.up(run(1, 5));
+    bench.end(live);
+    let begin = bench.now;
+    let mut met = Vec::new();
+    while bench.now - begin < MINUTE * 5 {
+        bench.now = bench.node.next_tick().unwrap();
+        bench.input(Input::Tick);
+        for (link, _) in core::mem::take(&mut bench.dials) {
+            met.push(bench.now);
+            bench.connect(link, run(1, 4));
+            let stale = Frame::Reject(Reject { code: RejectCode::Stale { known: Incarnation(5) } });
+            assert!(bench.sent.contains(&(link, stale)));
+        }
+    }
+    assert_eq!(met[1] - met[0], Duration::from_millis(250));
+    assert!(met.len() < 40, "{} dials in five minutes", met.len());
+}
+
+#[test]
+fn a_run_before_one_that_has_left_is_told_so_and_the_one_that_left_is_not() {
+    for (incarnation, told) in [(4, true), (5, false)] {
+        let mut bench = Bench::new(lan());
+        let live = bench.up(run(1, 5));
+        bench.frame(live, Frame::Close(Close::Leaving));
+        bench.node.join(bench.now, at(1).into()).unwrap();
+        bench.act();
+        let (link, _) = bench.dials.remove(0);
+        bench.connect(link, run(1, incarnation));
+        let sent: Vec<&Frame> = bench.sent.iter().filter(|(on, _)| *on == link).map(|(_, frame)| frame).collect();
+        let stale = Frame::Reject(Reject { code: RejectCode::Stale { known: Incarnation(5) } });
+        assert_eq!(sent, if told { Vec::from([&stale]) } else { Vec::new() });
+        let failed = |event: &Event| matches!(event, Event::JoinFailed { .. });
+        assert_eq!(bench.events.iter().any(failed), !told, "who is told of it may come again as a later run");
+    }
+}
+
+#[test]
+fn a_dial_that_meets_another_run_of_a_live_peer_probes_the_peer_and_decides_nothing() {
+    for incarnation in [4, 6] {
+        let mut bench = Bench::new(lan());
+        let live = bench.up(run(1, 5));
+        bench.node.join(bench.now, at(2).into()).unwrap();
+        bench.act();
+        let (link, _) = bench.dials.remove(0);
+        bench.sent.clear();
+        bench.connect(link, run(1, incarnation));
+        assert!(matches!(bench.sent[..], [(on, Frame::Ping { .. })] if on == live), "{:?}", bench.sent);
+        assert_eq!(bench.word(run(1, 5).id), ["up"]);
+        let ended = |event: &Event| matches!(event, Event::Joined { .. } | Event::JoinFailed { .. });
+        assert!(!bench.events.iter().any(ended), "{:?}", bench.events);
+        assert_eq!(bench.node.peer(run(1, 5).id).unwrap().run, run(1, 5));
+    }
+}
+
+#[test]
+fn only_the_own_id_can_say_that_it_is_in_use_before_it_claims() {
+    let own = NodeId::from_bytes([100; 16]);
+    let duplicate = || Frame::Reject(Reject { code: RejectCode::DuplicateIdentity });
+    let mut bench = Bench::new(lan());
+    let clone = Run { id: own, incarnation: Incarnation(2_000) };
+    let link = bench.node.accept(bench.now, at(9)).unwrap();
+    bench.connect(link, clone);
+    bench.frame(link, duplicate());
+    assert_eq!(bench.events, [Event::DuplicateIdentity { newcomer: clone }]);
+    // The first one of the two still dials.
+    bench.node.join(bench.now, at(2).into()).unwrap();
+    bench.act();
+    assert_eq!(bench.dials.len(), 1);
+
+    let link = bench.inbound(run(1, 1));
+    bench.frame(link, duplicate());
+    assert_eq!((bench.events.len(), bench.node.stats().protocol_errors), (1, 1));
+
+    // The newcomer tells the one that it has dialled, and then dials nobody.
+    let (dial, _) = bench.dials.remove(0);
+    bench.connect(dial, clone);
+    assert!(bench.sent.contains(&(dial, duplicate())));
+    bench.node.join(bench.now, at(3).into()).unwrap();
+    assert!(bench.pass(MINUTE - Duration::from_secs(1)).is_empty());
+}
