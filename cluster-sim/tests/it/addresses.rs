@@ -26,17 +26,6 @@ fn joined(world: &World, host: HostId) -> Vec<Run> {
     world.events(host).iter().filter_map(|logged| peer(&logged.event)).collect()
 }
 
-/// Every address that others have told `puppet` of the node with this id.
-fn gossiped(world: &World, puppet: HostId, id: NodeId) -> Vec<SocketAddr> {
-    let of = |frame: &Frame| match frame {
-        Frame::List(list) => list.entries.clone(),
-        Frame::Announce(announce) => announce.entries.clone(),
-        _ => Vec::new(),
-    };
-    let entries = world.heard(puppet).iter().flat_map(|heard| of(&heard.frame));
-    entries.filter(|entry| entry.run.id == id).flat_map(|entry| entry.addresses).collect()
-}
-
 /// A link between two hosts is lost, and dials from one of them are kept out, so that the other must dial.
 fn lose(world: &mut World, dialler: HostId, other: HostId) {
     world.settle();

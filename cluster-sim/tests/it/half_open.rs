@@ -8,17 +8,6 @@ use cluster_sim::{Crash, Greeting, HostId, PuppetState, RawState, Restart, Scrip
 
 use crate::harness::*;
 
-/// The events that `host` has told of the node with this id: what happened, and to which run.
-fn word(world: &World, host: HostId, id: cluster_core::NodeId) -> Vec<(&'static str, u64)> {
-    let entry = |event: &Event| match event {
-        Event::PeerUp(info) if info.run.id == id => Some(("up", info.run.incarnation.0)),
-        Event::PeerDown { peer, .. } if peer.id == id => Some(("down", peer.incarnation.0)),
-        Event::PeerGone { peer } if peer.id == id => Some(("gone", peer.incarnation.0)),
-        _ => None,
-    };
-    world.events(host).iter().filter_map(|logged| entry(&logged.event)).collect()
-}
-
 /// When `host` told for the first time of a peer that is down.
 fn first_down(world: &World, host: HostId) -> Option<Instant> {
     let down = |event: &Event| matches!(event, Event::PeerDown { .. });

@@ -1,8 +1,9 @@
 //! What scenarios share: worlds that are set up in the usual ways, and conditions that are expected again and again.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use cluster_core::{Config, Event, Reason};
+use cluster_core::{Config, Event, Frame, NodeId, Reason};
 use cluster_sim::{HostId, World};
 
 /// The seeds that a scenario runs with: enough that a rule that only mostly holds is caught.
@@ -52,4 +53,26 @@ pub(crate) fn down_reasons(world: &World, host: HostId, peer: HostId) -> Vec<Rea
         _ => None,
     };
     world.events(host).iter().filter_map(|logged| reason(&logged.event)).collect()
+}
+
+/// The events that `host` has told of the node with this id: what happened, and to which run.
+pub(crate) fn word(world: &World, host: HostId, id: NodeId) -> Vec<(&'static str, u64)> {
+    let entry = |event: &Event| match event {
+        Event::PeerUp(info) if info.run.id == id => Some(("up", info.run.incarnation.0)),
+        Event::PeerDown { peer, .. } if peer.id == id => Some(("down", peer.incarnation.0)),
+        Event::PeerGone { peer } if peer.id == id => Some(("gone", peer.incarnation.0)),
+        _ => None,
+    };
+    world.events(host).iter().filter_map(|logged| entry(&logged.event)).collect()
+}
+
+/// Every address that others have told `puppet` of the node with this id.
+pub(crate) fn gossiped(world: &World, puppet: HostId, id: NodeId) -> Vec<SocketAddr> {
+    let of = |frame: &Frame| match frame {
+        Frame::List(list) => list.entries.clone(),
+        Frame::Announce(announce) => announce.entries.clone(),
+        _ => Vec::new(),
+    };
+    let entries = world.heard(puppet).iter().flat_map(|heard| of(&heard.frame));
+    entries.filter(|entry| entry.run.id == id).flat_map(|entry| entry.addresses).collect()
 }

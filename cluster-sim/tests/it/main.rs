@@ -7,6 +7,7 @@ mod addresses;
 mod formation;
 mod half_open;
 mod harness;
+mod identity;
 mod leaving;
 mod load;
 mod partitions;
