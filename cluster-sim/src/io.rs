@@ -56,7 +56,11 @@ impl Io<'_> {
     pub(crate) fn dial(&mut self, link: LinkId, to: SocketAddr) -> Option<Sock> {
         self.trace(What::Dial(link, to));
         self.dials.push(Dialled { at: self.at(), from: self.host, link, to });
-        self.net.dial(self.queue, self.host, to, false)
+        let sock = self.net.dial(self.queue, self.host, to, false);
+        if let (Some(recorder), Some(sock)) = (self.trace.recording(), sock) {
+            recorder.socket(self.host, link, sock);
+        }
+        sock
     }
 
     pub(crate) fn accept(&mut self, listener: SocketAddr) -> Option<(Sock, SocketAddr)> {
@@ -108,6 +112,9 @@ impl Io<'_> {
             *appetite -= 1;
         }
         self.trace(What::Message(message.from, message.payload.len()));
+        if let Some(recorder) = self.trace.recording() {
+            recorder.message_taken(Instant::from_nanos(self.queue.now()), self.run, &message);
+        }
         self.check.message(self.run, &message);
         self.log.taken += 1;
         if self.log.keep_messages {
@@ -134,6 +141,9 @@ impl Io<'_> {
     pub(crate) fn admitted(&mut self, link: LinkId, sock: Sock, from: SocketAddr) {
         debug_assert_eq!(self.net.end(sock).host, self.host, "a socket of another host");
         self.trace(What::Admitted(link, from));
+        if let Some(recorder) = self.trace.recording() {
+            recorder.socket(self.host, link, sock);
+        }
     }
 
     pub(crate) fn refused(&mut self, refused: &Refused) {

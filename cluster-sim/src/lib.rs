@@ -58,6 +58,7 @@
 //! | the wires | [`set_latency`](World::set_latency), [`set_latency_from`](World::set_latency_from), [`set_chunked`](World::set_chunked), [`set_buffers`](World::set_buffers), [`set_give_up`](World::set_give_up) |
 //! | strangers, byte by byte | [`raw_dial`](World::raw_dial), [`raw_listen`](World::raw_listen), [`raw_accept`](World::raw_accept), [`raw`](World::raw) → [`RawMut`] |
 //! | members that misbehave | [`add_puppet`](World::add_puppet) with a [`Script`], [`puppet`](World::puppet) → [`PuppetMut`], [`heard`](World::heard) |
+//! | see what happened | [`record`](World::record), [`timeline`](World::timeline) → [`Timeline`]: a page, a text, lines of JSON |
 //! | compare and explain runs | [`trace_hash`](World::trace_hash), [`dump`](World::dump), [`fail`](World::fail) |
 //!
 //! Verbs and faults act at the present virtual time, and what they cause at once has happened when they return;
@@ -100,6 +101,7 @@ mod puppet;
 mod queue;
 mod raw;
 mod rng;
+pub mod timeline;
 mod trace;
 mod verbs;
 mod world;
@@ -111,6 +113,7 @@ pub use machine::Spec;
 pub use net::{Block, Buffers, Fate, Greeting};
 pub use puppet::{Heard, PuppetLink, PuppetMut, PuppetState, Script};
 pub use raw::{RawConn, RawMut, RawState};
+pub use timeline::Timeline;
 pub use trace::FrameKind;
 pub use verbs::{Dest, NodeMut};
 pub use world::World;

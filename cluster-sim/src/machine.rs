@@ -178,6 +178,10 @@ impl Clock {
         self.stopped = stop.then(|| self.read(now));
     }
 
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stopped.is_some()
+    }
+
     /// When, in the world's time, this clock shows `at`: never, if it is stopped.
     pub(crate) fn when(&self, now: u64, at: Instant) -> Option<u64> {
         if at <= self.read(now) {

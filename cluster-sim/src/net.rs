@@ -56,7 +56,8 @@ pub(crate) struct Sock {
 }
 
 impl Sock {
-    fn peer(self) -> Sock {
+    /// The other end.
+    pub(crate) fn peer(self) -> Sock {
         Sock { conn: self.conn, side: self.side.other() }
     }
 }
@@ -242,6 +243,20 @@ impl Net {
             buffers: None,
         });
         host
+    }
+
+    pub(crate) fn is_exhausted(&self, host: HostId) -> bool {
+        self.hosts[host.index()].exhausted
+    }
+
+    /// The ways that are cut.
+    pub(crate) fn cuts(&self) -> impl Iterator<Item = (HostId, HostId)> {
+        self.cuts.iter().copied()
+    }
+
+    /// The ways on which dials are kept out.
+    pub(crate) fn blocks(&self) -> impl Iterator<Item = (HostId, HostId, Block)> {
+        self.blocks.iter().map(|(&(from, to), &block)| (from, to, block))
     }
 
     pub(crate) fn owner(&self, ip: IpAddr) -> Option<HostId> {

@@ -4,9 +4,10 @@ use std::collections::VecDeque;
 use std::fmt::{self, Write as _};
 use std::net::SocketAddr;
 
-use cluster_core::{CloseMode, Disconnect, Event, Frame, LinkId, NodeId, Notice, Reason, Run, Target};
+use cluster_core::{CloseMode, Disconnect, Event, Frame, Instant, LinkId, NodeId, Notice, Reason, Run, Target};
 
 use crate::host::HostId;
+use crate::timeline::Recorder;
 
 /// How many lines are kept for people unless the test wants more.
 const LINES: usize = 4_000;
@@ -51,6 +52,14 @@ impl Brief {
             other => Brief::Whole(other.clone()),
         }
     }
+
+    pub(crate) fn kind(&self) -> FrameKind {
+        match self {
+            Brief::Data { .. } => FrameKind::Data,
+            Brief::Runs { kind, .. } => *kind,
+            Brief::Whole(frame) => FrameKind::of(frame),
+        }
+    }
 }
 
 impl fmt::Debug for Brief {
@@ -91,6 +100,26 @@ impl FrameKind {
     /// How many kinds there are.
     pub const COUNT: usize = 13;
 
+    /// The name in lower case.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            FrameKind::Data => "data",
+            FrameKind::Ping => "ping",
+            FrameKind::Pong => "pong",
+            FrameKind::Ack => "ack",
+            FrameKind::Claim => "claim",
+            FrameKind::Accept => "accept",
+            FrameKind::Reject => "reject",
+            FrameKind::Resume => "resume",
+            FrameKind::Close => "close",
+            FrameKind::Digest => "digest",
+            FrameKind::List => "list",
+            FrameKind::Announce => "announce",
+            FrameKind::Update => "update",
+        }
+    }
+
     /// The kind of a frame.
     #[must_use]
     pub fn of(frame: &Frame) -> FrameKind {
@@ -127,11 +156,12 @@ pub(crate) struct Trace {
     keep: usize,
     /// Names for the ids that appear in lines, in the order in which they were given.
     names: Vec<(NodeId, HostId)>,
+    recorder: Option<Box<Recorder>>,
 }
 
 impl Trace {
     pub(crate) fn new() -> Trace {
-        Trace { hash: Hash::new(), lines: VecDeque::new(), keep: LINES, names: Vec::new() }
+        Trace { hash: Hash::new(), lines: VecDeque::new(), keep: LINES, names: Vec::new(), recorder: None }
     }
 
     /// Keeps this many lines from now on.
@@ -144,6 +174,19 @@ impl Trace {
 
     pub(crate) fn hash(&self) -> u64 {
         self.hash.0
+    }
+
+    /// Tells this recorder everything from now on.
+    pub(crate) fn set_recorder(&mut self, recorder: Recorder) {
+        self.recorder = Some(Box::new(recorder));
+    }
+
+    pub(crate) fn recorder(&self) -> Option<&Recorder> {
+        self.recorder.as_deref()
+    }
+
+    pub(crate) fn recording(&mut self) -> Option<&mut Recorder> {
+        self.recorder.as_deref_mut()
     }
 
     /// Lines show `id` by the name of its host.
@@ -161,6 +204,9 @@ impl Trace {
             What::Got(link, _) => self.hash.word(link.as_u64() << 1 | 1),
             // Writing to a hash cannot fail.
             other => drop(write!(self.hash, "{other:?}")),
+        }
+        if let Some(recorder) = &mut self.recorder {
+            recorder.see(Instant::from_nanos(at), host, &what);
         }
         if self.keep > 0 {
             if self.lines.len() == self.keep {

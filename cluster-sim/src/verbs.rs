@@ -129,7 +129,10 @@ impl NodeMut<'_> {
     /// See [`SendError`].
     pub fn send(&mut self, to: NodeId, payload: impl Into<Bytes>) -> Result<(), SendError> {
         let payload = payload.into();
-        self.call(format!("send {} bytes to {to:?}", payload.len()), |node, now| node.send(now, to, payload))
+        let copy = self.copy_to_record(&payload);
+        self.call(format!("send {} bytes to {to:?}", payload.len()), |node, now| node.send(now, to, payload))?;
+        self.record_sent(&[to], copy);
+        Ok(())
     }
 
     /// Sends to every peer.
@@ -139,7 +142,11 @@ impl NodeMut<'_> {
     /// See [`SendError`].
     pub fn broadcast(&mut self, payload: impl Into<Bytes>) -> Result<Broadcast, SendError> {
         let payload = payload.into();
-        self.call(format!("broadcast {} bytes", payload.len()), |node, now| node.broadcast(now, payload))
+        let copy = self.copy_to_record(&payload);
+        let report =
+            self.call(format!("broadcast {} bytes", payload.len()), |node, now| node.broadcast(now, payload))?;
+        self.record_sent(&report.queued, copy);
+        Ok(report)
     }
 
     /// Disconnects a peer.
@@ -193,6 +200,22 @@ impl NodeMut<'_> {
     #[must_use]
     pub fn config(&self) -> Config {
         self.world.core(self.host).config().clone()
+    }
+
+    fn copy_to_record(&self, payload: &Bytes) -> Option<Bytes> {
+        self.world.trace.recorder().map(|_| payload.clone())
+    }
+
+    /// A message was accepted for these nodes.
+    fn record_sent(&mut self, to: &[NodeId], payload: Option<Bytes>) {
+        let Some(payload) = payload else { return };
+        let (at, from) = (self.world.now(), self.id());
+        let runs: Vec<Run> = to.iter().filter_map(|&id| Some(self.world.core(self.host).peer(id)?.run)).collect();
+        if let Some(recorder) = self.world.trace.recording() {
+            for run in runs {
+                recorder.message_sent(at, from, run, &payload);
+            }
+        }
     }
 
     fn target(&self, to: Dest) -> Target {

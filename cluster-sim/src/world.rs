@@ -187,6 +187,10 @@ impl World {
     #[track_caller]
     pub fn fail(&mut self, text: &str) -> ! {
         self.shown = true;
+        let now = self.now();
+        if let Some(recorder) = self.trace.recording() {
+            recorder.violated(now, None, text);
+        }
         panic!("{text}\n{}", self.report());
     }
 
@@ -343,6 +347,7 @@ impl World {
 
     /// Does what is due next, if that is not after `end`.
     fn step(&mut self, end: u64) -> bool {
+        self.observe();
         let Some(due) = self.queue.pop(end) else { return false };
         self.steps += 1;
         match due {

@@ -11,4 +11,5 @@ mod identity;
 mod leaving;
 mod load;
 mod partitions;
+mod timeline;
 mod world;
