@@ -13,9 +13,13 @@ use crate::host::HostId;
 /// The page, with `{{name}}` where the parts go.
 const PAGE: &str = include_str!("page/page.html");
 const STYLE: &str = include_str!("page/page.css");
-const SCRIPTS: [&str; 5] = [
+const SCRIPTS: [&str; 9] = [
     include_str!("page/model.js"),
     include_str!("page/view.js"),
+    include_str!("page/paint.js"),
+    include_str!("page/header.js"),
+    include_str!("page/lanes.js"),
+    include_str!("page/arrows.js"),
     include_str!("page/draw.js"),
     include_str!("page/panel.js"),
     include_str!("page/main.js"),

@@ -132,7 +132,7 @@ function listen() {
       dragging.last = [px, py];
     }
     tip(event);
-    refresh();
+    drawPointer();
   });
   canvas.addEventListener("pointerup", (event) => {
     if (!dragging) return;
@@ -156,7 +156,7 @@ function listen() {
   canvas.addEventListener("pointerleave", () => {
     view.pointer = null;
     $("tip").hidden = true;
-    refresh();
+    drawPointer();
   });
   canvas.addEventListener("dblclick", (event) => {
     const [px] = spot(event);

@@ -79,6 +79,16 @@ function lower(list, value, key = (item) => item) {
   return low;
 }
 
+// The first index at which a sorted list of numbers is above `value`.
+function upper(list, value) {
+  let low = 0, high = list.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (list[middle] <= value) low = middle + 1; else high = middle;
+  }
+  return low;
+}
+
 // Spans of one row neither overlap nor change order, so those in view are neighbours.
 function* visible(spans, from, to) {
   for (let i = Math.max(0, lower(spans, from, (span) => span.from) - 1); i < spans.length && spans[i].from <= to; i++) {
@@ -187,12 +197,20 @@ const counts = mesh.filter((span, index) => !index || span.nodes !== mesh[index 
 const nodeSteps = { at: counts.map((span) => span.from), count: counts.map((span) => span.nodes) };
 
 function stepAt({ at, count }, time) {
-  let low = 0, high = at.length;
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if (at[middle] <= time) low = middle + 1; else high = middle;
+  const index = upper(at, time);
+  return index ? count[index - 1] : 0;
+}
+
+// How many peers a host had up and how many nodes there were, piece by piece of a span of time.
+function* sights(host, from, to) {
+  let [a, b] = [host.seen, nodeSteps].map((steps) => Math.max(0, upper(steps.at, from) - 1));
+  while (from < to) {
+    const next = Math.min(host.seen.at[a + 1] ?? Infinity, nodeSteps.at[b + 1] ?? Infinity, to);
+    yield [from, next, host.seen.count[a] ?? 0, nodeSteps.count[b] ?? 0];
+    if (host.seen.at[a + 1] === next) a++;
+    if (nodeSteps.at[b + 1] === next) b++;
+    from = next;
   }
-  return low ? count[low - 1] : 0;
 }
 
 // Hosts by name, several in a row as a range.
