@@ -15,6 +15,9 @@ const TOGETHER: Duration = Duration::from_secs(1);
 /// How many groups of losers a moment names.
 const NAMED: usize = 3;
 
+/// What happened to a host that does not run for a while.
+const PAUSED: &str = "paused";
+
 /// A moment worth telling.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Moment {
@@ -75,7 +78,8 @@ impl Timeline {
         let mut moments = self.split_moments();
         moments.extend(self.host_moments());
         moments.sort_by_key(|moment| moment.at);
-        let causes: Vec<Moment> = moments.iter().filter(|moment| moment.kind != MomentKind::Split).cloned().collect();
+        let matters = |moment: &&Moment| moment.kind != MomentKind::Split && !moment.text.ends_with(PAUSED);
+        let causes: Vec<Moment> = moments.iter().filter(matters).cloned().collect();
         moments.extend(self.fault_moments());
         moments.extend(self.lost_moments());
         moments.extend(self.mesh_moments(&causes));
@@ -116,7 +120,7 @@ impl Timeline {
                 (None | Some(HostState::Idle), HostState::Running) => "started",
                 (Some(HostState::Paused), HostState::Running) => "resumed",
                 (Some(_), HostState::Running) => "started again",
-                (_, HostState::Paused) => "paused",
+                (_, HostState::Paused) => PAUSED,
                 (_, HostState::Left) => "left",
                 (_, HostState::Crashed) => "crashed",
                 (_, HostState::Puppet) => "started as a puppet",
@@ -186,7 +190,7 @@ impl Timeline {
             let (at, is_whole) = (span.from, span.is_whole());
             if is_whole && whole != Some(true) {
                 let again = if whole.is_some() { " again" } else { "" };
-                let cause = causes.iter().rev().find(|cause| (broken..=at).contains(&cause.at));
+                let cause = causes.iter().rev().find(|cause| (broken..at).contains(&cause.at));
                 let since = cause.map_or_else(String::new, |Moment { at: since, text, .. }| {
                     format!(", {} after: {text}", units::span(at - *since))
                 });
