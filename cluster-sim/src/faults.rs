@@ -112,7 +112,7 @@ impl World {
     ///
     /// If nothing runs there.
     pub fn crash(&mut self, host: HostId, how: Crash) {
-        self.fault(host, format!("crash {how:?}"));
+        self.condition(host, format!("crash {how:?}"));
         let machine = &mut self.machines[host.index()];
         assert!(!matches!(machine.process, Process::None), "nothing runs on {host}");
         machine.process = Process::None;
@@ -135,7 +135,7 @@ impl World {
     /// If a node that has not left runs there, or the new address is taken.
     pub fn restart(&mut self, host: HostId, how: Restart) {
         assert!(!self.is_running(host), "{host} runs already");
-        self.fault(host, "restart".to_owned());
+        self.condition(host, "restart".to_owned());
         self.net.power_on(&mut self.queue, host);
         if let Some(ip) = how.ip {
             assert!(self.net.owner(ip).is_none_or(|owner| owner == host), "{ip} is taken");
@@ -167,20 +167,20 @@ impl World {
 
     /// Powers a host on without starting a node: its kernel resets what belongs to connections of before.
     pub fn power_on(&mut self, host: HostId) {
-        self.fault(host, "power on".to_owned());
+        self.condition(host, "power on".to_owned());
         self.net.power_on(&mut self.queue, host);
         self.wake_all();
     }
 
     /// The process on `host` does not run: bytes queue up in the kernel, and deadlines pass.
     pub fn pause(&mut self, host: HostId) {
-        self.fault(host, "pause".to_owned());
+        self.condition(host, "pause".to_owned());
         self.machines[host.index()].paused = true;
     }
 
     /// The process on `host` runs again.
     pub fn resume(&mut self, host: HostId) {
-        self.fault(host, "resume".to_owned());
+        self.condition(host, "resume".to_owned());
         self.machines[host.index()].paused = false;
         self.turn(host);
         self.wake_all();
@@ -207,7 +207,7 @@ impl World {
 
     /// The monotonic clock of `host` shows the same time again and again, or goes on from where it would be.
     pub fn clock_stop(&mut self, host: HostId, stop: bool) {
-        self.fault(host, format!("clock stopped: {stop}"));
+        self.condition(host, format!("clock stopped: {stop}"));
         let now = self.queue.now();
         let machine = &mut self.machines[host.index()];
         machine.clock.stop(now, stop);
@@ -218,7 +218,7 @@ impl World {
 
     /// Whether the user of `host`'s node takes messages as they come (the default) or not at all.
     pub fn set_consuming(&mut self, host: HostId, consuming: bool) {
-        self.fault(host, format!("consuming: {consuming}"));
+        self.condition(host, format!("consuming: {consuming}"));
         self.machines[host.index()].appetite = if consuming { None } else { Some(0) };
         self.feed(host);
     }
@@ -237,7 +237,7 @@ impl World {
     /// Whether the process on `host` reads from its sockets as bytes come (the default) or not at all, so that TCP
     /// holds the senders back.
     pub fn set_reading(&mut self, host: HostId, reading: bool) {
-        self.fault(host, format!("reading: {reading}"));
+        self.condition(host, format!("reading: {reading}"));
         self.machines[host.index()].reading = if reading { None } else { Some(0) };
         self.read_on(host);
     }
@@ -250,7 +250,7 @@ impl World {
 
     /// No descriptor is left on `host`: its dials fail, and its kernel keeps what connects to it waiting.
     pub fn exhaust(&mut self, host: HostId, exhausted: bool) {
-        self.fault(host, format!("exhausted: {exhausted}"));
+        self.condition(host, format!("exhausted: {exhausted}"));
         self.net.exhaust(host, exhausted);
         self.wake_all();
     }
@@ -270,8 +270,14 @@ impl World {
         }
     }
 
+    /// Something happens to a host once.
     pub(crate) fn fault(&mut self, host: HostId, text: String) {
         self.trace.add(self.queue.now(), Some(host), What::Fault(text));
+    }
+
+    /// Something holds of a host, or of a way from it, from now on, if it does not already.
+    pub(crate) fn condition(&mut self, host: HostId, text: String) {
+        self.trace.add(self.queue.now(), Some(host), What::Condition(text));
     }
 }
 
@@ -311,13 +317,13 @@ impl World {
 
     /// Nothing gets from `from` to `to` any more, and nobody is told.
     pub fn cut_one_way(&mut self, from: HostId, to: HostId) {
-        self.fault(from, format!("cut towards {to}"));
+        self.condition(from, format!("cut towards {to}"));
         self.net.set_cut(&mut self.queue, from, to, true);
     }
 
     /// What `from` sends gets to `to` again. What it has sent in the meantime arrives in a burst.
     pub fn heal_one_way(&mut self, from: HostId, to: HostId) {
-        self.fault(from, format!("heal towards {to}"));
+        self.condition(from, format!("heal towards {to}"));
         self.net.set_cut(&mut self.queue, from, to, false);
         self.wake_all();
     }
@@ -364,13 +370,13 @@ impl World {
 
     /// Keeps dials, but nothing else, of `from` out of `to`.
     pub fn block_dials(&mut self, from: HostId, to: HostId, how: Block) {
-        self.fault(from, format!("dials to {to}: {how:?}"));
+        self.condition(from, format!("dials to {to}: {how:?}"));
         self.net.set_block(from, to, Some(how));
     }
 
     /// Undoes [`block_dials`](World::block_dials).
     pub fn allow_dials(&mut self, from: HostId, to: HostId) {
-        self.fault(from, format!("dials to {to} allowed"));
+        self.condition(from, format!("dials to {to} allowed"));
         self.net.set_block(from, to, None);
     }
 

@@ -325,8 +325,10 @@ pub enum NoteKind {
     Event,
     /// The user called a node.
     Call,
-    /// The test did something to the world.
+    /// The test did something to the world, once.
     Fault,
+    /// The test had something hold from now on: see [`Timeline::faults`] and [`Timeline::states`] for how long.
+    Condition,
     /// A line worth a log: a notice, a connection not admitted, a name looked up.
     Notice,
     /// What a puppet did.
@@ -343,6 +345,7 @@ impl NoteKind {
             NoteKind::Event => "event",
             NoteKind::Call => "call",
             NoteKind::Fault => "fault",
+            NoteKind::Condition => "condition",
             NoteKind::Notice => "notice",
             NoteKind::Puppet => "puppet",
         }

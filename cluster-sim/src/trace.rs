@@ -17,6 +17,7 @@ const LINES: usize = 4_000;
 #[expect(dead_code, reason = "read by its `Debug`, for the hash and for people")]
 pub(crate) enum What {
     Fault(String),
+    Condition(String),
     Verb(String),
     Started(Run, SocketAddr),
     Dial(LinkId, SocketAddr),

@@ -27,7 +27,7 @@ impl Default for Notes {
 impl Notes {
     pub(crate) fn add(&mut self, at: Instant, host: Option<HostId>, what: &What) {
         let list = match what {
-            What::Event(_) | What::Fault(_) => &mut self.events,
+            What::Event(_) | What::Fault(_) | What::Condition(_) => &mut self.events,
             _ => &mut self.others,
         };
         list.push((at, host, what.clone()));
@@ -60,6 +60,7 @@ fn told(what: &What, names: &Names) -> Option<Told> {
     match what {
         What::Event(event) => Some(event_told(event, names)),
         What::Fault(text) => plain(NoteKind::Fault, names.replace(text)),
+        What::Condition(text) => plain(NoteKind::Condition, names.replace(text)),
         What::Verb(text) => plain(NoteKind::Call, names.replace(text)),
         What::Puppet(text) => plain(NoteKind::Puppet, names.replace(text)),
         What::Notice(notice) => {

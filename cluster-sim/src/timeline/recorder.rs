@@ -75,7 +75,7 @@ impl Recorder {
     /// Something was traced.
     pub(crate) fn see(&mut self, at: Instant, host: Option<HostId>, what: &What) {
         match what {
-            What::Event(Event::Left { .. }) | What::Fault(_) => self.stale = true,
+            What::Event(Event::Left { .. }) | What::Fault(_) | What::Condition(_) => self.stale = true,
             _ => {}
         }
         match (host, what) {
@@ -102,7 +102,15 @@ impl Recorder {
                 }
                 self.notes.add(at, Some(host), what);
             }
-            (host, What::Fault(_) | What::Verb(_) | What::Notice(_) | What::Refused(..) | What::Puppet(_)) => {
+            (
+                host,
+                What::Fault(_)
+                | What::Condition(_)
+                | What::Verb(_)
+                | What::Notice(_)
+                | What::Refused(..)
+                | What::Puppet(_),
+            ) => {
                 self.notes.add(at, host, what);
             }
             (host, What::Resolved(_, Err(_))) => self.notes.add(at, host, what),

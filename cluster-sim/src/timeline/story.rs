@@ -137,28 +137,19 @@ impl Timeline {
 
     /// Faults other than cuts and what befalls a whole host.
     fn fault_moments(&self) -> Vec<Moment> {
+        let moment = |at, host, text| Moment { at, kind: MomentKind::Fault, host: Some(host), text };
         let mut moments = Vec::new();
-        let mut told: BTreeSet<(Instant, HostId)> = self.states.iter().map(|span| (span.from, span.host)).collect();
-        for span in &self.faults {
-            let ends = span.until.into_iter().map(|until| (until, ": over"));
-            for (at, over) in std::iter::once((span.from, "")).chain(ends) {
-                told.insert((at, span.host));
-                if span.kind != FaultKind::Cut {
-                    let to = span.to.map_or_else(String::new, |to| format!(" → {to}"));
-                    let text = format!("{}{to}: {}{over}", span.host, span.kind.name());
-                    moments.push(Moment { at, kind: MomentKind::Fault, host: Some(span.host), text });
-                }
+        for span in self.faults.iter().filter(|span| span.kind != FaultKind::Cut) {
+            let to = span.to.map_or_else(String::new, |to| format!(" → {to}"));
+            let text = format!("{}{to}: {}", span.host, span.kind.name());
+            if let Some(until) = span.until {
+                moments.push(moment(until, span.host, format!("{text}: over")));
             }
+            moments.push(moment(span.from, span.host, text));
         }
-        for Note { at, host, kind, text, .. } in &self.notes {
-            let Some(host) = *host else { continue };
-            if *kind == NoteKind::Fault && !told.contains(&(*at, host)) {
-                moments.push(Moment {
-                    at: *at,
-                    kind: MomentKind::Fault,
-                    host: Some(host),
-                    text: format!("{host}: {text}"),
-                });
+        for note in self.notes.iter().filter(|note| note.kind == NoteKind::Fault) {
+            if let Some(host) = note.host {
+                moments.push(moment(note.at, host, format!("{host}: {}", note.text)));
             }
         }
         moments

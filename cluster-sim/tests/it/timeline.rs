@@ -64,6 +64,8 @@ fn a_split_shows_with_its_two_sides_and_when_the_mesh_was_whole_again() {
     world.expect("whole", secs(60), World::is_complete);
     let whole = world.now();
     world.run_for(secs(1));
+    world.resume(hosts[0]);
+    world.exhaust(hosts[0], false);
 
     let timeline = world.timeline();
     let [split] = &timeline.splits[..] else { panic!("{:?}", timeline.splits) };
@@ -80,6 +82,7 @@ fn a_split_shows_with_its_two_sides_and_when_the_mesh_was_whole_again() {
     for kind in [MomentKind::Split, MomentKind::Healed, MomentKind::Lost, MomentKind::Broken, MomentKind::Whole] {
         assert!(told.contains(&kind), "{told:?}");
     }
+    assert!(!told.contains(&MomentKind::Fault), "what changes nothing is not worth telling: {told:?}");
 }
 
 #[test]

@@ -86,12 +86,15 @@ function drawRow(lane, peer, index) {
   ctx.fillStyle = C.idle;
   ctx.globalAlpha = 0.5;
   ctx.fillRect(view.gutter, top, plot(), height);
-  for (const span of visible(lane.host.peers.get(peer) ?? [], view.from, view.to)) {
+  // A host may be lost under one id and up under another: up is what counts.
+  for (const span of peerSpans(lane.host, peer)) {
     const [left, width] = box(span.from, span.to);
+    ctx.fillStyle = C.card;
+    ctx.globalAlpha = 1;
+    ctx.fillRect(left, top, width, height);
     ctx.globalAlpha = span.up ? 0.5 : 0.75;
     ctx.fillStyle = span.up ? C.whole : C.none;
     ctx.fillRect(left, top, width, height);
-    ctx.globalAlpha = 1;
     hit(span, left, top, width, height);
   }
   ctx.globalAlpha = 1;
@@ -107,14 +110,22 @@ function drawRow(lane, peer, index) {
   if (view.kinds.link && lane.row >= 5) drawLinks(lane, peer, top, height);
 }
 
+function* peerSpans(host, peer) {
+  for (const spans of [host.lost.get(peer), host.peers.get(peer)]) {
+    if (spans) yield* overlapping(spans, view.from, view.to);
+  }
+}
+
 function nameRow(lane, peer, top, height) {
-  for (const span of visible(lane.host.peers.get(peer) ?? [], view.from, view.to)) {
+  for (const span of peerSpans(lane.host, peer)) {
     const [left, width] = box(span.from, span.to);
     const words = `${hostName(peer)} ${span.up ? "up" : "lost"}`;
     ctx.font = `400 10.5px ${FONT}`;
     const wide = ctx.measureText(words).width + 8;
     if (wide + 4 > width) continue;
     if (!span.up) {
+      const up = (lane.host.peers.get(peer) ?? []).some((other) => other.from <= span.from && other.to > span.from);
+      if (up) continue;
       ctx.fillStyle = C.none;
       ctx.fillRect(left + 1, top + 1, wide, height - 5);
     }
@@ -215,7 +226,7 @@ function sign(kind, at, middle, radius) {
     ctx.moveTo(at, middle + tip);
     ctx.lineTo(at - radius, middle - tip);
     ctx.lineTo(at + radius, middle - tip);
-  } else if (kind === "fault" || kind === "event") {
+  } else if (kind === "fault" || kind === "condition" || kind === "event") {
     ctx.moveTo(at, middle - radius * 1.2);
     ctx.lineTo(at + radius * 1.2, middle);
     ctx.lineTo(at, middle + radius * 1.2);

@@ -9,7 +9,7 @@ const T1 = Math.max(raw.end, raw.begin + 1);
 
 const hosts = raw.hosts.map(([name, address], index) => ({
   index, name, address,
-  states: [], bands: [], cuts: new Map(), peers: new Map(), links: new Map(), notes: [], seen: null, cutBands: [],
+  states: [], bands: [], cuts: new Map(), peers: new Map(), lost: new Map(), links: new Map(), notes: [], seen: null, cutBands: [],
 }));
 
 const until = (at) => at ?? raw.end;
@@ -33,7 +33,7 @@ for (const span of faults) {
 
 const peers = raw.peers.map(([host, peer, up, from, to, why]) =>
   ({ type: "peer", host, peer, up: up === 1, from, to: until(to), open: to === null, why: raw.texts[why] }));
-for (const span of peers) if (span.peer >= 0) add(hosts[span.host].peers, span.peer, span);
+for (const span of peers) if (span.peer >= 0) add(hosts[span.host][span.up ? "peers" : "lost"], span.peer, span);
 
 const links = raw.links.map(([host, peer, connection, outbound, [from, connected, granted, ended], why, link, remote]) =>
   ({
@@ -52,7 +52,7 @@ const frames = raw.frames.map(([from, to, kind, sent, got, connection, text]) =>
   group: HEARTBEATS.has(kind) ? "heartbeat" : BULK.has(kind) ? "data" : "control",
 }));
 
-const NOTE_GROUPS = { up: "event", down: "event", event: "event", call: "call", fault: "fault", notice: "notice", puppet: "notice" };
+const NOTE_GROUPS = { up: "event", down: "event", event: "event", call: "call", fault: "fault", condition: "fault", notice: "notice", puppet: "notice" };
 const notes = raw.notes.map(([at, host, peer, kind, text]) =>
   ({ type: "note", at, host, peer, kind, text: raw.texts[text], group: NOTE_GROUPS[kind] }));
 for (const note of notes) if (note.host >= 0) hosts[note.host].notes.push(note);
@@ -89,7 +89,7 @@ function upper(list, value) {
   return low;
 }
 
-// Spans of one row neither overlap nor change order, so those in view are neighbours.
+// Spans that follow each other: those in view are neighbours.
 function* visible(spans, from, to) {
   for (let i = Math.max(0, lower(spans, from, (span) => span.from) - 1); i < spans.length && spans[i].from <= to; i++) {
     if (spans[i].to >= from) yield spans[i];
@@ -184,10 +184,9 @@ function cutBands(host) {
 }
 
 for (const host of hosts) {
-  const ups = [...host.peers.values()].flat().filter((span) => span.up);
-  host.seen = steps(ups);
+  host.seen = steps([...host.peers.values()].flat());
   host.cutBands = cutBands(host);
-  host.rows = hosts.filter((other) => other !== host && (host.peers.has(other.index) || host.links.has(other.index) || host.cuts.has(other.index)))
+  host.rows = hosts.filter((other) => other !== host && (host.peers.has(other.index) || host.lost.has(other.index) || host.links.has(other.index) || host.cuts.has(other.index)))
     .map((other) => other.index);
   host.used = host.states.some((span) => span.state !== "idle");
 }
