@@ -77,10 +77,11 @@ impl Timeline {
     pub fn story(&self) -> Vec<Moment> {
         let mut moments = self.split_moments();
         moments.extend(self.host_moments());
+        moments.extend(self.fault_moments());
         moments.sort_by_key(|moment| moment.at);
         let matters = |moment: &&Moment| moment.kind != MomentKind::Split && !moment.text.ends_with(PAUSED);
         let causes: Vec<Moment> = moments.iter().filter(matters).cloned().collect();
-        moments.extend(self.fault_moments());
+        moments.extend(self.condition_moments());
         moments.extend(self.lost_moments());
         moments.extend(self.mesh_moments(&causes));
         moments.extend(self.violations.iter().map(|breach| Moment {
@@ -135,8 +136,20 @@ impl Timeline {
         groups.into_iter().map(moment).collect()
     }
 
-    /// Faults other than cuts and what befalls a whole host.
+    /// Faults that happened once, other than what befalls a whole host.
     fn fault_moments(&self) -> Vec<Moment> {
+        let mut moments = Vec::new();
+        for note in self.notes.iter().filter(|note| note.kind == NoteKind::Fault) {
+            if let Some(host) = note.host {
+                let text = format!("{host}: {}", note.text);
+                moments.push(Moment { at: note.at, kind: MomentKind::Fault, host: Some(host), text });
+            }
+        }
+        moments
+    }
+
+    /// Faults other than cuts that held for a while.
+    fn condition_moments(&self) -> Vec<Moment> {
         let moment = |at, host, text| Moment { at, kind: MomentKind::Fault, host: Some(host), text };
         let mut moments = Vec::new();
         for span in self.faults.iter().filter(|span| span.kind != FaultKind::Cut) {
@@ -146,11 +159,6 @@ impl Timeline {
                 moments.push(moment(until, span.host, format!("{text}: over")));
             }
             moments.push(moment(span.from, span.host, text));
-        }
-        for note in self.notes.iter().filter(|note| note.kind == NoteKind::Fault) {
-            if let Some(host) = note.host {
-                moments.push(moment(note.at, host, format!("{host}: {}", note.text)));
-            }
         }
         moments
     }
