@@ -1,14 +1,13 @@
 //! How complete the mesh was, and who was cut off from whom.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
 
 use cluster_core::{Instant, PeerState, Run};
 
 use super::{FaultKind, FaultSpan, HostState, MeshSpan, PeerSpan, SplitSpan, StateSpan};
 use crate::host::HostId;
 
-/// How many ways that are cut a text names.
+/// How many ways that are cut, or runs of hosts with numbers in a row, a text names.
 const NAMED: usize = 6;
 
 /// How complete the mesh was, from `begin` on.
@@ -185,16 +184,14 @@ fn cuts_text(cuts: &BTreeSet<(HostId, HostId)>) -> String {
     let shown = cuts.iter().filter(|&&(from, to)| from < to || !both(&(from, to)));
     let name = |&(from, to): &(HostId, HostId)| format!("{from} {} {to}", if both(&(from, to)) { "|" } else { "↛" });
     let names: Vec<String> = shown.map(name).collect();
-    let more = names.len().saturating_sub(NAMED);
-    let mut text = names[..names.len() - more].join(", ");
-    if more > 0 {
-        // Writing to a string cannot fail.
-        let _ = write!(text, " and {more} more");
+    if names.len() > NAMED {
+        let hosts: BTreeSet<HostId> = cuts.iter().flat_map(|&(from, to)| [from, to]).collect();
+        return format!("{} ways between {} hosts", names.len(), hosts.len());
     }
-    text
+    names.join(", ")
 }
 
-/// Hosts by name, several in a row as a range.
+/// Hosts by name, several in a row as a range; only their number if that would take long.
 pub(crate) fn list(hosts: &[HostId]) -> String {
     let mut ranges: Vec<(HostId, HostId)> = Vec::new();
     for &host in hosts {
@@ -208,6 +205,9 @@ pub(crate) fn list(hosts: &[HostId]) -> String {
         1 => format!("{first} {last}"),
         _ => format!("{first}–{last}"),
     };
+    if ranges.len() > NAMED {
+        return format!("{} hosts", hosts.len());
+    }
     ranges.iter().map(name).collect::<Vec<_>>().join(" ")
 }
 
@@ -258,6 +258,16 @@ mod tests {
             [(0, 2, 0, false), (2, 2, 1, false), (3, 2, 2, true), (5, 1, 0, false), (6, 2, 0, false), (8, 2, 2, true)];
         assert_eq!(mesh(at(0), &states, &peers)[3].stale, 1, "it does not know yet");
         assert_eq!(spans, expected);
+    }
+
+    #[test]
+    fn many_hosts_and_ways_are_told_by_their_number() {
+        let even: Vec<HostId> = (0..10).map(|number| HostId(2 * number)).collect();
+        assert_eq!((list(&even[..3]), list(&even)), ("n0 n2 n4".to_owned(), "10 hosts".to_owned()));
+        let states: Vec<StateSpan> = (0..5).map(|host| running(host, 1, 0, None)).collect();
+        let ways = (1..5).flat_map(|host| [cut(host, 0, 1, None), cut(host, (host + 1) % 5, 1, None)]);
+        let spans = splits(&states, &ways.collect::<Vec<_>>());
+        assert_eq!(spans.iter().map(|span| &*span.text).collect::<Vec<_>>(), ["7 ways between 5 hosts"]);
     }
 
     #[test]

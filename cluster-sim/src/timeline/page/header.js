@@ -86,12 +86,18 @@ function drawSplits(top, height) {
 }
 
 function drawSplitWords(split, left, width, middle) {
-  const parts = split.islands.length > 1
-    ? split.islands.flatMap((members, index) => [...(index ? [{ words: "✕", colour: C.cut }] : []), { words: hostList(members), colour: island(index), chip: true }])
-    : [{ words: `cut: ${split.text}`, colour: C.cut }];
   ctx.font = `600 11px ${FONT}`;
-  const sizes = parts.map((part) => ctx.measureText(part.words).width + (part.chip ? 12 : 0));
-  const wide = sizes.reduce((sum, size) => sum + size + 6, 6);
+  const measure = (parts) => parts.map((part) => ctx.measureText(part.words).width + (part.chip ? 12 : 0));
+  const total = (sizes) => sizes.reduce((sum, size) => sum + size + 6, 6);
+  const sides = (name) => split.islands.flatMap((members, index) =>
+    [...(index ? [{ words: "✕", colour: C.cut }] : []), { words: name(members), colour: island(index), chip: true }]);
+  let parts = [{ words: `cut: ${split.text}`, colour: C.cut }];
+  if (split.islands.length > 1) {
+    parts = sides(hostList);
+    if (total(measure(parts)) > width) parts = sides((members) => `${members.length}`);
+  }
+  const sizes = measure(parts);
+  const wide = total(sizes);
   if (wide > width) return label("✕", left, width, middle, { colour: C.cut, weight: 700 });
   let at = left + Math.max(6, (width - wide) / 2);
   parts.forEach((part, index) => {

@@ -204,7 +204,8 @@ function drawCut(lane) {
     ctx.fillRect(left, top - (lane.detailed ? 4 : 0), width, edge);
     hit(band, left, top - 4, width, lane.detailed ? 6 : lane.bar / 2);
     if (lane.detailed && lane.bar >= 12) {
-      const words = `cut off from ${hostList(band.others)}${band.oneWay ? " (one way)" : ""}`;
+      const names = band.others.length > 12 ? `${band.others.length} hosts` : hostList(band.others);
+      const words = `cut off from ${names}${band.oneWay ? " (one way)" : ""}`;
       ctx.font = `600 10px ${FONT}`;
       const wide = ctx.measureText(words).width + 12;
       if (wide + 70 < width) {

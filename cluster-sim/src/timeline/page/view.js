@@ -80,8 +80,8 @@ function layout() {
       row = rows.length ? Math.min(30, Math.max(open ? 9 : 3, free / rows.length)) : 0;
       height = bar + NOTES + bands(host) + row * rows.length + 14;
     } else {
-      height = Math.max(9, Math.min(30, each));
-      bar = Math.max(7, height - (height > 16 ? 6 : 2));
+      height = Math.max(8, Math.min(30, each));
+      bar = Math.max(6, height - (height > 16 ? 6 : 2));
     }
     const lane = { host, order, rows, y, height, bar, row, band: row || roomy || open ? bands(host) : 0, detailed: roomy || open };
     y += height;
