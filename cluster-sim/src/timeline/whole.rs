@@ -264,10 +264,10 @@ mod tests {
     fn many_hosts_and_ways_are_told_by_their_number() {
         let even: Vec<HostId> = (0..10).map(|number| HostId(2 * number)).collect();
         assert_eq!((list(&even[..3]), list(&even)), ("n0 n2 n4".to_owned(), "10 hosts".to_owned()));
-        let states: Vec<StateSpan> = (0..5).map(|host| running(host, 1, 0, None)).collect();
-        let ways = (1..5).flat_map(|host| [cut(host, 0, 1, None), cut(host, (host + 1) % 5, 1, None)]);
-        let spans = splits(&states, &ways.collect::<Vec<_>>());
-        assert_eq!(spans.iter().map(|span| &*span.text).collect::<Vec<_>>(), ["7 ways between 5 hosts"]);
+        let states: Vec<StateSpan> = (0..8).map(|host| running(host, 1, 0, None)).collect();
+        let ways: Vec<FaultSpan> = (0..8).map(|host| cut(host, (host + 1) % 8, 1, None)).collect();
+        assert_eq!(splits(&states, &ways[..2])[0].text, "n0 ↛ n1, n1 ↛ n2");
+        assert_eq!(splits(&states, &ways)[0].text, "8 ways between 8 hosts");
     }
 
     #[test]

@@ -196,12 +196,13 @@ function drawCut(lane) {
   const top = barTop(lane);
   for (const band of overlapping(lane.host.cutBands, view.from, view.to)) {
     const [left, width] = box(band.from, band.to);
-    const split = splits.find((split) => split.from <= band.from && split.to > band.from);
-    const side = split && split.islands.length > 1 ? islandOf(split, lane.host.index) : -1;
-    const colour = side >= 0 ? island(side) : C.cut;
-    ctx.fillStyle = colour;
     const edge = lane.detailed ? 4 : Math.max(3, lane.bar / 2.5);
-    ctx.fillRect(left, top - (lane.detailed ? 4 : 0), width, edge);
+    let colour = C.cut;
+    for (const split of visible(splits, Math.max(band.from, view.from), Math.min(band.to, view.to))) {
+      const [begun, wide] = box(Math.max(band.from, split.from), Math.min(band.to, split.to));
+      ctx.fillStyle = colour = split.islands.length > 1 ? island(islandOf(split, lane.host.index)) : C.cut;
+      ctx.fillRect(begun, top - (lane.detailed ? 4 : 0), wide, edge);
+    }
     hit(band, left, top - 4, width, lane.detailed ? 6 : lane.bar / 2);
     if (lane.detailed && lane.bar >= 12) {
       const names = band.others.length > 12 ? `${band.others.length} hosts` : hostList(band.others);
