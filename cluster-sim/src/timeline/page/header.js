@@ -58,14 +58,14 @@ function* merged(spans) {
 function drawMesh(top, height) {
   let run = null;
   const close = (right) => {
-    if (run && right - run.left > 40) label(run.words, run.left, right - run.left, top + height / 2 + 0.5, { colour: run.colour, weight: 600 }, run.short);
+    if (run && right - run.left > 40) label(run.words, run.left, right - run.left, top + height / 2 + 0.5, { colour: run.colour, rim: run.rim, weight: 600 }, run.short);
   };
   for (const { span, left, width } of merged(visible(mesh, view.from, view.to))) {
     ctx.fillStyle = meshColour(span);
     ctx.fillRect(left, top, Math.max(width, 1), height);
     hit(span, left, top, width, height);
     close(left);
-    run = { left, words: meshWords(span), short: span.whole ? "whole" : "", colour: span.nodes < 2 ? C.soft : C["on-bar"] };
+    run = { left, words: meshWords(span), short: span.whole ? "whole" : "", colour: span.nodes < 2 ? C.soft : C["on-bar"], rim: span.nodes < 2 ? null : "rgb(0 0 0 / .25)" };
   }
   close(x(Math.min(raw.end, view.to)));
 }

@@ -39,7 +39,8 @@ function drawBar(lane) {
     const words = span.state === "running" ? (span.run > 1 ? `run ${span.run}` : "running") : span.state;
     if (height >= 12 && span.state !== "idle") {
       const colour = span.state === "left" ? C.soft : C["on-bar"];
-      label(words, left, width, top + height / 2, { colour, font: Math.min(11, height - 3), weight: 600 });
+      const rim = span.state === "left" ? null : "rgb(0 0 0 / .4)";
+      label(words, left, width, top + height / 2, { colour, rim, font: Math.min(11, height - 3), weight: 600 });
     }
     hit(span, left, top, width, height);
   }

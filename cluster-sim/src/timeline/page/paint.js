@@ -62,10 +62,16 @@ function size(target, context) {
   return [width, height];
 }
 
-function text(content, left, top, { colour = C.text, font = 11, weight = 400, align = "left", on = ctx } = {}) {
+function text(content, left, top, { colour = C.text, font = 11, weight = 400, align = "left", rim = null, on = ctx } = {}) {
   on.font = `${weight} ${font}px ${FONT}`;
   on.textAlign = align;
   on.textBaseline = "middle";
+  if (rim) {
+    on.strokeStyle = rim;
+    on.lineWidth = 2.5;
+    on.lineJoin = "round";
+    on.strokeText(content, left, top);
+  }
   on.fillStyle = colour;
   on.fillText(content, left, top);
 }
