@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use cluster_core::{Config, NodeId};
+use serde::{Deserialize, Serialize};
 
 use crate::host::HostId;
 use crate::machine::{Process, parse};
@@ -12,7 +13,8 @@ use crate::trace::What;
 use crate::world::{World, nanos};
 
 /// How a node dies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Crash {
     /// The host loses power: nobody is told, and until the host is up again nobody answers. Afterwards its kernel
     /// answers with a reset to whatever belongs to a connection of before.
@@ -30,6 +32,7 @@ pub struct Restart {
     incarnation: Later,
     ip: Option<IpAddr>,
     port: Option<u16>,
+    moved: bool,
     config: Option<Config>,
 }
 
@@ -89,6 +92,13 @@ impl Restart {
         self
     }
 
+    /// At the next address that is free.
+    #[must_use]
+    pub fn moved(mut self) -> Restart {
+        self.moved = true;
+        self
+    }
+
     /// At this port.
     #[must_use]
     pub fn port(mut self, port: u16) -> Restart {
@@ -137,7 +147,7 @@ impl World {
         assert!(!self.is_running(host), "{host} runs already");
         self.condition(host, "restart".to_owned());
         self.net.power_on(&mut self.queue, host);
-        if let Some(ip) = how.ip {
+        if let Some(ip) = how.ip.or_else(|| how.moved.then(|| self.free_ip())) {
             assert!(self.net.owner(ip).is_none_or(|owner| owner == host), "{ip} is taken");
             self.net.readdress(host, ip);
         }

@@ -15,6 +15,7 @@ use crate::net::Net;
 use crate::queue::{Due, Queue};
 use crate::rng::{Purpose, Rng};
 use crate::trace::{Trace, What};
+use crate::violation::Violation;
 
 /// How many lines a failure shows, unless the environment variable `CLUSTER_SIM_LINES` says otherwise.
 const SHOWN: usize = 200;
@@ -41,6 +42,8 @@ pub struct World {
     steps: u64,
     /// The failure was shown already.
     shown: bool,
+    /// A failure unwinds with a [`Violation`] and prints nothing.
+    quiet: bool,
 }
 
 impl World {
@@ -59,7 +62,15 @@ impl World {
             rng: Rng::new(seed, Purpose::Test, 0, 0),
             steps: 0,
             shown: false,
+            quiet: false,
         }
+    }
+
+    /// An empty world whose failures unwind with a [`Violation`], for whoever catches it.
+    pub(crate) fn quiet(seed: u64) -> World {
+        let mut world = World::new(seed);
+        world.quiet = true;
+        world
     }
 
     /// Adds a host, and starts a node on it unless the spec says otherwise.
@@ -183,15 +194,24 @@ impl World {
     ///
     /// # Panics
     ///
-    /// Always.
+    /// Always. In a world that runs a schedule it unwinds with a [`Violation`] instead, and prints nothing.
     #[track_caller]
     pub fn fail(&mut self, text: &str) -> ! {
+        self.violate(None, text.to_owned())
+    }
+
+    /// As [`fail`](World::fail), for something that the node on `host` has done.
+    #[track_caller]
+    pub(crate) fn violate(&mut self, host: Option<HostId>, text: String) -> ! {
         self.shown = true;
-        let now = self.now();
+        let violation = Violation { seed: self.seed, at: self.now(), host, text, tail: self.tail() };
         if let Some(recorder) = self.trace.recording() {
-            recorder.violated(now, None, text);
+            recorder.violated(violation.at, host, &violation.text);
         }
-        panic!("{text}\n{}", self.report());
+        if self.quiet {
+            std::panic::resume_unwind(Box::new(violation));
+        }
+        panic!("{violation}");
     }
 
     pub(crate) fn add_machine(&mut self, spec: Spec, process: Process) -> HostId {
@@ -322,7 +342,7 @@ impl World {
         }
         self.with_process(host, |process, io, inbox| process.turn(io, inbox));
         if let Some(text) = self.machines[host.index()].check.broken() {
-            self.fail(&format!("{host} breaks a promise: {text}"));
+            self.violate(Some(host), text);
         }
         let machine = &mut self.machines[host.index()];
         if machine.check.has_left()
@@ -385,7 +405,7 @@ impl World {
         Ok(records.iter().map(|&ip| SocketAddr::new(ip, port)).collect())
     }
 
-    fn free_ip(&self) -> IpAddr {
+    pub(crate) fn free_ip(&self) -> IpAddr {
         let number = |index: usize| IpAddr::V4(Ipv4Addr::new(10, 0, (index / 250) as u8, (index % 250) as u8 + 1));
         let free = |ip: &IpAddr| self.net.owner(*ip).is_none();
         (self.machines.len()..62_500).map(number).find(free).unwrap_or_else(|| panic!("no address is free"))
@@ -397,17 +417,17 @@ impl World {
         (events, ends, self.dials.len(), self.net.opened.values().sum())
     }
 
-    fn report(&self) -> String {
+    fn tail(&self) -> String {
         let lines = std::env::var("CLUSTER_SIM_LINES").ok().and_then(|lines| lines.parse().ok()).unwrap_or(SHOWN);
-        format!("seed {}, at {:?}; the last lines of the trace:\n{}", self.seed, self.now(), self.dump(lines))
+        self.dump(lines)
     }
 }
 
 /// A test that fails for a reason of its own shows the trace too.
 impl Drop for World {
     fn drop(&mut self) {
-        if std::thread::panicking() && !self.shown {
-            eprintln!("{}", self.report());
+        if std::thread::panicking() && !self.shown && !self.quiet {
+            eprintln!("seed {}, at {:?}; the last lines of the trace:\n{}", self.seed, self.now(), self.tail());
         }
     }
 }

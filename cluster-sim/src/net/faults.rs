@@ -2,12 +2,15 @@
 
 use std::net::IpAddr;
 
+use serde::{Deserialize, Serialize};
+
 use super::{Buffers, ConnId, EndState, Net, Side, Sock, Wake};
 use crate::host::HostId;
 use crate::queue::{Due, Queue};
 
 /// How dials from one host to another are kept out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Block {
     /// They are never answered, as by most firewalls.
     Drop,

@@ -3,12 +3,15 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
+use serde::{Deserialize, Serialize};
+
 use super::{BACKLOG, Block, ConnId, DialError, End, EndState, Listener, Net, SYN_RETRIES, Side, Sock, Wake};
 use crate::host::HostId;
 use crate::queue::{Due, Queue};
 
 /// What becomes of every dial to an address, whoever is there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Fate {
     /// It is refused at once.
     Refuse,

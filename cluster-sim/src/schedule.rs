@@ -1,0 +1,216 @@
+//! A run as plain data: the nodes, and what is done to them at which time.
+
+mod apply;
+mod error;
+mod op;
+mod profile;
+mod span;
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+pub use self::error::{ScheduleError, WorldError};
+pub use self::op::{Identity, Op, Setting};
+pub use self::profile::{Pace, Profile};
+
+/// Everything that decides a run of the simulator, as plain data: the same schedule is the same run, byte for byte.
+///
+/// As text it is JSON, in which every span is a number of nanoseconds, every host a number from 0, and `version` comes
+/// with it; see [`to_json`](Schedule::to_json) and [`from_json`](Schedule::from_json).
+///
+/// ```
+/// use cluster_sim::{Crash, Op, Schedule, Step};
+/// use std::time::Duration;
+///
+/// let mut schedule = Schedule::new(42, 3, Duration::from_secs(60));
+/// schedule.push(Duration::from_secs(5), Op::Crash { host: 1, how: Crash::Power });
+/// assert_eq!(Schedule::from_json(&schedule.to_json())?, schedule);
+/// # Ok::<(), cluster_sim::ScheduleError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Schedule {
+    /// The version of this format: [`Schedule::VERSION`].
+    pub version: u32,
+    /// Where the randomness of the world comes from.
+    pub seed: u64,
+    /// How many nodes there are, from 1 to [`Schedule::MAX_NODES`]. All start at time 0.
+    pub nodes: u32,
+    /// How long the steps take before the mesh has to heal, at most [`Schedule::MAX_DURATION`].
+    #[serde(with = "span")]
+    pub duration: Duration,
+    /// What the nodes are configured to be.
+    pub profile: Profile,
+    /// What is done, in the order of time, at most [`Schedule::MAX_STEPS`] of them.
+    pub steps: Vec<Step>,
+}
+
+/// Something that is done at one time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Step {
+    /// When, from the beginning of the world.
+    #[serde(with = "span")]
+    pub at: Duration,
+    /// What.
+    pub op: Op,
+}
+
+impl Schedule {
+    /// The version of the format that this crate reads and writes.
+    pub const VERSION: u32 = 1;
+
+    /// The most nodes.
+    pub const MAX_NODES: u32 = 1_000;
+
+    /// The most steps.
+    pub const MAX_STEPS: usize = 100_000;
+
+    /// The longest duration, and the longest span anywhere in a step: thirty days.
+    pub const MAX_DURATION: Duration = Duration::from_secs(30 * 24 * 3_600);
+
+    /// Nodes to which nothing is done.
+    #[must_use]
+    pub fn new(seed: u64, nodes: u32, duration: Duration) -> Schedule {
+        let (version, profile) = (Schedule::VERSION, Profile::default());
+        Schedule { version, seed, nodes, duration, profile, steps: Vec::new() }
+    }
+
+    /// Adds a step, after those of the same time.
+    pub fn push(&mut self, at: Duration, op: Op) {
+        let index = self.steps.partition_point(|step| step.at <= at);
+        self.steps.insert(index, Step { at, op });
+    }
+
+    /// The schedule as JSON, a line per step.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        let steps: Vec<String> = self.steps.iter().map(|step| format!("    {}", line(step))).collect();
+        let steps = if steps.is_empty() { String::new() } else { format!("\n{}\n  ", steps.join(",\n")) };
+        format!(
+            "{{\n  \"version\": {},\n  \"seed\": {},\n  \"nodes\": {},\n  \"duration\": {},\n  \"profile\": {},\n  \"steps\": [{steps}]\n}}\n",
+            self.version,
+            self.seed,
+            self.nodes,
+            self.duration.as_nanos(),
+            line(&self.profile),
+        )
+    }
+
+    /// Reads what [`to_json`](Schedule::to_json) has written.
+    ///
+    /// # Errors
+    ///
+    /// If the text is no schedule, is one of another version, or describes an impossible world.
+    pub fn from_json(text: &str) -> Result<Schedule, ScheduleError> {
+        /// What every version has.
+        #[derive(Deserialize)]
+        struct Head {
+            version: u32,
+        }
+        let syntax = |error: serde_json::Error| ScheduleError::Syntax(error.to_string());
+        let head: Head = serde_json::from_str(text).map_err(syntax)?;
+        if head.version != Schedule::VERSION {
+            return Err(ScheduleError::Version { found: head.version });
+        }
+        let schedule: Schedule = serde_json::from_str(text).map_err(syntax)?;
+        schedule.check()?;
+        Ok(schedule)
+    }
+
+    /// Whether this describes a world that can be.
+    ///
+    /// # Errors
+    ///
+    /// The first thing that is impossible about it.
+    pub fn check(&self) -> Result<(), ScheduleError> {
+        if self.version != Schedule::VERSION {
+            return Err(ScheduleError::Version { found: self.version });
+        }
+        check_nodes(self.nodes)?;
+        check_span(self.duration)?;
+        self.profile.check(self.nodes)?;
+        if self.steps.len() > Schedule::MAX_STEPS {
+            return Err(ScheduleError::TooManySteps { steps: self.steps.len() });
+        }
+        let mut before = Duration::ZERO;
+        for (index, step) in self.steps.iter().enumerate() {
+            if step.at < before || step.at > self.duration {
+                return Err(ScheduleError::Order { step: index });
+            }
+            before = step.at;
+            step.op.check(self.nodes).map_err(|error| ScheduleError::Step { step: index, error })?;
+        }
+        Ok(())
+    }
+}
+
+/// Plain data with text for keys can always be written.
+fn line(value: &impl Serialize) -> String {
+    serde_json::to_string(value).expect("plain data")
+}
+
+pub(crate) fn check_nodes(nodes: u32) -> Result<(), WorldError> {
+    match nodes {
+        0 => Err(WorldError::NoNodes),
+        1..=Schedule::MAX_NODES => Ok(()),
+        _ => Err(WorldError::TooManyNodes { nodes }),
+    }
+}
+
+pub(crate) fn check_span(span: Duration) -> Result<(), WorldError> {
+    if span > Schedule::MAX_DURATION { Err(WorldError::TooLong { span }) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Crash;
+
+    fn schedule() -> Schedule {
+        let mut schedule = Schedule::new(7, 3, Duration::from_secs(10));
+        schedule.push(Duration::from_secs(2), Op::HealAll);
+        schedule.push(Duration::from_secs(1), Op::Crash { host: 2, how: Crash::Kill });
+        schedule.push(Duration::from_secs(2), Op::Partition { one: vec![0], other: vec![1, 2] });
+        schedule
+    }
+
+    fn refused(edit: impl FnOnce(&mut Schedule)) -> String {
+        let mut schedule = schedule();
+        edit(&mut schedule);
+        let error = schedule.check().unwrap_err();
+        assert_eq!(Schedule::from_json(&schedule.to_json()), Err(error.clone()));
+        error.to_string()
+    }
+
+    #[test]
+    fn steps_are_kept_in_the_order_of_time() {
+        let ops: Vec<u64> = schedule().steps.iter().map(|step| step.at.as_secs()).collect();
+        assert_eq!(ops, [1, 2, 2]);
+        assert_eq!(schedule().steps[1].op, Op::HealAll);
+    }
+
+    #[test]
+    fn a_schedule_can_be_written_and_read_back() {
+        let text = schedule().to_json();
+        assert_eq!(Schedule::from_json(&text), Ok(schedule()), "{text}");
+        assert_eq!(Schedule::from_json(&Schedule::new(1, 2, Duration::ZERO).to_json()).map(|s| s.nodes), Ok(2));
+    }
+
+    #[test]
+    fn an_impossible_schedule_is_refused_with_the_reason() {
+        assert_eq!(refused(|s| s.version = 9), "the schedule is of version 9; this crate reads version 1");
+        assert_eq!(refused(|s| s.nodes = 0), "a world needs at least one node");
+        assert_eq!(refused(|s| s.nodes = 2_000), "2000 nodes are more than 1000");
+        assert_eq!(refused(|s| s.nodes = 2), "step 0: there is no node 2 among 2");
+        assert_eq!(refused(|s| s.duration = Duration::from_secs(1)), "step 1 is out of order, or after the end");
+        assert_eq!(
+            refused(|s| s.profile.max_message = 0),
+            "the config contradicts itself: 1 (1) must be at most max_message (0)"
+        );
+        let text = schedule().to_json().replace("\"crash\"", "\"crush\"");
+        assert!(matches!(Schedule::from_json(&text), Err(ScheduleError::Syntax(words)) if words.contains("crush")));
+        assert!(matches!(Schedule::from_json("{}"), Err(ScheduleError::Syntax(_))));
+    }
+}

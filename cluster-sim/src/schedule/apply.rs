@@ -1,0 +1,198 @@
+//! Carries out what the steps of a schedule say.
+
+use bytes::Bytes;
+use cluster_core::Incarnation;
+
+use super::{Identity, Op, Schedule, ScheduleError, Setting, WorldError};
+use crate::faults::Restart;
+use crate::host::HostId;
+use crate::numbered::SHORTEST;
+use crate::world::World;
+
+/// How far the wall clock was set back when a node starts as [`Identity::Stale`], in microseconds.
+const STALE: u64 = 10_000_000;
+
+impl World {
+    /// Does what a step of a schedule does. Says whether it made any sense: if not, nothing has happened.
+    ///
+    /// # Errors
+    ///
+    /// If it names a host that is not there, or is impossible for another reason.
+    pub fn apply(&mut self, op: &Op) -> Result<bool, WorldError> {
+        op.check(self.machines.len() as u32)?;
+        Ok(self.do_network(op) || self.do_host(op) || self.do_user(op))
+    }
+
+    /// The nodes of a schedule at time 0, before its first step. What fails in this world unwinds with a
+    /// [`Violation`](crate::Violation), and prints nothing.
+    ///
+    /// # Errors
+    ///
+    /// If the schedule is an impossible one.
+    pub fn of_schedule(schedule: &Schedule) -> Result<World, ScheduleError> {
+        schedule.check()?;
+        let mut world = World::quiet(schedule.seed);
+        let hosts = world.add_many(schedule.nodes as usize, &schedule.profile.config(schedule.nodes));
+        if schedule.profile.seeds == 0 {
+            for &host in &hosts[1..] {
+                // The join may fail later; it cannot be refused here.
+                let _ = world.node(host).join(hosts[0]);
+            }
+        }
+        Ok(world)
+    }
+
+    fn do_network(&mut self, op: &Op) -> bool {
+        let hosts = |numbers: &[u32]| numbers.iter().map(|&number| HostId(number)).collect::<Vec<_>>();
+        match *op {
+            Op::Latency { base, jitter } => self.set_latency(base, jitter),
+            Op::LatencyFrom { from, to, base, jitter } => {
+                self.set_latency_from(HostId(from), HostId(to), base, jitter);
+            }
+            Op::Cut { a, b } => self.cut(HostId(a), HostId(b)),
+            Op::CutOneWay { from, to } => self.cut_one_way(HostId(from), HostId(to)),
+            Op::Partition { ref one, ref other } => self.partition(&hosts(one), &hosts(other)),
+            Op::Isolate { host } => self.isolate(HostId(host)),
+            Op::Heal { a, b } => self.heal(HostId(a), HostId(b)),
+            Op::HealAll => self.heal_all(),
+            Op::BlockDials { from, to, how } => self.block_dials(HostId(from), HostId(to), how),
+            Op::AllowDials { from, to } => self.allow_dials(HostId(from), HostId(to)),
+            Op::DialFate { host, fate } => self.set_fate(self.addr(HostId(host)), fate),
+            Op::Reset { a, b } => return self.reset_connections(HostId(a), HostId(b)) > 0,
+            _ => return false,
+        }
+        true
+    }
+
+    fn do_host(&mut self, op: &Op) -> bool {
+        match *op {
+            Op::Crash { host, how } if self.is_running(HostId(host)) => self.crash(HostId(host), how),
+            Op::Restart { host, identity, moved } if !self.is_running(HostId(host)) => {
+                let how = if moved { Restart::default().moved() } else { Restart::default() };
+                let Incarnation(before) = self.run(HostId(host)).incarnation;
+                self.restart(
+                    HostId(host),
+                    match identity {
+                        Identity::Same => how,
+                        Identity::Stale => how.incarnation(before.saturating_sub(STALE)),
+                        Identity::New => how.new_id(),
+                    },
+                );
+            }
+            Op::Pause { host } if self.can_act(HostId(host)) => self.pause(HostId(host)),
+            Op::Resume { host } if self.machines[host as usize].paused => self.resume(HostId(host)),
+            Op::ClockForward { host, by } => self.clock_forward(HostId(host), by),
+            Op::ClockBack { host, by } => self.clock_back(HostId(host), by),
+            Op::ClockStop { host, stopped } => self.clock_stop(HostId(host), stopped),
+            Op::Consuming { host, consuming } => self.set_consuming(HostId(host), consuming),
+            Op::Consume { host, count } => self.consume(HostId(host), count),
+            Op::Reading { host, reading } => self.set_reading(HostId(host), reading),
+            Op::Read { host, bytes } => self.read(HostId(host), bytes),
+            Op::Exhaust { host, exhausted } => self.exhaust(HostId(host), exhausted),
+            _ => return false,
+        }
+        true
+    }
+
+    /// The verbs of a node. Whether it has accepted what was asked of it is no matter here.
+    fn do_user(&mut self, op: &Op) -> bool {
+        match *op {
+            Op::Leave { host, timeout } if self.can_act(HostId(host)) => self.node(HostId(host)).leave(timeout),
+            Op::Disconnect { host, peer } if self.can_act(HostId(host)) => {
+                let peer = self.id(HostId(peer));
+                return self.node(HostId(host)).disconnect(peer).is_ok();
+            }
+            Op::Join { host, to } if self.can_act(HostId(host)) => {
+                return self.node(HostId(host)).join(HostId(to)).is_ok();
+            }
+            Op::AddSeed { host, to } if self.can_act(HostId(host)) => {
+                return self.node(HostId(host)).add_seed(HostId(to)).is_ok();
+            }
+            Op::SetConfig { host, ref setting } if self.can_act(HostId(host)) => {
+                let config = self.node(HostId(host)).config();
+                let config = match setting {
+                    Setting::Metadata(length) => config.metadata(vec![0; *length as usize]),
+                    Setting::Pace(pace) => pace.of(config),
+                };
+                return self.node(HostId(host)).set_config(config).is_ok();
+            }
+            Op::Send { from, to, length, count } if from != to && self.can_act(HostId(from)) => {
+                return (0..count).take_while(|_| self.send_some(HostId(from), HostId(to), length)).count() > 0;
+            }
+            Op::Broadcast { from, length } if self.can_act(HostId(from)) => {
+                return self.node(HostId(from)).broadcast(zeroes(length)).is_ok();
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    fn send_some(&mut self, from: HostId, to: HostId, length: u64) -> bool {
+        if length < SHORTEST as u64 {
+            let to = self.id(to);
+            return self.node(from).send(to, zeroes(length)).is_ok();
+        }
+        self.send_numbered(from, to, length as usize).is_ok()
+    }
+}
+
+fn zeroes(length: u64) -> Bytes {
+    Bytes::from(vec![0; length as usize])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Crash;
+    use std::time::Duration;
+
+    fn world() -> World {
+        let mut world = World::of_schedule(&Schedule::new(3, 3, Duration::ZERO)).unwrap();
+        world.expect("a mesh", Duration::from_secs(5), World::is_complete);
+        world
+    }
+
+    #[test]
+    fn what_makes_no_sense_does_nothing() {
+        let mut world = world();
+        let hash = world.trace_hash();
+        for op in [
+            Op::Restart { host: 0, identity: Identity::Same, moved: false },
+            Op::Resume { host: 0 },
+            Op::Send { from: 1, to: 1, length: 100, count: 1 },
+        ] {
+            assert_eq!(world.apply(&op), Ok(false), "{op:?}");
+        }
+        assert_eq!(world.trace_hash(), hash);
+        assert_eq!(world.apply(&Op::Crash { host: 0, how: Crash::Kill }), Ok(true));
+        let hash = world.trace_hash();
+        for op in [
+            Op::Crash { host: 0, how: Crash::Kill },
+            Op::Pause { host: 0 },
+            Op::Leave { host: 0, timeout: Duration::ZERO },
+            Op::Send { from: 0, to: 1, length: 100, count: 1 },
+        ] {
+            assert_eq!(world.apply(&op), Ok(false), "{op:?}");
+        }
+        assert_eq!(world.trace_hash(), hash);
+    }
+
+    #[test]
+    fn an_unknown_host_is_an_error() {
+        let error = WorldError::UnknownNode { node: 3, nodes: 3 };
+        assert_eq!(world().apply(&Op::Partition { one: vec![0], other: vec![3] }), Err(error));
+    }
+
+    #[test]
+    fn a_node_can_move_and_be_stale() {
+        let mut world = world();
+        let (before, address) = (world.run(HostId(2)), world.addr(HostId(2)));
+        for identity in [Identity::Stale, Identity::New] {
+            assert_eq!(world.apply(&Op::Crash { host: 2, how: Crash::Reset }), Ok(true));
+            assert_eq!(world.apply(&Op::Restart { host: 2, identity, moved: true }), Ok(true));
+            world.expect("a mesh", Duration::from_secs(60), World::is_complete);
+            assert_eq!(world.id(HostId(2)) == before.id, identity == Identity::Stale);
+            assert_ne!(world.addr(HostId(2)), address);
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! What a step of a schedule does.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Pace, WorldError, check_span, span};
+use crate::{Block, Crash, Fate};
+
+/// The most bytes that one message of a step may have.
+const MAX_LENGTH: u64 = 64 << 20;
+
+/// The most messages that one step may send.
+const MAX_COUNT: u32 = 100_000;
+
+/// One verb of a [`World`](crate::World), with its parameters. Hosts are numbers from 0, in the order in which they
+/// were added.
+///
+/// What makes no sense at the time does nothing: the crash of a host on which nothing runs, a verb of a node that is
+/// paused. So a schedule still makes sense when any of its steps is taken out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[non_exhaustive]
+#[allow(missing_docs, reason = "the fields are the parameters of the verb that is named")]
+pub enum Op {
+    /// [`World::set_latency`](crate::World::set_latency).
+    Latency {
+        #[serde(with = "span")]
+        base: Duration,
+        #[serde(with = "span")]
+        jitter: Duration,
+    },
+    /// [`World::set_latency_from`](crate::World::set_latency_from).
+    LatencyFrom {
+        from: u32,
+        to: u32,
+        #[serde(with = "span")]
+        base: Duration,
+        #[serde(with = "span")]
+        jitter: Duration,
+    },
+    /// [`World::cut`](crate::World::cut).
+    Cut { a: u32, b: u32 },
+    /// [`World::cut_one_way`](crate::World::cut_one_way).
+    CutOneWay { from: u32, to: u32 },
+    /// [`World::partition`](crate::World::partition). Hosts on neither side reach both.
+    Partition { one: Vec<u32>, other: Vec<u32> },
+    /// [`World::isolate`](crate::World::isolate).
+    Isolate { host: u32 },
+    /// [`World::heal`](crate::World::heal).
+    Heal { a: u32, b: u32 },
+    /// [`World::heal_all`](crate::World::heal_all).
+    HealAll,
+    /// [`World::block_dials`](crate::World::block_dials).
+    BlockDials { from: u32, to: u32, how: Block },
+    /// [`World::allow_dials`](crate::World::allow_dials).
+    AllowDials { from: u32, to: u32 },
+    /// [`World::set_fate`](crate::World::set_fate) of the address at which `host` listens.
+    DialFate { host: u32, fate: Option<Fate> },
+    /// [`World::reset_connections`](crate::World::reset_connections).
+    Reset { a: u32, b: u32 },
+    /// [`World::crash`](crate::World::crash).
+    Crash { host: u32, how: Crash },
+    /// [`World::restart`](crate::World::restart), at another address if it has `moved`.
+    Restart { host: u32, identity: Identity, moved: bool },
+    /// [`World::pause`](crate::World::pause).
+    Pause { host: u32 },
+    /// [`World::resume`](crate::World::resume).
+    Resume { host: u32 },
+    /// [`World::clock_forward`](crate::World::clock_forward).
+    ClockForward {
+        host: u32,
+        #[serde(with = "span")]
+        by: Duration,
+    },
+    /// [`World::clock_back`](crate::World::clock_back).
+    ClockBack {
+        host: u32,
+        #[serde(with = "span")]
+        by: Duration,
+    },
+    /// [`World::clock_stop`](crate::World::clock_stop).
+    ClockStop { host: u32, stopped: bool },
+    /// [`World::set_consuming`](crate::World::set_consuming).
+    Consuming { host: u32, consuming: bool },
+    /// [`World::consume`](crate::World::consume).
+    Consume { host: u32, count: u64 },
+    /// [`World::set_reading`](crate::World::set_reading).
+    Reading { host: u32, reading: bool },
+    /// [`World::read`](crate::World::read).
+    Read { host: u32, bytes: u64 },
+    /// [`World::exhaust`](crate::World::exhaust).
+    Exhaust { host: u32, exhausted: bool },
+    /// [`NodeMut::leave`](crate::NodeMut::leave).
+    Leave {
+        host: u32,
+        #[serde(with = "span")]
+        timeout: Duration,
+    },
+    /// [`NodeMut::disconnect`](crate::NodeMut::disconnect).
+    Disconnect { host: u32, peer: u32 },
+    /// [`NodeMut::join`](crate::NodeMut::join).
+    Join { host: u32, to: u32 },
+    /// [`NodeMut::add_seed`](crate::NodeMut::add_seed).
+    AddSeed { host: u32, to: u32 },
+    /// [`NodeMut::set_config`](crate::NodeMut::set_config), with one setting changed.
+    SetConfig { host: u32, setting: Setting },
+    /// [`World::send_numbered`](crate::World::send_numbered), `count` times; a message too short for a number is sent
+    /// by [`NodeMut::send`](crate::NodeMut::send).
+    Send { from: u32, to: u32, length: u64, count: u32 },
+    /// [`NodeMut::broadcast`](crate::NodeMut::broadcast) of zeroes.
+    Broadcast { from: u32, length: u64 },
+}
+
+/// As what a node starts again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Identity {
+    /// With the id it had, and a later incarnation.
+    Same,
+    /// With the id it had, and an incarnation ten seconds before the one it had: its wall clock was set back.
+    Stale,
+    /// With a new id.
+    New,
+}
+
+/// One setting of a running node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[non_exhaustive]
+pub enum Setting {
+    /// Metadata of so many bytes.
+    Metadata(u32),
+    /// Every interval and timeout.
+    Pace(Pace),
+}
+
+impl Op {
+    /// Every host that is named.
+    #[must_use]
+    pub fn hosts(&self) -> Vec<u32> {
+        match self {
+            Op::Latency { .. } | Op::HealAll => Vec::new(),
+            Op::Cut { a, b } | Op::Heal { a, b } | Op::Reset { a, b } => vec![*a, *b],
+            Op::LatencyFrom { from, to, .. }
+            | Op::CutOneWay { from, to }
+            | Op::BlockDials { from, to, .. }
+            | Op::AllowDials { from, to }
+            | Op::Send { from, to, .. } => vec![*from, *to],
+            Op::Partition { one, other } => one.iter().chain(other).copied().collect(),
+            Op::Disconnect { host, peer } => vec![*host, *peer],
+            Op::Join { host, to } | Op::AddSeed { host, to } => vec![*host, *to],
+            Op::Broadcast { from, .. } => vec![*from],
+            Op::Isolate { host }
+            | Op::DialFate { host, .. }
+            | Op::Crash { host, .. }
+            | Op::Restart { host, .. }
+            | Op::Pause { host }
+            | Op::Resume { host }
+            | Op::ClockForward { host, .. }
+            | Op::ClockBack { host, .. }
+            | Op::ClockStop { host, .. }
+            | Op::Consuming { host, .. }
+            | Op::Consume { host, .. }
+            | Op::Reading { host, .. }
+            | Op::Read { host, .. }
+            | Op::Exhaust { host, .. }
+            | Op::Leave { host, .. }
+            | Op::SetConfig { host, .. } => vec![*host],
+        }
+    }
+
+    pub(crate) fn check(&self, nodes: u32) -> Result<(), WorldError> {
+        if let Some(&node) = self.hosts().iter().find(|&&host| host >= nodes) {
+            return Err(WorldError::UnknownNode { node, nodes });
+        }
+        match self {
+            Op::Latency { base, jitter } | Op::LatencyFrom { base, jitter, .. } => {
+                check_span(*base)?;
+                check_span(*jitter)
+            }
+            Op::ClockForward { by: span, .. } | Op::ClockBack { by: span, .. } | Op::Leave { timeout: span, .. } => {
+                check_span(*span)
+            }
+            Op::Send { length, count, .. } => {
+                at_most(*length, MAX_LENGTH)?;
+                at_most(u64::from(*count), u64::from(MAX_COUNT))
+            }
+            Op::Broadcast { length, .. } => at_most(*length, MAX_LENGTH),
+            Op::SetConfig { setting: Setting::Metadata(length), .. } => at_most(u64::from(*length), MAX_LENGTH),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn at_most(amount: u64, most: u64) -> Result<(), WorldError> {
+    if amount > most { Err(WorldError::TooMuch { amount, most }) } else { Ok(()) }
+}

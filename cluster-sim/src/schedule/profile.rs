@@ -1,0 +1,134 @@
+//! What the nodes of a schedule are configured to be.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use cluster_core::{Config, Limits};
+use serde::{Deserialize, Serialize};
+
+use super::{WorldError, span};
+
+/// The config of every node of a schedule, as far as schedules vary it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Profile {
+    /// The timing as a whole.
+    pub pace: Pace,
+    /// How many of the nodes, from the first, every node has as seeds. With none, each node joins the first one at
+    /// time 0. Default 2.
+    pub seeds: u32,
+    /// The longest message in bytes. Default 16 MiB.
+    pub max_message: u64,
+    /// Bytes accepted for one peer and not yet taken by it. Default 8 MiB.
+    pub send_window: u64,
+    /// The credit in bytes that each peer has for sure. Default 256 KiB.
+    pub initial_window: u64,
+    /// The credit in bytes that a peer may grow to. Default 8 MiB.
+    pub recv_window: u64,
+    /// How many peers a node has credit for. Default 512.
+    pub max_peers: usize,
+    /// The credit in bytes beyond what peers have for sure, for windows that grow and for long messages. Default
+    /// 128 MiB.
+    pub spare_credit: u64,
+    /// How long a lost peer is dialled before it is forgotten. Default 24 h.
+    #[serde(with = "span")]
+    pub forget_after: Duration,
+    /// How long it is remembered who left or was disconnected. Default 24 h.
+    #[serde(with = "span")]
+    pub tombstone_ttl: Duration,
+}
+
+/// A preset of every interval and timeout of a node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Pace {
+    /// [`Config::lan`].
+    #[default]
+    Lan,
+    /// [`Config::wan`].
+    Wan,
+    /// [`Config::local`].
+    Local,
+}
+
+impl Default for Profile {
+    fn default() -> Profile {
+        let limits = Limits::default();
+        Profile {
+            pace: Pace::Lan,
+            seeds: 2,
+            max_message: limits.max_message,
+            send_window: limits.send_window,
+            initial_window: limits.initial_window,
+            recv_window: limits.recv_window,
+            max_peers: limits.max_peers,
+            spare_credit: limits.recv_budget - limits.max_peers as u64 * limits.initial_window,
+            forget_after: DAY,
+            tombstone_ttl: DAY,
+        }
+    }
+}
+
+impl Profile {
+    /// The config of a node in a world of this many.
+    #[must_use]
+    pub fn config(&self, nodes: u32) -> Config {
+        let mut limits = Limits::default();
+        limits.max_message = self.max_message;
+        limits.send_window = self.send_window;
+        limits.initial_window = self.initial_window;
+        limits.recv_window = self.recv_window;
+        limits.max_peers = self.max_peers;
+        let sure = (self.max_peers as u64).saturating_mul(self.initial_window);
+        limits.recv_budget = sure.saturating_add(self.spare_credit);
+        let config = self.pace.of(Config::insecure_plaintext());
+        let config = config.limits(limits).forget_after(Some(self.forget_after)).tombstone_ttl(self.tombstone_ttl);
+        (0..self.seeds.min(nodes)).fold(config, |config, seed| config.seed(address(seed).into()))
+    }
+
+    pub(crate) fn check(&self, nodes: u32) -> Result<(), WorldError> {
+        if self.seeds > nodes {
+            return Err(WorldError::UnknownNode { node: self.seeds - 1, nodes });
+        }
+        super::check_span(self.forget_after)?;
+        super::check_span(self.tombstone_ttl)?;
+        Ok(self.config(nodes).check()?)
+    }
+}
+
+impl Pace {
+    /// `config` at this pace.
+    #[must_use]
+    pub fn of(self, config: Config) -> Config {
+        match self {
+            Pace::Lan => config.lan(),
+            Pace::Wan => config.wan(),
+            Pace::Local => config.local(),
+        }
+    }
+}
+
+/// The address that the `index`-th host of a world has at first.
+pub(crate) fn address(index: u32) -> SocketAddr {
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, (index / 250) as u8, (index % 250) as u8 + 1)), 7_000)
+}
+
+const DAY: Duration = Duration::from_secs(24 * 3_600);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_profile_is_the_default_config_with_two_seeds() {
+        let seeds = ["10.0.0.1:7000", "10.0.0.2:7000"].map(|text| text.parse().unwrap());
+        let expected = seeds.into_iter().fold(Config::insecure_plaintext(), Config::seed);
+        assert_eq!(Profile::default().config(3), expected);
+        assert_eq!(Profile::default().check(3), Ok(()));
+    }
+
+    #[test]
+    fn more_seeds_than_nodes_are_refused() {
+        assert_eq!(Profile::default().check(1), Err(WorldError::UnknownNode { node: 1, nodes: 1 }));
+    }
+}
