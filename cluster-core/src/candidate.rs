@@ -57,6 +57,12 @@ impl Places {
         }
     }
 
+    /// `address` leads to somebody else. Returns whether no other is left.
+    pub(crate) fn moved_away(&mut self, address: SocketAddr) -> bool {
+        self.known.retain(|known| *known != address);
+        self.known.is_empty()
+    }
+
     /// The next address to dial, going round through those that are `free`.
     pub(crate) fn next(&mut self, free: impl Fn(SocketAddr) -> bool) -> Option<SocketAddr> {
         for _ in 0..self.known.len() {
@@ -67,6 +73,13 @@ impl Places {
             }
         }
         None
+    }
+}
+
+impl Candidate {
+    /// Whether a peer has named it recently.
+    pub(crate) fn is_current(&self, now: Instant) -> bool {
+        now - self.named_at <= CURRENT
     }
 }
 
@@ -156,7 +169,7 @@ impl Candidates {
 
     /// The runs that were named recently enough to count as current.
     pub(crate) fn current(&self, now: Instant) -> impl Iterator<Item = Run> + '_ {
-        self.by_id.values().filter(move |candidate| now - candidate.named_at <= CURRENT).map(|candidate| candidate.run)
+        self.by_id.values().filter(move |candidate| candidate.is_current(now)).map(|candidate| candidate.run)
     }
 
     /// The ids of candidates that nobody has named for long.

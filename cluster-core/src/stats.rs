@@ -28,6 +28,10 @@ pub struct Stats {
     pub links_outranked: u64,
     /// Pings sent to a link under suspicion.
     pub probes: u64,
+    /// Links closed because they did not answer such a ping.
+    pub probes_lost: u64,
+    /// Lost peers forgotten because another node answers at their address.
+    pub takeovers: u64,
     /// Peers that went down for lack of any sign of life.
     pub timeouts: u64,
     /// Links closed because the connection took no output for `write_stall`.

@@ -18,7 +18,11 @@ pub(crate) struct Tombstones {
 struct Mark {
     /// The run of the other node whose user did it; `None`: our own user.
     by: Option<Run>,
+    /// The latest run that was disconnected.
+    last: Incarnation,
     expires: Instant,
+    /// A user wants the pair again; an earlier run than the last is still none to connect to.
+    readmitted: bool,
 }
 
 impl Tombstones {
@@ -44,15 +48,27 @@ impl Tombstones {
         self.departed(run.id).is_some_and(|departed| run.incarnation <= departed)
     }
 
+    /// A later run than this one, if one was there before it left or was disconnected.
+    pub(crate) fn outdates(&self, run: Run) -> Option<Incarnation> {
+        let removed = self.removed.get(&run.id).map(|mark| mark.last).filter(|last| run.incarnation < *last);
+        let departed = self.departed(run.id).filter(|departed| run.incarnation <= *departed);
+        removed.max(departed)
+    }
+
     /// A later run was met first-hand.
     pub(crate) fn unbury(&mut self, id: NodeId) {
         self.departed.remove(&id);
+        if self.removed.get(&id).is_some_and(|mark| mark.readmitted) {
+            self.removed.remove(&id);
+        }
     }
 
-    /// A user disconnected the pair: our own, or that of the run `by`. Returns whether an older mark had to make room.
-    pub(crate) fn remove(&mut self, id: NodeId, by: Option<Run>, now: Instant, ttl: Duration, cap: usize) -> bool {
-        self.removed.insert(id, Mark { by, expires: now + ttl });
-        let oldest = self.removed.iter().min_by_key(|(_, mark)| mark.expires).map(|(id, _)| *id);
+    /// A user disconnected the pair: ours, or `theirs`. Returns whether an older mark had to make room.
+    pub(crate) fn remove(&mut self, run: Run, theirs: bool, now: Instant, ttl: Duration, cap: usize) -> bool {
+        let last = self.removed.get(&run.id).map_or(run.incarnation, |mark| mark.last.max(run.incarnation));
+        let mark = Mark { by: theirs.then_some(run), last, expires: now + ttl, readmitted: false };
+        self.removed.insert(run.id, mark);
+        let oldest = self.removed.iter().min_by_key(|(_, mark)| (!mark.readmitted, mark.expires)).map(|(id, _)| *id);
         let full = self.removed.len() > cap;
         if let (true, Some(oldest)) = (full, oldest) {
             self.removed.remove(&oldest);
@@ -61,18 +77,20 @@ impl Tombstones {
     }
 
     pub(crate) fn is_removed(&self, id: NodeId) -> bool {
-        self.removed.contains_key(&id)
+        self.removed.get(&id).is_some_and(|mark| !mark.readmitted)
     }
 
     /// Whether it was the user of this very run who disconnected the pair. If the run then claims a link, its own mark
     /// is over, and ours was only for its sake.
     pub(crate) fn is_removed_by(&self, run: Run) -> bool {
-        self.removed.get(&run.id).is_some_and(|mark| mark.by == Some(run))
+        self.removed.get(&run.id).is_some_and(|mark| mark.by == Some(run) && !mark.readmitted)
     }
 
     /// A user of either side asked for the peer again.
     pub(crate) fn readmit(&mut self, id: NodeId) {
-        self.removed.remove(&id);
+        if let Some(mark) = self.removed.get_mut(&id) {
+            mark.readmitted = true;
+        }
     }
 
     /// Drops what has expired.
@@ -122,11 +140,24 @@ mod tests {
     #[test]
     fn a_removed_pair_stays_apart_until_it_is_readmitted() {
         let mut tombstones = Tombstones::default();
-        tombstones.remove(run(1, 1).id, None, Instant::ZERO, TTL, 8);
+        tombstones.remove(run(1, 1), false, Instant::ZERO, TTL, 8);
         assert!(tombstones.is_removed(run(1, 9).id) && !tombstones.is_removed_by(run(1, 1)));
         tombstones.readmit(run(1, 1).id);
         assert!(!tombstones.is_removed(run(1, 1).id));
-        tombstones.remove(run(1, 1).id, Some(run(1, 1)), Instant::ZERO, TTL, 8);
+        tombstones.remove(run(1, 1), true, Instant::ZERO, TTL, 8);
         assert!(tombstones.is_removed_by(run(1, 1)) && !tombstones.is_removed_by(run(1, 2)));
+    }
+
+    #[test]
+    fn a_pair_that_is_readmitted_does_not_go_back_to_an_earlier_run() {
+        let mut tombstones = Tombstones::default();
+        tombstones.remove(run(1, 5), false, Instant::ZERO, TTL, 8);
+        tombstones.readmit(run(1, 5).id);
+        assert_eq!(tombstones.outdates(run(1, 4)), Some(Incarnation(5)));
+        assert_eq!(tombstones.outdates(run(1, 5)), None);
+        tombstones.bury(run(1, 5), Instant::ZERO, TTL, 8);
+        assert_eq!(tombstones.outdates(run(1, 5)), Some(Incarnation(5)));
+        tombstones.unbury(run(1, 6).id);
+        assert_eq!(tombstones.outdates(run(1, 4)), None);
     }
 }

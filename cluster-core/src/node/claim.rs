@@ -104,11 +104,11 @@ impl Node {
         if self.tombstones.is_removed(run.id) {
             return Err(Refusal::Silent(Reason::Forbidden));
         }
-        match self.tombstones.departed(run.id) {
-            // Not the run that left, but one after it whose clock has gone back.
-            Some(known) if run.incarnation < known => return Err(Refusal::Told(RejectCode::Stale { known })),
+        match self.tombstones.outdates(run) {
             Some(known) if run.incarnation == known => return Err(Refusal::Silent(Reason::Forbidden)),
-            _ => {}
+            // Not the run that left or was disconnected, but one after it whose clock has gone back.
+            Some(known) => return Err(Refusal::Told(RejectCode::Stale { known })),
+            None => {}
         }
         let room = self.peers.contains_key(&run.id) || self.make_room(run.id);
         match self.peers.get_mut(&run.id) {
@@ -179,9 +179,8 @@ impl Node {
         } else if self.tombstones.is_removed(run.id) {
             return self.reject(id, RejectCode::Removed);
         }
-        match self.tombstones.departed(run.id) {
-            Some(known) if run.incarnation <= known => return self.reject(id, RejectCode::Stale { known }),
-            _ => {}
+        if let Some(known) = self.tombstones.outdates(run) {
+            return self.reject(id, RejectCode::Stale { known });
         }
         let Some(known) = self.peers.get(&run.id) else {
             if !self.make_room(run.id) {
@@ -440,7 +439,9 @@ impl Node {
         self.links.values().filter_map(claim).collect()
     }
 
-    pub(super) fn is_leaving(&self) -> bool {
+    /// Whether [`leave`](Node::leave) was called.
+    #[must_use]
+    pub fn is_leaving(&self) -> bool {
         self.leaving.is_some()
     }
 

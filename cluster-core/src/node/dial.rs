@@ -191,8 +191,8 @@ impl Node {
     pub(super) fn tell_if_unreachable(&mut self, id: NodeId) {
         let failures = self.peers.get(&id).map_or(0, |peer| peer.backoff.failures());
         let Some(candidate) = self.candidates.find_mut(id) else { return };
-        let current = self.now - candidate.named_at <= crate::candidate::CURRENT;
-        if candidate.told || !current || candidate.backoff.failures().max(failures) < UNREACHABLE {
+        if candidate.told || !candidate.is_current(self.now) || candidate.backoff.failures().max(failures) < UNREACHABLE
+        {
             return;
         }
         let (peer, unseen) = (candidate.named_by, candidate.run);

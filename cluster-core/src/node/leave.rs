@@ -64,7 +64,8 @@ impl Node {
     pub fn disconnect(&mut self, now: Instant, peer: NodeId) -> Result<(), UnknownPeer> {
         self.advance(now);
         let known = self.peers.get(&peer).filter(|peer| peer.is_known()).ok_or(UnknownPeer(peer))?;
-        let (live, announced, claiming) = (known.live, known.announced, self.claiming(known));
+        let (run, live, announced) = (known.run, known.live, known.announced);
+        let claiming = self.claiming(known);
         if let Some(known) = self.peers.get_mut(&peer) {
             // Whatever it was waiting for, this is why it goes down.
             known.limbo = None;
@@ -78,7 +79,7 @@ impl Node {
         } else if announced {
             self.down(peer, Reason::LocalDisconnect);
         }
-        self.mark_removed(peer, None);
+        self.mark_removed(run, false);
         Ok(())
     }
 

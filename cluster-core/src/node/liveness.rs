@@ -63,6 +63,7 @@ impl Node {
 
     pub(super) fn probe_deadline(&mut self, id: LinkId) {
         if self.links.get(&id).is_some_and(|link| link.is_probed()) {
+            self.stats.probes_lost += 1;
             self.drop_link(id, CloseMode::Abort, Reason::Timeout);
         }
     }

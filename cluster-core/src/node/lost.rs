@@ -151,8 +151,8 @@ impl Node {
         self.actions.extend(wish.map(|peer| Action::Writable { peer }));
         match reason {
             Reason::Left => self.bury(run),
-            Reason::Removed => self.mark_removed(id, Some(run)),
-            Reason::LocalDisconnect => self.mark_removed(id, None),
+            Reason::Removed => self.mark_removed(run, true),
+            Reason::LocalDisconnect => self.mark_removed(run, false),
             Reason::LocalLeave => self.remove_peer(id),
             _ => {
                 self.schedule_reconnect(id);
@@ -224,14 +224,14 @@ impl Node {
         self.remove_peer(run.id);
     }
 
-    /// A user disconnected the pair: our own, or that of the run which has told us so.
-    pub(super) fn mark_removed(&mut self, id: NodeId, by: Option<Run>) {
+    /// A user disconnected the pair: ours, or `theirs`.
+    pub(super) fn mark_removed(&mut self, run: Run, theirs: bool) {
         let ttl = self.config.timing.tombstone_ttl;
-        if self.tombstones.remove(id, by, self.now, ttl, self.config.limits.max_tombstones) {
+        if self.tombstones.remove(run, theirs, self.now, ttl, self.config.limits.max_tombstones) {
             self.stats.tombstone_limit += 1;
         }
         self.schedule_tombstones();
-        self.remove_peer(id);
+        self.remove_peer(run.id);
     }
 
     /// A run said that it leaves, or that its user disconnected us. While a link to it is live, that one will say so;
@@ -242,7 +242,7 @@ impl Node {
         }
         match reason {
             Reason::Left | Reason::Rejected(RejectCode::Leaving) => self.bury(run),
-            Reason::Removed | Reason::Rejected(RejectCode::Removed) => self.mark_removed(run.id, Some(run)),
+            Reason::Removed | Reason::Rejected(RejectCode::Removed) => self.mark_removed(run, true),
             _ => {}
         }
     }
@@ -313,6 +313,7 @@ impl Node {
         });
         let displaced: Vec<NodeId> = displaced.map(|peer| peer.run.id).collect();
         for id in displaced {
+            self.stats.takeovers += 1;
             self.remove_peer(id);
         }
     }
@@ -320,6 +321,14 @@ impl Node {
     /// A dial for one node reached another.
     pub(super) fn not_found_at(&mut self, expected: NodeId, link: LinkId, address: core::net::SocketAddr) {
         self.candidate_dial_ended(expected, link, &Reason::Refused);
+        // Nobody sees it any more, and this is where it was: the dials would go on for as long as it is remembered.
+        let now = self.now;
+        if let Some(candidate) = self.candidates.find_mut(expected)
+            && !candidate.is_current(now)
+            && candidate.addresses.moved_away(address)
+        {
+            self.drop_candidate(expected);
+        }
         let Some(peer) = self.peers.get_mut(&expected) else { return };
         peer.addresses.moved_away(address);
         if peer.dialing == Some(link) {

@@ -241,6 +241,20 @@ fn a_lost_peer_whose_return_fails_half_way_is_still_dialled() {
 }
 
 #[test]
+fn a_later_run_whose_claim_fails_half_way_neither_ends_the_retries_nor_lets_an_earlier_run_in() {
+    let mut bench = Bench::new(lan());
+    let link = bench.up(run(1, 5));
+    bench.end(link);
+    let link = bench.claimed(run(1, 7), 1);
+    bench.end(link);
+    assert!(bench.pass(MINUTE).contains(&at(1)));
+    bench.claimed(run(1, 4), 1);
+    assert_eq!(bench.node.peers().map(|peer| peer.run).collect::<Vec<_>>(), [run(1, 7)]);
+    bench.up(run(1, 7));
+    assert_eq!(bench.word(run(1, 7).id), ["up", "down", "gone", "up"]);
+}
+
+#[test]
 fn a_refused_dial_does_not_end_a_link_that_is_live() {
     for code in [RejectCode::Leaving, RejectCode::Removed] {
         let mut bench = Bench::new(lan());
@@ -331,6 +345,25 @@ fn a_candidate_whose_address_answers_as_another_is_dialled_elsewhere() {
 }
 
 #[test]
+fn a_candidate_that_nobody_names_any_more_is_given_up_when_its_address_answers_as_another() {
+    let mut bench = Bench::new(lan());
+    let link = bench.up(run(1, 1));
+    let entries = Vec::from([entry(run(3, 1), &[4])]);
+    bench.frame(link, Frame::Announce(Announce { entries }));
+    bench.pass_alive(&[link], 2 * MINUTE);
+    while bench.dials.is_empty() {
+        bench.frame(link, Frame::Ping { token: 0 });
+        bench.now = bench.node.next_tick().unwrap();
+        bench.input(Input::Tick);
+    }
+    let (dial, address) = bench.dials.pop().unwrap();
+    assert_eq!(address, at(4));
+    bench.connect(dial, run(4, 1));
+    bench.frame(dial, Frame::Accept(Accept { profile: profile(at(4)), offer: offer() }));
+    assert_eq!(bench.pass_alive(&[link, dial], 10 * MINUTE), []);
+}
+
+#[test]
 fn made_up_runs_do_not_make_us_dial_faster() {
     let mut bench = Bench::new(lan());
     let lost = bench.up(run(2, 1));
@@ -374,6 +407,28 @@ fn a_hanging_dial_to_a_lost_peer_does_not_keep_a_join_out() {
     bench.connect(dial, run(1, 1));
     bench.frame(dial, Frame::Accept(Accept { profile: profile(at(1)), offer: offer() }));
     assert!(matches!(bench.events.last(), Some(Event::Joined { .. })));
+}
+
+#[test]
+fn a_join_that_meets_a_later_run_behind_a_half_open_link_waits_for_that_run() {
+    let mut bench = Bench::new(lan());
+    bench.up(run(1, 1));
+    bench.node.join(bench.now, at(2).into()).unwrap();
+    bench.act();
+    let (dial, _) = bench.dials.pop().unwrap();
+    bench.connect(dial, run(1, 2));
+    // The link does not answer the probe.
+    while bench.word(run(1, 2).id) != ["up", "down", "gone", "up"] {
+        bench.now = bench.node.next_tick().unwrap();
+        bench.input(Input::Tick);
+        while let Some((dial, address)) = bench.dials.pop() {
+            assert_eq!(address, at(2));
+            bench.connect(dial, run(1, 2));
+            bench.frame(dial, Frame::Accept(Accept { profile: profile(at(2)), offer: offer() }));
+        }
+    }
+    let joined = |event: &Event| matches!(event, Event::Joined { peer, .. } if *peer == run(1, 2));
+    assert_eq!(bench.events.iter().filter(|event| joined(event)).count(), 1);
 }
 
 #[test]
