@@ -157,6 +157,8 @@ impl Driver {
             Ok(link) => {
                 io.admitted(link, sock, from);
                 self.open(io, link, sock);
+                // What came before the connection was accepted was announced to nobody.
+                self.readable(io, sock);
             }
             Err(refused) => {
                 io.refused(&refused);

@@ -87,12 +87,16 @@
 //! not listen there is refused. A cut is silent: what is sent during it arrives in a burst when it heals, unless TCP has
 //! given up by then (15 minutes).
 
+mod builder;
+mod catch;
 mod check;
+mod failure;
 mod faults;
 mod host;
 mod io;
 mod log;
 mod machine;
+mod marks;
 mod net;
 mod numbered;
 mod observe;
@@ -103,20 +107,29 @@ mod raw;
 mod rng;
 pub mod timeline;
 mod schedule;
+mod swarm;
 mod trace;
 mod verbs;
 mod violation;
 mod world;
 
+pub use builder::{Builder, Summary};
+pub use failure::{Cause, Failure};
 pub use faults::{Crash, Restart};
 pub use host::HostId;
 pub use log::{Closed, Dialled, Ended, LinkView, Logged, Noticed, Taken, Wire};
 pub use machine::Spec;
+pub use marks::{Mark, Marks};
 pub use net::{Block, Buffers, Fate, Greeting};
 pub use puppet::{Heard, PuppetLink, PuppetMut, PuppetState, Script};
 pub use raw::{RawConn, RawMut, RawState};
 pub use timeline::Timeline;
-pub use schedule::{Identity, Op, Pace, Profile, Schedule, ScheduleError, Setting, Step, WorldError};
+pub use schedule::{
+    Fault, Faults, Identity, Op, Pace, Profile, Rate, Schedule, ScheduleError, Setting, Step, UnknownFault, WorldError,
+};
+#[cfg(feature = "proptest")]
+pub use schedule::{ScheduleTree, Schedules, schedules};
+pub use swarm::{Progress, Swarm, Tally, check_seeds};
 pub use trace::FrameKind;
 pub use verbs::{Dest, NodeMut};
 pub use violation::Violation;

@@ -10,6 +10,11 @@ use crate::net::Side;
 use crate::world::World;
 
 impl World {
+    /// Every host, in the order in which they were added.
+    pub fn hosts(&self) -> impl Iterator<Item = HostId> + use<> {
+        (0..self.machines.len() as u32).map(HostId)
+    }
+
     /// The hosts on which a node runs that has not left, in the order in which they were added.
     #[must_use]
     pub fn running(&self) -> Vec<HostId> {

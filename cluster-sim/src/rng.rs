@@ -18,6 +18,16 @@ pub(crate) enum Purpose {
     Puppet,
     /// What the test itself draws.
     Test,
+    /// Which kinds of fault a schedule has.
+    Faults,
+    /// The faults of one kind in a schedule.
+    Fault,
+    /// What applications of a schedule send.
+    Traffic,
+    /// The size of a schedule and the profile of its nodes.
+    Shape,
+    /// Which hosts heal at the end of a schedule.
+    Core,
 }
 
 /// One random stream.
@@ -48,11 +58,49 @@ impl Rng {
     pub(crate) fn below(&mut self, bound: u64) -> u64 {
         ((u128::from(self.next_u64()) * u128::from(bound)) >> 64) as u64
     }
+
+    /// Whether something happens that does so in `share` of 1,000,000 cases.
+    pub(crate) fn is(&mut self, share: u32) -> bool {
+        self.below(1_000_000) < u64::from(share)
+    }
+
+    /// One of these.
+    pub(crate) fn pick<T: Copy>(&mut self, of: &[T]) -> T {
+        of[self.below(of.len() as u64) as usize]
+    }
+
+    /// A number from `least` to `most`, each order of magnitude as likely as the next.
+    pub(crate) fn scaled(&mut self, least: u64, most: u64) -> u64 {
+        let least = least.max(1);
+        let octaves = u64::from(most.max(least).ilog2() - least.ilog2()) + 1;
+        let low = least << self.below(octaves);
+        (low + self.below(low)).clamp(least, most.max(least))
+    }
+
+    /// Puts `items` into a random order.
+    pub(crate) fn shuffle<T>(&mut self, items: &mut [T]) {
+        for end in (1..items.len()).rev() {
+            items.swap(end, self.below(end as u64 + 1) as usize);
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn scaled_numbers_stay_within_and_reach_every_magnitude() {
+        let mut rng = Rng::new(1, Purpose::Test, 0, 0);
+        let mut seen = [false; 4];
+        for _ in 0..1_000 {
+            let drawn = rng.scaled(10, 100_000);
+            assert!((10..=100_000).contains(&drawn));
+            seen[(drawn.ilog10() as usize - 1).min(3)] = true;
+        }
+        assert_eq!(seen, [true; 4]);
+        assert_eq!(rng.scaled(5, 5), 5);
+    }
 
     #[test]
     fn every_purpose_owner_and_use_has_a_stream_of_its_own() {

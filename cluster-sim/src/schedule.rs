@@ -1,18 +1,31 @@
 //! A run as plain data: the nodes, and what is done to them at which time.
 
 mod apply;
+mod draw;
 mod error;
+mod fault;
+mod liveness;
 mod op;
+mod print;
 mod profile;
+mod shrink;
 mod span;
+#[cfg(feature = "proptest")]
+mod strategy;
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 pub use self::error::{ScheduleError, WorldError};
+pub use self::fault::{Fault, Faults, Rate, UnknownFault};
+pub(crate) use self::liveness::heal_and_converge;
 pub use self::op::{Identity, Op, Setting};
+pub(crate) use self::print::{test_of_builder, test_of_verbs};
 pub use self::profile::{Pace, Profile};
+pub(crate) use self::shrink::shrink;
+#[cfg(feature = "proptest")]
+pub use self::strategy::{ScheduleTree, Schedules, schedules};
 
 /// Everything that decides a run of the simulator, as plain data: the same schedule is the same run, byte for byte.
 ///

@@ -234,6 +234,11 @@ impl Trace {
             // Writing to a string cannot fail.
             let _ = writeln!(text, "{:>6}.{:09} {host:>4}  {:?}", at.0, at.1, line.what);
         }
+        self.named(text)
+    }
+
+    /// The text, with the names of hosts for ids.
+    pub(crate) fn named(&self, mut text: String) -> String {
         for (id, host) in &self.names {
             text = text.replace(&id.to_string(), &host.to_string()).replace(&format!("{id:?}"), &host.to_string());
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use cluster_core::{Config, Instant, Node, Run, Start, Target};
 
+use crate::builder::Invariants;
 use crate::check::Check;
 use crate::host::{Driver, HostId};
 use crate::io::Io;
@@ -44,6 +45,7 @@ pub struct World {
     shown: bool,
     /// A failure unwinds with a [`Violation`] and prints nothing.
     quiet: bool,
+    invariants: Invariants,
 }
 
 impl World {
@@ -63,6 +65,7 @@ impl World {
             steps: 0,
             shown: false,
             quiet: false,
+            invariants: Invariants::default(),
         }
     }
 
@@ -71,6 +74,16 @@ impl World {
         let mut world = World::new(seed);
         world.quiet = true;
         world
+    }
+
+    /// Failures panic, with the trace.
+    pub(crate) fn be_loud(&mut self) {
+        self.quiet = false;
+    }
+
+    /// What must hold after every step from now on.
+    pub(crate) fn set_invariants(&mut self, invariants: Invariants) {
+        self.invariants = invariants;
     }
 
     /// Adds a host, and starts a node on it unless the spec says otherwise.
@@ -204,6 +217,7 @@ impl World {
     #[track_caller]
     pub(crate) fn violate(&mut self, host: Option<HostId>, text: String) -> ! {
         self.shown = true;
+        let text = self.trace.named(text);
         let violation = Violation { seed: self.seed, at: self.now(), host, text, tail: self.tail() };
         if let Some(recorder) = self.trace.recording() {
             recorder.violated(violation.at, host, &violation.text);
@@ -382,7 +396,14 @@ impl World {
             due => self.net.handle(&mut self.queue, &due),
         }
         self.wake_all();
+        self.check_invariants();
         true
+    }
+
+    pub(crate) fn check_invariants(&mut self) {
+        if let Some(text) = self.invariants.broken(self) {
+            self.fail(&text);
+        }
     }
 
     fn resolved(&mut self, host: HostId, life: u32, target: Target) {
@@ -418,9 +439,13 @@ impl World {
     }
 
     fn tail(&self) -> String {
-        let lines = std::env::var("CLUSTER_SIM_LINES").ok().and_then(|lines| lines.parse().ok()).unwrap_or(SHOWN);
-        self.dump(lines)
+        self.dump(shown_lines())
     }
+}
+
+/// How many lines of the trace a failure shows.
+pub(crate) fn shown_lines() -> usize {
+    std::env::var("CLUSTER_SIM_LINES").ok().and_then(|lines| lines.parse().ok()).unwrap_or(SHOWN)
 }
 
 /// A test that fails for a reason of its own shows the trace too.

@@ -1,7 +1,7 @@
 //! Carries out what the steps of a schedule say.
 
 use bytes::Bytes;
-use cluster_core::Incarnation;
+use cluster_core::{Config, Incarnation};
 
 use super::{Identity, Op, Schedule, ScheduleError, Setting, WorldError};
 use crate::faults::Restart;
@@ -30,9 +30,19 @@ impl World {
     ///
     /// If the schedule is an impossible one.
     pub fn of_schedule(schedule: &Schedule) -> Result<World, ScheduleError> {
+        World::of_schedule_with(schedule, None)
+    }
+
+    /// The same, with another config than that of the profile.
+    pub(crate) fn of_schedule_with(schedule: &Schedule, config: Option<&Config>) -> Result<World, ScheduleError> {
         schedule.check()?;
+        let config = match config {
+            Some(config) => schedule.profile.with_seeds(config.clone(), schedule.nodes),
+            None => schedule.profile.config(schedule.nodes),
+        };
+        config.check().map_err(WorldError::from)?;
         let mut world = World::quiet(schedule.seed);
-        let hosts = world.add_many(schedule.nodes as usize, &schedule.profile.config(schedule.nodes));
+        let hosts = world.add_many(schedule.nodes as usize, &config);
         if schedule.profile.seeds == 0 {
             for &host in &hosts[1..] {
                 // The join may fail later; it cannot be refused here.

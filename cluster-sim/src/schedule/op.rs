@@ -140,18 +140,22 @@ impl Op {
     /// Every host that is named.
     #[must_use]
     pub fn hosts(&self) -> Vec<u32> {
+        self.clone().hosts_mut().into_iter().map(|host| *host).collect()
+    }
+
+    pub(crate) fn hosts_mut(&mut self) -> Vec<&mut u32> {
         match self {
             Op::Latency { .. } | Op::HealAll => Vec::new(),
-            Op::Cut { a, b } | Op::Heal { a, b } | Op::Reset { a, b } => vec![*a, *b],
+            Op::Cut { a, b } | Op::Heal { a, b } | Op::Reset { a, b } => vec![a, b],
             Op::LatencyFrom { from, to, .. }
             | Op::CutOneWay { from, to }
             | Op::BlockDials { from, to, .. }
             | Op::AllowDials { from, to }
-            | Op::Send { from, to, .. } => vec![*from, *to],
-            Op::Partition { one, other } => one.iter().chain(other).copied().collect(),
-            Op::Disconnect { host, peer } => vec![*host, *peer],
-            Op::Join { host, to } | Op::AddSeed { host, to } => vec![*host, *to],
-            Op::Broadcast { from, .. } => vec![*from],
+            | Op::Send { from, to, .. } => vec![from, to],
+            Op::Partition { one, other } => one.iter_mut().chain(other).collect(),
+            Op::Disconnect { host, peer } => vec![host, peer],
+            Op::Join { host, to } | Op::AddSeed { host, to } => vec![host, to],
+            Op::Broadcast { from, .. } => vec![from],
             Op::Isolate { host }
             | Op::DialFate { host, .. }
             | Op::Crash { host, .. }
@@ -167,7 +171,7 @@ impl Op {
             | Op::Read { host, .. }
             | Op::Exhaust { host, .. }
             | Op::Leave { host, .. }
-            | Op::SetConfig { host, .. } => vec![*host],
+            | Op::SetConfig { host, .. } => vec![host],
         }
     }
 

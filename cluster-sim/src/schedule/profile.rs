@@ -83,6 +83,10 @@ impl Profile {
         limits.recv_budget = sure.saturating_add(self.spare_credit);
         let config = self.pace.of(Config::insecure_plaintext());
         let config = config.limits(limits).forget_after(Some(self.forget_after)).tombstone_ttl(self.tombstone_ttl);
+        self.with_seeds(config, nodes)
+    }
+
+    pub(crate) fn with_seeds(&self, config: Config, nodes: u32) -> Config {
         (0..self.seeds.min(nodes)).fold(config, |config, seed| config.seed(address(seed).into()))
     }
 

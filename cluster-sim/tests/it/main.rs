@@ -12,4 +12,5 @@ mod leaving;
 mod load;
 mod partitions;
 mod timeline;
+mod schedules;
 mod world;

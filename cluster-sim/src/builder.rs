@@ -1,0 +1,281 @@
+//! Worlds that run by themselves: described once, run with any seed.
+
+use std::fmt;
+use std::rc::Rc;
+use std::time::Duration;
+
+use cluster_core::{Config, Instant};
+
+use crate::catch::{Caught, caught};
+use crate::failure::{Cause, Failure};
+use crate::marks::Marks;
+use crate::schedule::{Faults, Profile, Rate, Schedule, ScheduleError, heal_and_converge};
+use crate::world::World;
+
+/// Describes a run: nodes, what happens to them, and what must hold. Made by [`World::builder`].
+///
+/// The run is a [`Schedule`], drawn from the seed. After its last step a random core of the nodes is healed, everything
+/// else stays as broken as it is, and the core must become a mesh again.
+///
+/// ```
+/// use cluster_sim::{Fault, Faults, Rate, World};
+/// use std::time::Duration;
+///
+/// let summary = World::builder()
+///     .seed(42)
+///     .nodes(4)
+///     .duration(Duration::from_secs(30))
+///     .faults(Faults::none().with(Fault::Crash, Rate::HIGH))
+///     .traffic(Rate::HIGH)
+///     .invariant(|world| if world.running().len() <= 4 { Ok(()) } else { Err("too many".to_owned()) })
+///     .run()?;
+/// assert!(summary.time > Duration::from_secs(30));
+/// # Ok::<(), Box<cluster_sim::Failure>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Builder {
+    /// Without steps, unless they are given.
+    schedule: Schedule,
+    given: bool,
+    faults: Option<Faults>,
+    traffic: Rate,
+    config: Option<Config>,
+    converge: bool,
+    invariants: Invariants,
+}
+
+/// What a run that ended well was like.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// The seed.
+    pub seed: u64,
+    /// [`World::trace_hash`] at the end: equal for equal runs.
+    pub hash: u64,
+    /// How many steps were simulated.
+    pub steps: u64,
+    /// How much virtual time has passed.
+    pub time: Duration,
+    /// The rare paths it took.
+    pub marks: Marks,
+}
+
+impl World {
+    /// Describes a world that runs by itself: three nodes with default config for 60 s, and no faults, unless told
+    /// otherwise.
+    #[must_use]
+    pub fn builder() -> Builder {
+        Builder {
+            schedule: Schedule::new(0, 3, Duration::from_secs(60)),
+            given: false,
+            faults: Some(Faults::none()),
+            traffic: Rate::OFF,
+            config: None,
+            converge: true,
+            invariants: Invariants::default(),
+        }
+    }
+}
+
+impl Builder {
+    /// Where all randomness comes from. Default 0. A [given](Builder::schedule) schedule has its own.
+    #[must_use]
+    pub fn seed(mut self, seed: u64) -> Builder {
+        if !self.given {
+            self.schedule.seed = seed;
+        }
+        self
+    }
+
+    /// How many nodes there are. Default 3.
+    #[must_use]
+    pub fn nodes(mut self, nodes: u32) -> Builder {
+        self.schedule.nodes = nodes;
+        self.schedule.profile.seeds = self.schedule.profile.seeds.min(nodes);
+        self
+    }
+
+    /// How long faults last before the core heals. Default 60 s.
+    #[must_use]
+    pub fn duration(mut self, duration: Duration) -> Builder {
+        self.schedule.duration = duration;
+        self
+    }
+
+    /// What the nodes are configured to be.
+    #[must_use]
+    pub fn profile(mut self, profile: Profile) -> Builder {
+        self.schedule.profile = profile;
+        self
+    }
+
+    /// The config of every node, for what a [`Profile`] cannot say; of the profile only the seeds are used.
+    #[must_use]
+    pub fn config(mut self, config: Config) -> Builder {
+        self.config = Some(config);
+        self
+    }
+
+    /// How often each kind of fault happens. Default: none does.
+    #[must_use]
+    pub fn faults(mut self, faults: Faults) -> Builder {
+        self.faults = Some(faults);
+        self
+    }
+
+    /// Faults are drawn from the seed, as by [`Faults::random`].
+    #[must_use]
+    pub fn random_faults(mut self) -> Builder {
+        self.faults = None;
+        self
+    }
+
+    /// How often the users of the nodes send messages of all sizes. Default: never.
+    #[must_use]
+    pub fn traffic(mut self, rate: Rate) -> Builder {
+        self.traffic = rate;
+        self
+    }
+
+    /// Runs exactly this schedule, and draws nothing.
+    #[must_use]
+    pub fn schedule(mut self, schedule: Schedule) -> Builder {
+        self.schedule = schedule;
+        self.given = true;
+        self
+    }
+
+    /// Whether a core is healed after the last step and must converge. Default: yes.
+    #[must_use]
+    pub fn converge(mut self, converge: bool) -> Builder {
+        self.converge = converge;
+        self
+    }
+
+    /// Something that must hold after every step of the simulation; if not, why.
+    #[must_use]
+    pub fn invariant(mut self, holds: impl Fn(&World) -> Result<(), String> + 'static) -> Builder {
+        self.invariants.0.push(Rc::new(holds));
+        self
+    }
+
+    /// The schedule that [`run`](Builder::run) runs.
+    ///
+    /// # Errors
+    ///
+    /// If such a world cannot be.
+    pub fn plan(&self) -> Result<Schedule, ScheduleError> {
+        let mut schedule = self.schedule.clone();
+        schedule.check()?;
+        if !self.given {
+            let faults = self.faults.clone().unwrap_or_else(|| Faults::random(schedule.seed));
+            schedule.add_faults(&faults);
+            schedule.add_traffic(self.traffic);
+        }
+        Ok(schedule)
+    }
+
+    /// The world at time 0, for a test that goes on by hand: no fault happens in it by itself, its invariants are
+    /// checked, and what fails in it panics.
+    ///
+    /// # Errors
+    ///
+    /// If such a world cannot be.
+    pub fn build(&self) -> Result<World, ScheduleError> {
+        let mut world = self.world(&self.schedule)?;
+        world.be_loud();
+        Ok(world)
+    }
+
+    /// Runs the schedule.
+    ///
+    /// # Errors
+    ///
+    /// If anything is wrong in it: with the shortest schedule that shows the same, which takes some hundred runs to
+    /// find.
+    pub fn run(&self) -> Result<Summary, Box<Failure>> {
+        let schedule = self.plan().map_err(|error| Failure::impossible(self, error))?;
+        self.attempt(&schedule).map_err(|cause| Failure::explain(self, schedule, cause))
+    }
+
+    /// What was asked for, before anything was drawn.
+    pub(crate) fn template(&self) -> &Schedule {
+        &self.schedule
+    }
+
+    /// Runs a schedule as it is.
+    pub(crate) fn attempt(&self, schedule: &Schedule) -> Result<Summary, Cause> {
+        self.attempt_with(schedule, 0).0
+    }
+
+    /// Runs a schedule, keeping so many lines of the trace. The time is that of the end.
+    pub(crate) fn attempt_with(&self, schedule: &Schedule, lines: usize) -> (Result<Summary, Cause>, Instant) {
+        let mut world = match self.world(schedule) {
+            Ok(world) => world,
+            Err(error) => return (Err(Cause::Impossible(error)), Instant::ZERO),
+        };
+        world.keep_lines(lines);
+        let result = caught(|| {
+            self.execute(&mut world, schedule);
+            Summary {
+                seed: schedule.seed,
+                hash: world.trace_hash(),
+                steps: world.steps(),
+                time: world.now() - Instant::ZERO,
+                marks: Marks::of(&world),
+            }
+        });
+        let result = result.map_err(|caught| match caught {
+            Caught::Violation(violation) => Cause::Violation(violation),
+            Caught::Panic(text) => Cause::Panic(text),
+        });
+        (result, world.now())
+    }
+
+    /// Whether the schedule says everything about the run.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.config.is_none() && self.converge && self.invariants.is_empty()
+    }
+
+    fn world(&self, schedule: &Schedule) -> Result<World, ScheduleError> {
+        let mut world = World::of_schedule_with(schedule, self.config.as_ref())?;
+        world.set_invariants(self.invariants.clone());
+        Ok(world)
+    }
+
+    fn execute(&self, world: &mut World, schedule: &Schedule) {
+        for step in &schedule.steps {
+            world.run_for((Instant::ZERO + step.at) - world.now());
+            if let Err(error) = world.apply(&step.op) {
+                world.fail(&error.to_string());
+            }
+            world.check_invariants();
+        }
+        world.run_for((Instant::ZERO + schedule.duration) - world.now());
+        if self.converge {
+            heal_and_converge(world, schedule);
+        }
+    }
+}
+
+/// What users want to hold.
+#[derive(Clone, Default)]
+pub(crate) struct Invariants(Vec<Invariant>);
+
+type Invariant = Rc<dyn Fn(&World) -> Result<(), String>>;
+
+impl Invariants {
+    /// Why the first of them that does not hold does not.
+    pub(crate) fn broken(&self, world: &World) -> Option<String> {
+        self.0.iter().find_map(|holds| holds(world).err())
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl fmt::Debug for Invariants {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} invariants", self.0.len())
+    }
+}

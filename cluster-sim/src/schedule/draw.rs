@@ -1,0 +1,371 @@
+//! Draws the steps of a schedule: faults of each kind, and what applications send.
+
+use std::time::Duration;
+
+use cluster_core::limits::MAX_CHUNK;
+
+use super::{Fault, Faults, Identity, Op, Pace, Profile, Rate, Schedule, Setting, Step};
+use crate::rng::{Purpose, Rng};
+use crate::{Block, Crash, Fate};
+
+/// The most nodes of a schedule that is drawn as a whole.
+const NODES: u64 = 7;
+
+/// One schedule in so many lasts for up to [`LONG`].
+const LONG_ONES: u64 = 50;
+
+const LONG: u64 = 3_600_000;
+
+const DAY: Duration = Duration::from_secs(24 * 3_600);
+
+impl Schedule {
+    /// A schedule of which everything is drawn from the seed: 2 to 7 nodes for 5 s to 2 min, now and then for an hour,
+    /// with [random faults](Faults::random) and traffic.
+    #[must_use]
+    pub fn random(seed: u64) -> Schedule {
+        let mut schedule = Schedule::random_shape(seed);
+        schedule.fill(&Faults::random(seed), None);
+        schedule
+    }
+
+    /// Nodes to which nothing is done yet.
+    pub(crate) fn random_shape(seed: u64) -> Schedule {
+        let mut rng = Rng::new(seed, Purpose::Shape, 0, 0);
+        let nodes = 2 + rng.below(NODES - 1) as u32;
+        let long = rng.below(LONG_ONES) == 0;
+        let duration = if long { rng.scaled(120_000, LONG) } else { rng.scaled(5_000, 120_000) };
+        let mut schedule = Schedule::new(seed, nodes, Duration::from_millis(duration));
+        schedule.profile = Profile::random(&mut rng, nodes);
+        schedule
+    }
+
+    /// Adds faults and traffic, whose rate is drawn if it is not given.
+    pub(crate) fn fill(&mut self, faults: &Faults, traffic: Option<Rate>) {
+        if faults.rate(Fault::Stale) > Rate::OFF {
+            // Who has forgotten a node takes it in as an earlier run of itself, and rightly so.
+            let profile = &mut self.profile;
+            (profile.forget_after, profile.tombstone_ttl) = (Schedule::MAX_DURATION, Schedule::MAX_DURATION);
+        }
+        self.add_faults(faults);
+        let mut rng = Rng::new(self.seed, Purpose::Shape, 0, 1);
+        self.add_traffic(traffic.unwrap_or_else(|| rng.pick(&[Rate::OFF, Rate::LOW, Rate::HIGH])));
+    }
+
+    /// Adds faults drawn from the seed. Each kind has a stream of its own: another rate for one does not change what
+    /// happens of the others.
+    pub fn add_faults(&mut self, faults: &Faults) {
+        for kind in Fault::ALL {
+            let rng = Rng::new(self.seed, Purpose::Fault, kind as u32, 0);
+            let mut drawer = Drawer::new(rng, self);
+            drawer.slots(faults.rate(kind), |drawer, at| drawer.fault(kind, at));
+            let steps = drawer.steps;
+            self.add(steps);
+        }
+    }
+
+    /// Adds messages of all sizes, drawn from the seed: with [`Rate::HIGH`], some in one slot of five.
+    pub fn add_traffic(&mut self, rate: Rate) {
+        let rng = Rng::new(self.seed, Purpose::Traffic, 0, 0);
+        let mut drawer = Drawer::new(rng, self);
+        let profile = self.profile.clone();
+        for _ in 0..4 {
+            drawer.slots(rate, |drawer, at| drawer.message(&profile, at));
+        }
+        let steps = drawer.steps;
+        self.add(steps);
+    }
+
+    fn add(&mut self, steps: Vec<Step>) {
+        self.steps.extend(steps);
+        self.steps.sort_by_key(|step| step.at);
+    }
+}
+
+impl Profile {
+    fn random(rng: &mut Rng, nodes: u32) -> Profile {
+        let initial_window = rng.pick(&[1 << 10, 16 << 10, 64 << 10, 256 << 10]);
+        let max_message = rng.pick(&[1 << 10, MAX_CHUNK as u64, 100_000, 300_000]);
+        Profile {
+            pace: rng.pick(&[Pace::Lan, Pace::Lan, Pace::Lan, Pace::Local, Pace::Wan]),
+            seeds: 1 + rng.below(u64::from(nodes.min(2))) as u32,
+            max_message,
+            send_window: rng.pick(&[64 << 10, 1 << 20]),
+            initial_window,
+            recv_window: initial_window << rng.below(6),
+            max_peers: 16,
+            spare_credit: 2 * (max_message + 9) + rng.pick(&[0, 0, 1 << 20]),
+            forget_after: rng.pick(&[DAY, DAY, Duration::from_secs(60)]),
+            tombstone_ttl: rng.pick(&[DAY, DAY, Duration::from_secs(30)]),
+        }
+    }
+}
+
+/// What is drawn of one kind.
+struct Drawer {
+    rng: Rng,
+    nodes: u32,
+    duration: u64,
+    steps: Vec<Step>,
+}
+
+impl Drawer {
+    fn new(rng: Rng, schedule: &Schedule) -> Drawer {
+        Drawer { rng, nodes: schedule.nodes, duration: schedule.duration.as_millis() as u64, steps: Vec::new() }
+    }
+
+    /// Calls `draw` with a time in each slot in which something happens.
+    fn slots(&mut self, rate: Rate, mut draw: impl FnMut(&mut Drawer, u64)) {
+        let slots = u64::from(Rate::SLOTS);
+        for slot in 0..slots {
+            if self.rng.is(rate.per_million()) {
+                let at = (slot * self.duration + self.rng.below(self.duration)) / slots;
+                draw(self, at);
+            }
+        }
+    }
+
+    /// One fault that begins at `at`, in milliseconds, and its end, if that is not after the end of the schedule.
+    fn fault(&mut self, kind: Fault, at: u64) {
+        let host = self.host();
+        match kind {
+            Fault::Latency => self.latency(at),
+            Fault::Cut => self.pairs(at, |a, b| (Op::Cut { a, b }, Op::Heal { a, b })),
+            Fault::OneWay => self.pairs(at, |from, to| (Op::CutOneWay { from, to }, Op::Heal { a: from, b: to })),
+            Fault::Partition => self.partition(at),
+            Fault::Isolate => self.spell(at, 60_000, Op::Isolate { host }, Op::HealAll),
+            Fault::Firewall => {
+                let how = self.rng.pick(&[Block::Drop, Block::Refuse]);
+                self.pairs(at, |from, to| (Op::BlockDials { from, to, how }, Op::AllowDials { from, to }));
+            }
+            Fault::DialFate => {
+                let fate = Some(self.rng.pick(&[Fate::Refuse, Fate::Hang, Fate::Unreachable]));
+                self.spell(at, 60_000, Op::DialFate { host, fate }, Op::DialFate { host, fate: None });
+            }
+            Fault::Reset => {
+                if let Some((a, b)) = self.pair() {
+                    self.push(at, Op::Reset { a, b });
+                }
+            }
+            Fault::Crash => self.crash(at, host, Identity::Same, false),
+            Fault::NewIdentity => self.crash(at, host, Identity::New, false),
+            Fault::Stale => self.crash(at, host, Identity::Stale, false),
+            Fault::Move => {
+                let identity = self.rng.pick(&[Identity::Same, Identity::New]);
+                self.crash(at, host, identity, true);
+            }
+            Fault::Pause => self.spell(at, 1_800_000, Op::Pause { host }, Op::Resume { host }),
+            Fault::Late => self.late(at, host),
+            Fault::ClockJump => self.clock_jump(at, host),
+            Fault::ClockStop => {
+                let stop = |stopped| Op::ClockStop { host, stopped };
+                self.spell(at, 60_000, stop(true), stop(false));
+            }
+            Fault::Consumer => self.consumer(at, host),
+            Fault::Reader => self.reader(at, host),
+            Fault::Exhaust => {
+                let exhaust = |exhausted| Op::Exhaust { host, exhausted };
+                self.spell(at, 60_000, exhaust(true), exhaust(false));
+            }
+            Fault::Leave => {
+                let timeout = Duration::from_millis(self.rng.scaled(1, 5_000));
+                let restart = Op::Restart { host, identity: Identity::Same, moved: false };
+                self.spell(at, 60_000, Op::Leave { host, timeout }, restart);
+            }
+            Fault::Disconnect => {
+                self.pairs(at, |host, peer| (Op::Disconnect { host, peer }, Op::Join { host, to: peer }));
+            }
+            Fault::Join => {
+                let to = self.host();
+                let op = if self.rng.below(2) == 0 { Op::Join { host, to } } else { Op::AddSeed { host, to } };
+                self.push(at, op);
+            }
+            Fault::Config => self.config(at, host),
+        }
+    }
+
+    fn latency(&mut self, at: u64) {
+        let base = Duration::from_micros(self.rng.scaled(50, 1_000_000));
+        let jitter = Duration::from_micros(self.rng.scaled(10, 1_000_000));
+        let (normal, little) = (Duration::from_millis(1), Duration::from_micros(200));
+        match self.pair().filter(|_| self.rng.below(3) > 0) {
+            Some((from, to)) => self.spell(
+                at,
+                60_000,
+                Op::LatencyFrom { from, to, base, jitter },
+                Op::LatencyFrom { from, to, base: normal, jitter: little },
+            ),
+            None => self.spell(at, 60_000, Op::Latency { base, jitter }, Op::Latency { base: normal, jitter: little }),
+        }
+    }
+
+    /// Two sides of random size; one time in three some hosts are on neither side and reach both.
+    fn partition(&mut self, at: u64) {
+        let overlap = self.rng.below(3) == 0;
+        let (mut one, mut other) = (Vec::new(), Vec::new());
+        for host in 0..self.nodes {
+            match self.rng.below(if overlap { 3 } else { 2 }) {
+                0 => one.push(host),
+                1 => other.push(host),
+                _ => {}
+            }
+        }
+        if !one.is_empty() && !other.is_empty() {
+            self.spell(at, 120_000, Op::Partition { one, other }, Op::HealAll);
+        }
+    }
+
+    fn crash(&mut self, at: u64, host: u32, identity: Identity, moved: bool) {
+        let how = self.rng.pick(&[Crash::Power, Crash::Kill, Crash::Reset]);
+        self.spell(at, 30_000, Op::Crash { host, how }, Op::Restart { host, identity, moved });
+    }
+
+    fn late(&mut self, at: u64, host: u32) {
+        let mut at = at;
+        for _ in 0..2 + self.rng.below(6) {
+            let (late, well) = (self.rng.scaled(10, 1_500), self.rng.scaled(1, 500));
+            self.push(at, Op::Pause { host });
+            self.push(at + late, Op::Resume { host });
+            at += late + well;
+        }
+    }
+
+    /// A clock that was set back by long does not reach any deadline for as long: that is a pause. So jumps back are
+    /// short.
+    fn clock_jump(&mut self, at: u64, host: u32) {
+        let op = if self.rng.below(2) == 0 {
+            Op::ClockForward { host, by: Duration::from_millis(self.rng.scaled(1, 24 * 3_600_000)) }
+        } else {
+            Op::ClockBack { host, by: Duration::from_millis(self.rng.scaled(1, 3_000)) }
+        };
+        self.push(at, op);
+    }
+
+    fn consumer(&mut self, at: u64, host: u32) {
+        let mut end = at;
+        for _ in 0..self.rng.below(5) {
+            let count = self.rng.scaled(1, 100) - 1;
+            self.push(end, Op::Consume { host, count });
+            end += self.rng.scaled(1, 5_000);
+        }
+        self.spell(end, 60_000, Op::Consuming { host, consuming: false }, Op::Consuming { host, consuming: true });
+    }
+
+    fn reader(&mut self, at: u64, host: u32) {
+        let mut end = at;
+        for _ in 0..self.rng.below(5) {
+            let bytes = self.rng.scaled(1, 100_000) - 1;
+            self.push(end, Op::Read { host, bytes });
+            end += self.rng.scaled(1, 3_000);
+        }
+        self.spell(end, 30_000, Op::Reading { host, reading: false }, Op::Reading { host, reading: true });
+    }
+
+    fn config(&mut self, at: u64, host: u32) {
+        let setting = match self.rng.below(3) {
+            0 => Setting::Pace(self.rng.pick(&[Pace::Lan, Pace::Wan, Pace::Local])),
+            _ => Setting::Metadata(self.rng.pick(&[0, 1, 100, 4_096])),
+        };
+        self.push(at, Op::SetConfig { host, setting });
+    }
+
+    /// Messages, of a size that is likely to be special.
+    fn message(&mut self, profile: &Profile, at: u64) {
+        let chunk = MAX_CHUNK as u64;
+        let cap = profile.max_message;
+        let special = [
+            0,
+            1,
+            64,
+            1_000,
+            chunk - 1,
+            chunk,
+            chunk + 1,
+            profile.initial_window - 4,
+            profile.initial_window,
+            profile.initial_window + 1,
+            cap,
+            cap + 1,
+        ];
+        let length = self.rng.pick(&special);
+        let from = self.host();
+        if self.rng.below(4) == 0 {
+            return self.push(at, Op::Broadcast { from, length });
+        }
+        let most = (200_000 / (length + 1)).clamp(2, 50);
+        let count = 1 + self.rng.below(most) as u32;
+        if let Some((from, to)) = self.pair() {
+            self.push(at, Op::Send { from, to, length, count });
+        }
+    }
+
+    fn pairs(&mut self, at: u64, ops: impl FnOnce(u32, u32) -> (Op, Op)) {
+        if let Some((a, b)) = self.pair() {
+            let (begin, end) = ops(a, b);
+            self.spell(at, 60_000, begin, end);
+        }
+    }
+
+    /// Something that begins at `at` and ends after 10 to `most` milliseconds.
+    fn spell(&mut self, at: u64, most: u64, begin: Op, end: Op) {
+        let span = self.rng.scaled(10, most);
+        self.push(at, begin);
+        self.push(at + span, end);
+    }
+
+    /// Times are whole milliseconds and a bit, so that not everything happens in the same instant of a millisecond.
+    fn push(&mut self, at: u64, op: Op) {
+        if at < self.duration {
+            let at = Duration::from_millis(at) + Duration::from_micros(self.rng.below(1_000));
+            self.steps.push(Step { at, op });
+        }
+    }
+
+    fn host(&mut self) -> u32 {
+        self.rng.below(u64::from(self.nodes)) as u32
+    }
+
+    /// Two different hosts, if there are two.
+    fn pair(&mut self) -> Option<(u32, u32)> {
+        let a = self.host();
+        let step = 1 + self.rng.below(u64::from(self.nodes).saturating_sub(1)) as u32;
+        (self.nodes > 1).then(|| (a, (a + step) % self.nodes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_drawn_schedule_is_possible_and_comes_from_the_seed() {
+        for seed in 0..300 {
+            let schedule = Schedule::random(seed);
+            assert_eq!(schedule.check(), Ok(()), "seed {seed}");
+            assert_eq!(schedule, Schedule::random(seed));
+        }
+    }
+
+    #[test]
+    fn switching_a_kind_on_does_not_shift_the_others() {
+        let draw = |faults: Faults| {
+            let mut schedule = Schedule::new(5, 4, Duration::from_secs(60));
+            schedule.add_faults(&faults);
+            schedule.steps
+        };
+        let crashes = draw(Faults::none().with(Fault::Crash, Rate::HIGH));
+        let both = draw(Faults::none().with(Fault::Crash, Rate::HIGH).with(Fault::Cut, Rate::HIGH));
+        assert!(!crashes.is_empty() && both.len() > crashes.len());
+        assert!(crashes.iter().all(|step| both.contains(step)));
+    }
+
+    #[test]
+    fn every_kind_of_fault_can_be_drawn_alone_with_any_number_of_nodes() {
+        for (kind, nodes) in Fault::ALL.into_iter().flat_map(|kind| [1, 2, 9].map(|nodes| (kind, nodes))) {
+            let mut schedule = Schedule::new(1, nodes, Duration::from_secs(60));
+            schedule.profile.seeds = 1;
+            schedule.add_faults(&Faults::none().with(kind, Rate::HIGH));
+            assert_eq!(schedule.check(), Ok(()), "{kind} with {nodes}");
+            assert!(nodes == 1 || !schedule.steps.is_empty(), "{kind} with {nodes}");
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! Writes a schedule as a Rust test that calls the verbs of a world.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use super::liveness::core;
+use super::{Identity, Op, Pace, Profile, Schedule, Setting};
+use crate::numbered::SHORTEST;
+
+/// A test that does what the schedule does, and then heals the same core.
+pub(crate) fn test_of_verbs(schedule: &Schedule) -> String {
+    let mut text = head(schedule);
+    // Writing to a string cannot fail.
+    let _ = writeln!(text, "    let mut world = World::new({});", schedule.seed);
+    let _ = writeln!(text, "    let profile = {};", profile(&schedule.profile));
+    let _ = writeln!(text, "    let n = world.add_many({0}, &profile.config({0}));", schedule.nodes);
+    if schedule.profile.seeds == 0 && schedule.nodes > 1 {
+        let _ = writeln!(text, "    for &host in &n[1..] {{\n        world.node(host).join(n[0]).unwrap();\n    }}");
+    }
+    let mut now = Duration::ZERO;
+    for step in &schedule.steps {
+        pass(&mut text, step.at - now);
+        now = step.at;
+        let _ = writeln!(text, "    {}", verb(&step.op));
+    }
+    pass(&mut text, schedule.duration - now);
+    let hosts: Vec<String> = core(schedule).iter().map(|host| format!("n[{}]", host.index())).collect();
+    let _ = writeln!(text, "    world.heal_and_converge(&[{}]);\n}}", hosts.join(", "));
+    text
+}
+
+/// A test that runs the schedule with whatever else the user's builder has.
+pub(crate) fn test_of_builder(schedule: &Schedule) -> String {
+    let mut text = head(schedule);
+    // Writing to a string cannot fail.
+    let _ = writeln!(text, "    // What the seeds were checked with.\n    let builder = World::builder();");
+    let _ = writeln!(text, "    let schedule = Schedule::from_json(\n        r#\"{}\"#,\n    );", schedule.to_json());
+    let _ = writeln!(text, "    if let Err(failure) = builder.schedule(schedule.unwrap()).run() {{");
+    let _ = writeln!(text, "        panic!(\"{{failure}}\");\n    }}\n}}");
+    text
+}
+
+fn head(schedule: &Schedule) -> String {
+    format!("#[test]\nfn seed_{}() {{\n", schedule.seed)
+}
+
+fn pass(text: &mut String, span: Duration) {
+    if !span.is_zero() {
+        let _ = writeln!(text, "    world.run_for({});", duration(span));
+    }
+}
+
+fn duration(span: Duration) -> String {
+    let nanos = span.as_nanos();
+    let (unit, count) = match nanos {
+        0 => return "Duration::ZERO".to_owned(),
+        _ if nanos.is_multiple_of(1_000_000_000) => ("secs", nanos / 1_000_000_000),
+        _ if nanos.is_multiple_of(1_000_000) => ("millis", nanos / 1_000_000),
+        _ if nanos.is_multiple_of(1_000) => ("micros", nanos / 1_000),
+        _ => ("nanos", nanos),
+    };
+    format!("Duration::from_{unit}({})", grouped(count))
+}
+
+/// A number as `rustfmt` and people like it.
+fn grouped(number: u128) -> String {
+    let digits = number.to_string();
+    let groups: Vec<&str> = digits.as_bytes().rchunks(3).rev().map(|g| std::str::from_utf8(g).unwrap_or("")).collect();
+    groups.join("_")
+}
+
+fn profile(profile: &Profile) -> String {
+    let default = Profile::default();
+    let mut fields = Vec::new();
+    let mut field = |name: &str, differs: bool, value: String| {
+        if differs {
+            fields.push(format!("{name}: {value}"));
+        }
+    };
+    let number = |number: u64| grouped(u128::from(number));
+    field("pace", profile.pace != default.pace, pace(profile.pace));
+    field("seeds", profile.seeds != default.seeds, number(u64::from(profile.seeds)));
+    field("max_message", profile.max_message != default.max_message, number(profile.max_message));
+    field("send_window", profile.send_window != default.send_window, number(profile.send_window));
+    field("initial_window", profile.initial_window != default.initial_window, number(profile.initial_window));
+    field("recv_window", profile.recv_window != default.recv_window, number(profile.recv_window));
+    field("max_peers", profile.max_peers != default.max_peers, number(profile.max_peers as u64));
+    field("spare_credit", profile.spare_credit != default.spare_credit, number(profile.spare_credit));
+    field("forget_after", profile.forget_after != default.forget_after, duration(profile.forget_after));
+    field("tombstone_ttl", profile.tombstone_ttl != default.tombstone_ttl, duration(profile.tombstone_ttl));
+    if fields.is_empty() {
+        return "Profile::default()".to_owned();
+    }
+    format!("Profile {{ {}, ..Profile::default() }}", fields.join(", "))
+}
+
+fn pace(pace: Pace) -> String {
+    format!("Pace::{pace:?}")
+}
+
+/// The call that an operation stands for.
+fn verb(op: &Op) -> String {
+    let list = |hosts: &[u32]| hosts.iter().map(|host| format!("n[{host}]")).collect::<Vec<_>>().join(", ");
+    match op {
+        Op::Latency { base, jitter } => format!("world.set_latency({}, {});", duration(*base), duration(*jitter)),
+        Op::LatencyFrom { from, to, base, jitter } => {
+            format!("world.set_latency_from(n[{from}], n[{to}], {}, {});", duration(*base), duration(*jitter))
+        }
+        Op::Cut { a, b } => format!("world.cut(n[{a}], n[{b}]);"),
+        Op::CutOneWay { from, to } => format!("world.cut_one_way(n[{from}], n[{to}]);"),
+        Op::Partition { one, other } => format!("world.partition(&[{}], &[{}]);", list(one), list(other)),
+        Op::Isolate { host } => format!("world.isolate(n[{host}]);"),
+        Op::Heal { a, b } => format!("world.heal(n[{a}], n[{b}]);"),
+        Op::HealAll => "world.heal_all();".to_owned(),
+        Op::BlockDials { from, to, how } => format!("world.block_dials(n[{from}], n[{to}], Block::{how:?});"),
+        Op::AllowDials { from, to } => format!("world.allow_dials(n[{from}], n[{to}]);"),
+        Op::DialFate { host, fate } => {
+            let fate = fate.map_or_else(|| "None".to_owned(), |fate| format!("Some(Fate::{fate:?})"));
+            format!("world.set_fate(world.addr(n[{host}]), {fate});")
+        }
+        Op::Reset { a, b } => format!("world.reset_connections(n[{a}], n[{b}]);"),
+        Op::Crash { host, how } => format!("world.crash(n[{host}], Crash::{how:?});"),
+        Op::Restart { host, identity, moved } => {
+            format!("world.restart(n[{host}], {});", restart(*host, *identity, *moved))
+        }
+        Op::Pause { host } => format!("world.pause(n[{host}]);"),
+        Op::Resume { host } => format!("world.resume(n[{host}]);"),
+        Op::ClockForward { host, by } => format!("world.clock_forward(n[{host}], {});", duration(*by)),
+        Op::ClockBack { host, by } => format!("world.clock_back(n[{host}], {});", duration(*by)),
+        Op::ClockStop { host, stopped } => format!("world.clock_stop(n[{host}], {stopped});"),
+        Op::Consuming { host, consuming } => format!("world.set_consuming(n[{host}], {consuming});"),
+        Op::Consume { host, count } => format!("world.consume(n[{host}], {count});"),
+        Op::Reading { host, reading } => format!("world.set_reading(n[{host}], {reading});"),
+        Op::Read { host, bytes } => format!("world.read(n[{host}], {bytes});"),
+        Op::Exhaust { host, exhausted } => format!("world.exhaust(n[{host}], {exhausted});"),
+        _ => user_verb(op),
+    }
+}
+
+fn restart(host: u32, identity: Identity, moved: bool) -> String {
+    let moved = if moved { ".moved()" } else { "" };
+    match identity {
+        Identity::Same => format!("Restart::default(){moved}"),
+        Identity::New => format!("Restart::default(){moved}.new_id()"),
+        Identity::Stale => {
+            format!("Restart::default(){moved}.incarnation(world.run(n[{host}]).incarnation.0 - 10_000_000)")
+        }
+    }
+}
+
+/// The verbs of nodes. What they return is no matter.
+fn user_verb(op: &Op) -> String {
+    match op {
+        Op::Leave { host, timeout } => format!("world.node(n[{host}]).leave({});", duration(*timeout)),
+        Op::Disconnect { host, peer } => {
+            format!("let id = world.id(n[{peer}]);\n    let _ = world.node(n[{host}]).disconnect(id);")
+        }
+        Op::Join { host, to } => format!("let _ = world.node(n[{host}]).join(n[{to}]);"),
+        Op::AddSeed { host, to } => format!("let _ = world.node(n[{host}]).add_seed(n[{to}]);"),
+        Op::SetConfig { host, setting } => {
+            let change = match setting {
+                Setting::Metadata(length) => format!("config.metadata(vec![0; {length}])"),
+                Setting::Pace(of) => format!("{}.of(config)", pace(*of)),
+            };
+            format!(
+                "let config = world.node(n[{host}]).config();\n    let _ = world.node(n[{host}]).set_config({change});"
+            )
+        }
+        Op::Send { from, to, length, count } if *length < SHORTEST as u64 => {
+            let id = format!("let id = world.id(n[{to}]);");
+            let send = format!("let _ = world.node(n[{from}]).send(id, vec![0; {length}]);");
+            format!("{id}\n    {}", repeated(*count, &send))
+        }
+        Op::Send { from, to, length, count } => {
+            let length = grouped(u128::from(*length));
+            repeated(*count, &format!("let _ = world.send_numbered(n[{from}], n[{to}], {length});"))
+        }
+        Op::Broadcast { from, length } => {
+            format!("let _ = world.node(n[{from}]).broadcast(vec![0; {}]);", grouped(u128::from(*length)))
+        }
+        _ => String::new(),
+    }
+}
+
+fn repeated(count: u32, line: &str) -> String {
+    if count == 1 { line.to_owned() } else { format!("for _ in 0..{count} {{\n        {line}\n    }}") }
+}

@@ -1,0 +1,305 @@
+//! Makes a schedule that fails as short and simple as possible.
+
+use std::time::Duration;
+
+use cluster_core::Instant;
+
+use super::{Identity, Op, Profile, Schedule, Setting, Step};
+use crate::faults::Crash;
+
+/// The most runs that are spent on one failure.
+const MAX_RUNS: u32 = 1_000;
+
+/// The shortest schedule found that still fails, and how many runs it took. `fails` runs one and says at which time it
+/// failed in the way that is looked for.
+///
+/// What comes after the failure is cut off; then ever smaller groups of steps, nodes and parameters are taken out, as
+/// long as it helps and at most [`MAX_RUNS`] times.
+pub(crate) fn shrink(found: &Schedule, fails: impl FnMut(&Schedule) -> Option<Instant>) -> (Schedule, u32) {
+    let mut shrinker = Shrinker { best: found.clone(), fails, runs: 0 };
+    if !shrinker.retry(found.clone()) {
+        return (found.clone(), shrinker.runs);
+    }
+    loop {
+        let before = shrinker.best.clone();
+        shrinker.fewer_steps();
+        shrinker.fewer_nodes();
+        shrinker.simpler_profile();
+        shrinker.simpler_steps();
+        shrinker.shorter_gaps();
+        if shrinker.best == before || shrinker.runs == MAX_RUNS {
+            return (shrinker.best, shrinker.runs);
+        }
+    }
+}
+
+struct Shrinker<F> {
+    best: Schedule,
+    fails: F,
+    runs: u32,
+}
+
+impl<F: FnMut(&Schedule) -> Option<Instant>> Shrinker<F> {
+    /// Takes the candidate if it differs, is possible, and fails.
+    fn attempt(&mut self, candidate: Schedule) -> bool {
+        candidate != self.best && self.retry(candidate)
+    }
+
+    fn retry(&mut self, candidate: Schedule) -> bool {
+        let Some(at) = self.fails(&candidate) else { return false };
+        self.best = cut(candidate, at - Instant::ZERO);
+        true
+    }
+
+    fn fails(&mut self, candidate: &Schedule) -> Option<Instant> {
+        if self.runs == MAX_RUNS || candidate.check().is_err() {
+            return None;
+        }
+        self.runs += 1;
+        (self.fails)(candidate)
+    }
+
+    /// Takes out groups of steps: halves, quarters, ... single ones.
+    fn fewer_steps(&mut self) {
+        let mut group = self.best.steps.len().div_ceil(2);
+        while group > 0 {
+            let mut start = 0;
+            while start < self.best.steps.len() {
+                let mut candidate = self.best.clone();
+                let end = (start + group).min(candidate.steps.len());
+                candidate.steps.drain(start..end);
+                if !self.attempt(candidate) {
+                    start += group;
+                }
+            }
+            group /= 2;
+        }
+    }
+
+    /// So few nodes that the run fails without any step show nothing: what is to hold counts on more of them.
+    fn fewer_nodes(&mut self) {
+        for node in (0..self.best.nodes).rev() {
+            let candidate = without_node(&self.best, node);
+            let nothing_done = Schedule { steps: Vec::new(), ..candidate.clone() };
+            if !candidate.steps.is_empty() && self.fails(&nothing_done).is_none() {
+                self.attempt(candidate);
+            }
+        }
+    }
+
+    /// Each setting as it is by default, all of them first.
+    fn simpler_profile(&mut self) {
+        let default = Profile { seeds: self.best.profile.seeds, ..Profile::default() };
+        let mut candidate = self.best.clone();
+        candidate.profile = default.clone();
+        if self.attempt(candidate) {
+            return;
+        }
+        let reset: [fn(&mut Profile, &Profile); 8] = [
+            |profile, default| profile.pace = default.pace,
+            |profile, default| profile.max_message = default.max_message,
+            |profile, default| profile.send_window = default.send_window,
+            |profile, default| profile.initial_window = default.initial_window,
+            |profile, default| profile.recv_window = default.recv_window,
+            |profile, default| profile.max_peers = default.max_peers,
+            |profile, default| profile.spare_credit = default.spare_credit,
+            |profile, default| {
+                profile.forget_after = default.forget_after;
+                profile.tombstone_ttl = default.tombstone_ttl;
+            },
+        ];
+        for reset in reset {
+            let mut candidate = self.best.clone();
+            reset(&mut candidate.profile, &default);
+            self.attempt(candidate);
+        }
+    }
+
+    fn simpler_steps(&mut self) {
+        let mut index = 0;
+        while let Some(step) = self.best.steps.get(index) {
+            for op in simpler(&step.op.clone()) {
+                let mut candidate = self.best.clone();
+                if let Some(step) = candidate.steps.get_mut(index) {
+                    step.op = op;
+                    if self.attempt(candidate) {
+                        break;
+                    }
+                }
+            }
+            index += 1;
+        }
+    }
+
+    /// Makes the time before each step, and after the last, shorter, or at least a rounder number.
+    fn shorter_gaps(&mut self) {
+        for index in 0..=self.best.steps.len() {
+            let at =
+                |schedule: &Schedule, index: usize| schedule.steps.get(index).map_or(schedule.duration, |step| step.at);
+            let start = index.checked_sub(1).map_or(Duration::ZERO, |index| at(&self.best, index));
+            if index > self.best.steps.len() {
+                return;
+            }
+            let gap = at(&self.best, index) - start;
+            let whole = Duration::from_secs(gap.as_secs());
+            let rounded = Duration::from_millis(gap.as_millis() as u64);
+            for shorter in [Duration::ZERO, Duration::from_secs(1), gap / 2, whole, rounded] {
+                if shorter < gap && self.attempt(earlier(&self.best, index, gap - shorter)) {
+                    break;
+                }
+            }
+        }
+    }
+}
+
+/// The schedule without what comes after the failure.
+fn cut(mut schedule: Schedule, at: Duration) -> Schedule {
+    if at < schedule.duration {
+        schedule.steps.retain(|step| step.at <= at);
+        schedule.duration = at;
+    }
+    schedule
+}
+
+/// The schedule with the steps from the `index`-th, and its end, earlier by `by`.
+fn earlier(schedule: &Schedule, index: usize, by: Duration) -> Schedule {
+    let mut schedule = schedule.clone();
+    for step in &mut schedule.steps[index..] {
+        step.at = step.at.saturating_sub(by);
+    }
+    schedule.duration = schedule.duration.saturating_sub(by);
+    schedule
+}
+
+/// The schedule without a node, and without the steps that cannot be without it.
+fn without_node(schedule: &Schedule, node: u32) -> Schedule {
+    let mut schedule = schedule.clone();
+    schedule.nodes -= 1;
+    schedule.profile.seeds = schedule.profile.seeds.min(schedule.nodes);
+    schedule.steps.retain_mut(|Step { op, .. }| {
+        if let Op::Partition { one, other } = op {
+            one.retain(|&host| host != node);
+            other.retain(|&host| host != node);
+        }
+        if op.hosts().contains(&node) {
+            return false;
+        }
+        for host in op.hosts_mut() {
+            *host -= u32::from(*host > node);
+        }
+        true
+    });
+    schedule
+}
+
+/// Ops that do less, or the same in a simpler way, the simplest first.
+fn simpler(op: &Op) -> Vec<Op> {
+    match *op {
+        Op::Send { from, to, length, count } => {
+            let sends = [(length, 1), (64, count), (1_000, count), (length / 2, count), (length, count / 2)];
+            let fewer = sends.into_iter().filter(|&(l, c)| (l, c) != (length, count) && l <= length && c > 0);
+            fewer.map(|(length, count)| Op::Send { from, to, length, count }).collect()
+        }
+        Op::Broadcast { from, length } => {
+            [0, length / 2].into_iter().filter(|&l| l < length).map(|length| Op::Broadcast { from, length }).collect()
+        }
+        Op::Latency { base, jitter } if !jitter.is_zero() => vec![Op::Latency { base, jitter: Duration::ZERO }],
+        Op::LatencyFrom { from, to, base, jitter } if !jitter.is_zero() => {
+            vec![Op::LatencyFrom { from, to, base, jitter: Duration::ZERO }]
+        }
+        Op::Cut { a, b } => vec![Op::CutOneWay { from: a, to: b }, Op::CutOneWay { from: b, to: a }],
+        Op::Isolate { .. } | Op::HealAll => Vec::new(),
+        Op::Partition { ref one, ref other } => partitions(one, other),
+        Op::Crash { host, how } if how != Crash::Kill => vec![Op::Crash { host, how: Crash::Kill }],
+        Op::Restart { host, identity, moved } => {
+            let simpler = [(Identity::Same, false), (identity, false), (Identity::Same, moved)];
+            let simpler = simpler.into_iter().filter(|&other| other != (identity, moved));
+            simpler.map(|(identity, moved)| Op::Restart { host, identity, moved }).collect()
+        }
+        Op::ClockForward { host, by } => shorter(by).map(|by| Op::ClockForward { host, by }).collect(),
+        Op::ClockBack { host, by } => shorter(by).map(|by| Op::ClockBack { host, by }).collect(),
+        Op::Leave { host, timeout } => shorter(timeout).map(|timeout| Op::Leave { host, timeout }).collect(),
+        Op::Consume { host, count: 1.. } => vec![Op::Consume { host, count: 0 }],
+        Op::Read { host, bytes: 1.. } => vec![Op::Read { host, bytes: 0 }],
+        Op::SetConfig { host, setting: Setting::Metadata(2..) } => {
+            vec![Op::SetConfig { host, setting: Setting::Metadata(1) }]
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn shorter(span: Duration) -> impl Iterator<Item = Duration> {
+    let candidates = [Duration::ZERO, Duration::from_secs(1), Duration::from_secs(span.as_secs()), span / 2];
+    candidates.into_iter().filter(move |&shorter| shorter < span)
+}
+
+/// The same partition with one host less, on either side.
+fn partitions(one: &[u32], other: &[u32]) -> Vec<Op> {
+    let without = |side: &[u32], index: usize| {
+        let mut side = side.to_vec();
+        side.remove(index);
+        side
+    };
+    let mut smaller = Vec::new();
+    for index in (0..one.len()).filter(|_| one.len() > 1) {
+        smaller.push(Op::Partition { one: without(one, index), other: other.to_vec() });
+    }
+    for index in (0..other.len()).filter(|_| other.len() > 1) {
+        smaller.push(Op::Partition { one: one.to_vec(), other: without(other, index) });
+    }
+    smaller
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Fails when node `a` crashes and `b` is cut off from somebody later, at that time.
+    fn fails(schedule: &Schedule) -> Option<Instant> {
+        let crash = schedule.steps.iter().find(|step| matches!(step.op, Op::Crash { .. }))?;
+        let cut = |step: &&Step| step.at >= crash.at && matches!(step.op, Op::Cut { .. } | Op::CutOneWay { .. });
+        schedule.steps.iter().find(cut).map(|step| Instant::ZERO + step.at)
+    }
+
+    #[test]
+    fn only_what_is_needed_is_left() {
+        let found = (0..200).map(Schedule::random).find(|schedule| fails(schedule).is_some()).unwrap();
+        assert!(found.steps.len() > 10);
+        let (schedule, runs) = shrink(&found, fails);
+        assert_eq!(schedule.steps.len(), 2, "{schedule:?}");
+        assert!(schedule.nodes <= 3 && schedule.duration == Duration::ZERO, "{schedule:?}");
+        assert!(matches!(schedule.steps[0].op, Op::Crash { how: Crash::Kill, .. }));
+        assert!(matches!(schedule.steps[1].op, Op::CutOneWay { .. }));
+        assert_eq!(schedule.profile, Profile { seeds: schedule.profile.seeds, ..Profile::default() });
+        assert!(runs < MAX_RUNS && schedule.check() == Ok(()));
+    }
+
+    #[test]
+    fn the_number_of_runs_is_bounded() {
+        let found = Schedule::random(3);
+        let mut runs = 0;
+        let (_, counted) = shrink(&found, |schedule| {
+            runs += 1;
+            // Fails as long as anything at all was changed back and forth.
+            Some(Instant::ZERO + schedule.duration).filter(|_| runs % 2 == 1)
+        });
+        assert_eq!(runs, counted);
+        assert!(counted <= MAX_RUNS);
+    }
+
+    #[test]
+    fn a_schedule_that_does_not_fail_is_left_alone() {
+        let found = Schedule::random(4);
+        assert_eq!(shrink(&found, |_| None), (found.clone(), 1));
+    }
+
+    #[test]
+    fn hosts_are_renumbered_when_one_goes() {
+        let mut schedule = Schedule::new(1, 4, Duration::from_secs(1));
+        schedule.push(Duration::ZERO, Op::Partition { one: vec![0, 1], other: vec![2, 3] });
+        schedule.push(Duration::ZERO, Op::Cut { a: 1, b: 2 });
+        schedule.push(Duration::ZERO, Op::Cut { a: 2, b: 3 });
+        let ops: Vec<Op> = without_node(&schedule, 1).steps.into_iter().map(|step| step.op).collect();
+        assert_eq!(ops, [Op::Partition { one: vec![0], other: vec![1, 2] }, Op::Cut { a: 1, b: 2 }]);
+    }
+}
