@@ -3,7 +3,10 @@
 
 use std::path::Path;
 
-use cluster_sim::{Builder, Schedule, Swarm, World};
+use cluster_sim::{Builder, Rate, Schedule, Swarm, World, schedules};
+use proptest::prelude::*;
+
+use crate::harness::*;
 
 /// How many seeds the gate runs.
 const SEEDS: u64 = 2_000;
@@ -50,4 +53,18 @@ fn every_seed_runs_twice_in_the_same_way() {
     distinct.sort_unstable();
     distinct.dedup();
     assert_eq!(distinct.len(), 64);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(40) })]
+
+    #[test]
+    fn any_schedule_can_be_written_down_and_run_again(schedule in schedules().duration(secs(15)).traffic(Rate::HIGH)) {
+        let read = Schedule::from_json(&schedule.to_json());
+        prop_assert_eq!(read.as_ref(), Ok(&schedule));
+        let run = |schedule| World::builder().schedule(schedule).converge(false).run();
+        let (first, second) = (run(schedule), run(read.unwrap()));
+        prop_assert!(first.is_ok(), "{}", first.unwrap_err());
+        prop_assert_eq!(first.unwrap().hash, second.unwrap().hash);
+    }
 }
