@@ -105,9 +105,9 @@ mod puppet;
 mod queue;
 mod raw;
 mod rng;
-pub mod timeline;
 mod schedule;
 mod swarm;
+pub mod timeline;
 mod trace;
 mod verbs;
 mod violation;
@@ -123,13 +123,13 @@ pub use marks::{Mark, Marks};
 pub use net::{Block, Buffers, Fate, Greeting};
 pub use puppet::{Heard, PuppetLink, PuppetMut, PuppetState, Script};
 pub use raw::{RawConn, RawMut, RawState};
-pub use timeline::Timeline;
 pub use schedule::{
     Fault, Faults, Identity, Op, Pace, Profile, Rate, Schedule, ScheduleError, Setting, Step, UnknownFault, WorldError,
 };
 #[cfg(feature = "proptest")]
 pub use schedule::{ScheduleTree, Schedules, schedules};
 pub use swarm::{Progress, Swarm, Tally, check_seeds};
+pub use timeline::Timeline;
 pub use trace::FrameKind;
 pub use verbs::{Dest, NodeMut};
 pub use violation::Violation;

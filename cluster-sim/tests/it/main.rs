@@ -11,6 +11,6 @@ mod identity;
 mod leaving;
 mod load;
 mod partitions;
-mod timeline;
 mod schedules;
+mod timeline;
 mod world;
