@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use crate::builder::Builder;
-use crate::schedule::{Schedule, ScheduleError, shrink, test_of_builder, test_of_verbs};
+use crate::schedule::{Schedule, ScheduleError, shrink, test_of_builder};
 use crate::violation::Violation;
 use crate::world::shown_lines;
 
@@ -106,7 +106,7 @@ impl Failure {
         });
         // Once more, for the trace.
         let cause = builder.attempt_with(&schedule, shown_lines()).0.err().unwrap_or(cause);
-        let test = if builder.is_plain() { test_of_verbs(&schedule) } else { test_of_builder(&schedule) };
+        let test = if builder.is_plain() { schedule.to_test() } else { test_of_builder(&schedule) };
         let file = write(&schedule);
         Box::new(Failure { seed: found.seed, cause, found, schedule, runs: runs + 1, test, file })
     }

@@ -21,7 +21,7 @@ pub use self::error::{ScheduleError, WorldError};
 pub use self::fault::{Fault, Faults, Rate, UnknownFault};
 pub(crate) use self::liveness::heal_and_converge;
 pub use self::op::{Identity, Op, Setting};
-pub(crate) use self::print::{test_of_builder, test_of_verbs};
+pub(crate) use self::print::test_of_builder;
 pub use self::profile::{Pace, Profile};
 pub(crate) use self::shrink::shrink;
 #[cfg(feature = "proptest")]
@@ -53,6 +53,10 @@ pub struct Schedule {
     /// How long the steps take before the mesh has to heal, at most [`Schedule::MAX_DURATION`].
     #[serde(with = "span")]
     pub duration: Duration,
+    /// How long the mesh is watched when it has healed, in which nothing but heartbeats and anti-entropy may happen in
+    /// it. At most [`Schedule::MAX_DURATION`]; zero is not at all.
+    #[serde(with = "span")]
+    pub quiet: Duration,
     /// What the nodes are configured to be.
     pub profile: Profile,
     /// What is done, in the order of time, at most [`Schedule::MAX_STEPS`] of them.
@@ -87,7 +91,7 @@ impl Schedule {
     #[must_use]
     pub fn new(seed: u64, nodes: u32, duration: Duration) -> Schedule {
         let (version, profile) = (Schedule::VERSION, Profile::default());
-        Schedule { version, seed, nodes, duration, profile, steps: Vec::new() }
+        Schedule { version, seed, nodes, duration, quiet: Duration::ZERO, profile, steps: Vec::new() }
     }
 
     /// Adds a step, after those of the same time.
@@ -102,11 +106,12 @@ impl Schedule {
         let steps: Vec<String> = self.steps.iter().map(|step| format!("    {}", line(step))).collect();
         let steps = if steps.is_empty() { String::new() } else { format!("\n{}\n  ", steps.join(",\n")) };
         format!(
-            "{{\n  \"version\": {},\n  \"seed\": {},\n  \"nodes\": {},\n  \"duration\": {},\n  \"profile\": {},\n  \"steps\": [{steps}]\n}}\n",
+            "{{\n  \"version\": {},\n  \"seed\": {},\n  \"nodes\": {},\n  \"duration\": {},\n  \"quiet\": {},\n  \"profile\": {},\n  \"steps\": [{steps}]\n}}\n",
             self.version,
             self.seed,
             self.nodes,
             self.duration.as_nanos(),
+            self.quiet.as_nanos(),
             line(&self.profile),
         )
     }
@@ -143,6 +148,7 @@ impl Schedule {
         }
         check_nodes(self.nodes)?;
         check_span(self.duration)?;
+        check_span(self.quiet)?;
         self.profile.check(self.nodes)?;
         if self.steps.len() > Schedule::MAX_STEPS {
             return Err(ScheduleError::TooManySteps { steps: self.steps.len() });

@@ -208,6 +208,7 @@ impl Node {
     fn regrant(&mut self, id: NodeId) {
         let Some(session) = self.peers.get_mut(&id).and_then(|peer| peer.session.as_mut()) else { return };
         let served = session.regrant(id, &mut self.budget);
+        self.stats.recv_budget_limit = self.budget.waits();
         self.schedule_ack(id);
         if !served.is_empty() {
             self.serve(served);

@@ -19,6 +19,8 @@ pub(crate) struct Budget {
     growth: u64,
     remainders: u64,
     waiting: VecDeque<Reservation>,
+    /// How many wishes have had to wait so far.
+    waits: u64,
 }
 
 /// The remainder of a message, reserved or asked for.
@@ -36,7 +38,7 @@ impl Budget {
         let pool = recv_budget.saturating_sub(max_peers.saturating_mul(initial_window)) / 2;
         // One legal message must always find room once it is its turn, or the queue would stand for ever.
         let remainders = pool.max(max_message.saturating_add(MAX_HEAD as u64));
-        Budget { growth: pool, remainders, waiting: VecDeque::new() }
+        Budget { growth: pool, remainders, waiting: VecDeque::new(), waits: 0 }
     }
 
     /// Takes `bytes` for a window, all or nothing.
@@ -63,8 +65,13 @@ impl Budget {
         }
         if self.waiting.iter().all(|place| place.peer != peer) {
             self.waiting.push_back(Reservation { peer, bytes });
+            self.waits += 1;
         }
         false
+    }
+
+    pub(crate) fn waits(&self) -> u64 {
+        self.waits
     }
 
     /// Gives back a reservation, and says who now has theirs.
@@ -207,6 +214,7 @@ mod tests {
         assert!(!budget.reserve(BOB, 40), "only 20 are left");
         assert!(!budget.reserve(CAROL, 10), "it would fit, but Bob asked first");
         assert!(!budget.reserve(CAROL, 10), "asking twice gives no second place");
+        assert_eq!(budget.waits(), 2);
         assert_eq!(budget.release(30), [Reservation { peer: BOB, bytes: 40 }, Reservation { peer: CAROL, bytes: 10 }]);
         assert_eq!(budget.release(40), []);
     }

@@ -115,6 +115,10 @@ impl World {
             Op::Join { host, to } if self.can_act(HostId(host)) => {
                 return self.node(HostId(host)).join(HostId(to)).is_ok();
             }
+            Op::JoinThrough { host, to } if self.can_act(HostId(host)) => {
+                let public = self.forward(&public(to), self.addr(HostId(to)));
+                return self.node(HostId(host)).join(public).is_ok();
+            }
             Op::AddSeed { host, to } if self.can_act(HostId(host)) => {
                 return self.node(HostId(host)).add_seed(HostId(to)).is_ok();
             }
@@ -144,6 +148,11 @@ impl World {
         }
         self.send_numbered(from, to, length as usize).is_ok()
     }
+}
+
+/// The address of the port-forward to a host.
+pub(super) fn public(to: u32) -> String {
+    format!("10.0.{}.{}:7000", 200 + to / 250, to % 250 + 1)
 }
 
 fn zeroes(length: u64) -> Bytes {

@@ -16,6 +16,11 @@ const LONG_ONES: u64 = 50;
 
 const LONG: u64 = 3_600_000;
 
+/// One schedule in so many is watched for [`QUIET`] at its end.
+const QUIET_ONES: u64 = 8;
+
+const QUIET: Duration = Duration::from_secs(300);
+
 const DAY: Duration = Duration::from_secs(24 * 3_600);
 
 impl Schedule {
@@ -36,6 +41,9 @@ impl Schedule {
         let duration = if long { rng.scaled(120_000, LONG) } else { rng.scaled(5_000, 120_000) };
         let mut schedule = Schedule::new(seed, nodes, Duration::from_millis(duration));
         schedule.profile = Profile::random(&mut rng, nodes);
+        if rng.below(QUIET_ONES) == 0 {
+            schedule.quiet = QUIET;
+        }
         schedule
     }
 
@@ -94,6 +102,7 @@ impl Profile {
             recv_window: initial_window << rng.below(6),
             max_peers: 16,
             spare_credit: 2 * (max_message + 9) + rng.pick(&[0, 0, 1 << 20]),
+            write_stall: Duration::from_secs(rng.pick(&[10, 10, 3])),
             forget_after: rng.pick(&[DAY, DAY, Duration::from_secs(60)]),
             tombstone_ttl: rng.pick(&[DAY, DAY, Duration::from_secs(30)]),
         }
@@ -176,7 +185,8 @@ impl Drawer {
             }
             Fault::Join => {
                 let to = self.host();
-                let op = if self.rng.below(2) == 0 { Op::Join { host, to } } else { Op::AddSeed { host, to } };
+                let op =
+                    self.rng.pick(&[Op::Join { host, to }, Op::JoinThrough { host, to }, Op::AddSeed { host, to }]);
                 self.push(at, op);
             }
             Fault::Config => self.config(at, host),

@@ -20,9 +20,6 @@ const SETTLE: Duration = Duration::from_secs(120);
 /// How often users who want a peer back ask for it.
 const RETRY: Duration = Duration::from_secs(10);
 
-/// How long a mesh must stay as it is after that.
-const QUIET: Duration = Duration::from_secs(20);
-
 /// The hosts that heal after this schedule: at least two, if there are two, and one of them a seed, if there are seeds.
 pub(crate) fn core(schedule: &Schedule) -> Vec<HostId> {
     let mut rng = Rng::new(schedule.seed, Purpose::Core, 0, 0);
@@ -68,7 +65,9 @@ pub(crate) fn heal_and_converge(world: &mut World, schedule: &Schedule) {
             None => break,
         }
     }
-    stay(world, &core);
+    if !schedule.quiet.is_zero() {
+        stay(world, &core, schedule.quiet);
+    }
 }
 
 /// Waits until the core is a mesh, or one of its nodes says that it cannot become a part of it.
@@ -151,13 +150,13 @@ fn want_back(world: &mut World, schedule: &Schedule, core: &[HostId]) {
     }
 }
 
-fn stay(world: &mut World, core: &[HostId]) {
+fn stay(world: &mut World, core: &[HostId], span: Duration) {
     let opened = |world: &World| -> u64 {
         core.iter().flat_map(|&a| core.iter().map(move |&b| (a, b))).map(|(a, b)| world.opened(a, b)).sum()
     };
     world.run_for(SETTLE);
     let before = opened(world);
-    world.run_for(QUIET);
+    world.run_for(span);
     if let Some((a, b)) = not_linked(world, core) {
         world.fail(&format!("{a} and {b} were linked, and are not any more, with nothing in their way"));
     }

@@ -101,6 +101,9 @@ pub enum Op {
     Disconnect { host: u32, peer: u32 },
     /// [`NodeMut::join`](crate::NodeMut::join).
     Join { host: u32, to: u32 },
+    /// [`NodeMut::join`](crate::NodeMut::join) of the port-forward `10.0.200.(to + 1):7000`, which leads to where `to`
+    /// listens now; or to itself, under another address.
+    JoinThrough { host: u32, to: u32 },
     /// [`NodeMut::add_seed`](crate::NodeMut::add_seed).
     AddSeed { host: u32, to: u32 },
     /// [`NodeMut::set_config`](crate::NodeMut::set_config), with one setting changed.
@@ -154,7 +157,7 @@ impl Op {
             | Op::Send { from, to, .. } => vec![from, to],
             Op::Partition { one, other } => one.iter_mut().chain(other).collect(),
             Op::Disconnect { host, peer } => vec![host, peer],
-            Op::Join { host, to } | Op::AddSeed { host, to } => vec![host, to],
+            Op::Join { host, to } | Op::JoinThrough { host, to } | Op::AddSeed { host, to } => vec![host, to],
             Op::Broadcast { from, .. } => vec![from],
             Op::Isolate { host }
             | Op::DialFate { host, .. }

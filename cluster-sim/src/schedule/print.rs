@@ -3,30 +3,36 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use super::apply::public;
 use super::liveness::core;
 use super::{Identity, Op, Pace, Profile, Schedule, Setting};
 use crate::numbered::SHORTEST;
 
-/// A test that does what the schedule does, and then heals the same core.
-pub(crate) fn test_of_verbs(schedule: &Schedule) -> String {
-    let mut text = head(schedule);
-    // Writing to a string cannot fail.
-    let _ = writeln!(text, "    let mut world = World::new({});", schedule.seed);
-    let _ = writeln!(text, "    let profile = {};", profile(&schedule.profile));
-    let _ = writeln!(text, "    let n = world.add_many({0}, &profile.config({0}));", schedule.nodes);
-    if schedule.profile.seeds == 0 && schedule.nodes > 1 {
-        let _ = writeln!(text, "    for &host in &n[1..] {{\n        world.node(host).join(n[0]).unwrap();\n    }}");
+impl Schedule {
+    /// The text of a Rust test that does what the steps do, by calling the verbs of a [`World`](crate::World), and then
+    /// heals the same core. To paste; it needs only the types of this crate and `Duration`.
+    #[must_use]
+    pub fn to_test(&self) -> String {
+        let mut text = head(self);
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "    let mut world = World::new({});", self.seed);
+        let _ = writeln!(text, "    let profile = {};", profile(&self.profile));
+        let _ = writeln!(text, "    let n = world.add_many({0}, &profile.config({0}));", self.nodes);
+        if self.profile.seeds == 0 && self.nodes > 1 {
+            let _ =
+                writeln!(text, "    for &host in &n[1..] {{\n        world.node(host).join(n[0]).unwrap();\n    }}");
+        }
+        let mut now = Duration::ZERO;
+        for step in &self.steps {
+            pass(&mut text, step.at - now);
+            now = step.at;
+            let _ = writeln!(text, "    {}", verb(&step.op));
+        }
+        pass(&mut text, self.duration - now);
+        let hosts: Vec<String> = core(self).iter().map(|host| format!("n[{}]", host.index())).collect();
+        let _ = writeln!(text, "    world.heal_and_converge(&[{}]);\n}}", hosts.join(", "));
+        text
     }
-    let mut now = Duration::ZERO;
-    for step in &schedule.steps {
-        pass(&mut text, step.at - now);
-        now = step.at;
-        let _ = writeln!(text, "    {}", verb(&step.op));
-    }
-    pass(&mut text, schedule.duration - now);
-    let hosts: Vec<String> = core(schedule).iter().map(|host| format!("n[{}]", host.index())).collect();
-    let _ = writeln!(text, "    world.heal_and_converge(&[{}]);\n}}", hosts.join(", "));
-    text
 }
 
 /// A test that runs the schedule with whatever else the user's builder has.
@@ -86,6 +92,7 @@ fn profile(profile: &Profile) -> String {
     field("recv_window", profile.recv_window != default.recv_window, number(profile.recv_window));
     field("max_peers", profile.max_peers != default.max_peers, number(profile.max_peers as u64));
     field("spare_credit", profile.spare_credit != default.spare_credit, number(profile.spare_credit));
+    field("write_stall", profile.write_stall != default.write_stall, duration(profile.write_stall));
     field("forget_after", profile.forget_after != default.forget_after, duration(profile.forget_after));
     field("tombstone_ttl", profile.tombstone_ttl != default.tombstone_ttl, duration(profile.tombstone_ttl));
     if fields.is_empty() {
@@ -156,6 +163,10 @@ fn user_verb(op: &Op) -> String {
             format!("let id = world.id(n[{peer}]);\n    let _ = world.node(n[{host}]).disconnect(id);")
         }
         Op::Join { host, to } => format!("let _ = world.node(n[{host}]).join(n[{to}]);"),
+        Op::JoinThrough { host, to } => {
+            let public = format!("let public = world.forward(\"{}\", world.addr(n[{to}]));", public(*to));
+            format!("{public}\n    let _ = world.node(n[{host}]).join(public);")
+        }
         Op::AddSeed { host, to } => format!("let _ = world.node(n[{host}]).add_seed(n[{to}]);"),
         Op::SetConfig { host, setting } => {
             let change = match setting {

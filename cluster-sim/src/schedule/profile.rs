@@ -30,6 +30,9 @@ pub struct Profile {
     /// The credit in bytes beyond what peers have for sure, for windows that grow and for long messages. Default
     /// 128 MiB.
     pub spare_credit: u64,
+    /// How long output may wait without the connection taking any of it. Default 10 s, at every pace.
+    #[serde(with = "span")]
+    pub write_stall: Duration,
     /// How long a lost peer is dialled before it is forgotten. Default 24 h.
     #[serde(with = "span")]
     pub forget_after: Duration,
@@ -63,6 +66,7 @@ impl Default for Profile {
             recv_window: limits.recv_window,
             max_peers: limits.max_peers,
             spare_credit: limits.recv_budget - limits.max_peers as u64 * limits.initial_window,
+            write_stall: Duration::from_secs(10),
             forget_after: DAY,
             tombstone_ttl: DAY,
         }
@@ -82,7 +86,8 @@ impl Profile {
         let sure = (self.max_peers as u64).saturating_mul(self.initial_window);
         limits.recv_budget = sure.saturating_add(self.spare_credit);
         let config = self.pace.of(Config::insecure_plaintext());
-        let config = config.limits(limits).forget_after(Some(self.forget_after)).tombstone_ttl(self.tombstone_ttl);
+        let config = config.limits(limits).write_stall(self.write_stall);
+        let config = config.forget_after(Some(self.forget_after)).tombstone_ttl(self.tombstone_ttl);
         self.with_seeds(config, nodes)
     }
 
@@ -94,6 +99,7 @@ impl Profile {
         if self.seeds > nodes {
             return Err(WorldError::UnknownNode { node: self.seeds - 1, nodes });
         }
+        super::check_span(self.write_stall)?;
         super::check_span(self.forget_after)?;
         super::check_span(self.tombstone_ttl)?;
         Ok(self.config(nodes).check()?)

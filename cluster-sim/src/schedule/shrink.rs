@@ -89,6 +89,8 @@ impl<F: FnMut(&Schedule) -> Option<Instant>> Shrinker<F> {
 
     /// Each setting as it is by default, all of them first.
     fn simpler_profile(&mut self) {
+        let unwatched = Schedule { quiet: Duration::ZERO, ..self.best.clone() };
+        self.attempt(unwatched);
         let default = Profile { seeds: self.best.profile.seeds, ..Profile::default() };
         let mut candidate = self.best.clone();
         candidate.profile = default.clone();
@@ -104,6 +106,7 @@ impl<F: FnMut(&Schedule) -> Option<Instant>> Shrinker<F> {
             |profile, default| profile.max_peers = default.max_peers,
             |profile, default| profile.spare_credit = default.spare_credit,
             |profile, default| {
+                profile.write_stall = default.write_stall;
                 profile.forget_after = default.forget_after;
                 profile.tombstone_ttl = default.tombstone_ttl;
             },

@@ -11,6 +11,7 @@ mod identity;
 mod leaving;
 mod load;
 mod partitions;
+mod printed;
 mod schedules;
 mod timeline;
 mod world;
