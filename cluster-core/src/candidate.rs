@@ -178,6 +178,10 @@ impl Candidates {
         stale.map(|candidate| candidate.run.id).collect()
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
     pub(crate) fn clear(&mut self) {
         self.by_id.clear();
         self.introduced.clear();
@@ -228,6 +232,8 @@ mod tests {
         let places = &mut candidates.find_mut(run(1, 0).id).unwrap().addresses;
         let round: Vec<_> = (0..5).map(|_| places.next(|address| address != at(2)).unwrap()).collect();
         assert_eq!(round, [1, 3, 4, 1, 3].map(at));
+        assert!(!places.moved_away(at(2)) && !places.moved_away(at(1)) && !places.moved_away(at(3)));
+        assert!(places.moved_away(at(4)), "nothing is left");
         places.add((10..20).map(at).collect());
         assert_eq!(places.known.len(), MAX_PLACES);
         assert_eq!(places.next(|_| false), None);

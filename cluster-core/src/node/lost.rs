@@ -200,14 +200,15 @@ impl Node {
         let dialing = old.dialing.take();
         let undecided = dialing.filter(|link| self.links.get(link).is_some_and(|link| link.proven.is_none()));
         peer.dialing = undecided;
-        self.peers.insert(run.id, peer);
-        self.keep_unread(old);
+        // A link that ends must not find the new record, which is for a link that is not yet in it.
         if let Some(stale) = dialing.filter(|link| Some(*link) != undecided) {
             let other_run = self.links.get(&stale).and_then(|link| link.run()).is_some_and(|of| of != run);
             if other_run {
                 self.drop_link(stale, CloseMode::Abort, Reason::Restarted);
             }
         }
+        self.peers.insert(run.id, peer);
+        self.keep_unread(old);
     }
 
     /// A run said first-hand that it leaves.

@@ -306,6 +306,20 @@ fn a_granted_claim_ends_limbo_so_that_a_failed_dial_does_no_harm() {
 }
 
 #[test]
+fn the_claim_of_a_later_run_is_granted_while_the_earlier_one_is_being_claimed() {
+    let mut bench = Bench::new(lan());
+    bench.node.join(bench.now, at(1).into()).unwrap();
+    bench.act();
+    let (dial, _) = bench.dials.pop().unwrap();
+    bench.connect(dial, run(1, 1));
+    assert!(matches!(bench.sent_on(dial)[..], [Frame::Claim(_)]));
+    let later = bench.claimed(run(1, 2), 1);
+    assert!(matches!(bench.sent_on(later)[..], [Frame::Accept(_)]));
+    bench.frame(later, Frame::Resume(Resume { offer: offer() }));
+    assert_eq!(bench.word(run(1, 2).id), ["up"]);
+}
+
+#[test]
 fn a_goodbye_of_an_earlier_run_does_not_concern_a_later_one() {
     let mut bench = Bench::new(lan());
     bench.up(run(1, 5));
