@@ -48,22 +48,37 @@ pub struct Config {
     pub(crate) limits: Limits,
 }
 
-/// Every interval and timeout; all can change at run time.
+/// Every interval and timeout. All can change at run time; the setter of the same name in [`Config`] says what each is
+/// for and what its extremes do.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Timing {
-    pub(crate) heartbeat: Duration,
-    pub(crate) peer_timeout: Duration,
-    pub(crate) probe_timeout: Duration,
-    pub(crate) handshake_timeout: Duration,
-    pub(crate) write_stall: Duration,
-    pub(crate) join_timeout: Duration,
-    pub(crate) reconnect_base: Duration,
-    pub(crate) reconnect_max: Duration,
-    pub(crate) stable_after: Duration,
-    pub(crate) forget_after: Option<Duration>,
-    pub(crate) seed_interval: Duration,
-    pub(crate) gossip_interval: Duration,
-    pub(crate) tombstone_ttl: Duration,
+#[non_exhaustive]
+pub struct Timing {
+    /// How long a peer may be silent before it is pinged.
+    pub heartbeat: Duration,
+    /// How long a peer may be silent before it is down.
+    pub peer_timeout: Duration,
+    /// How long a link under suspicion has to answer a ping.
+    pub probe_timeout: Duration,
+    /// How long a connection has until it links two peers.
+    pub handshake_timeout: Duration,
+    /// How long output may wait without the connection taking any of it.
+    pub write_stall: Duration,
+    /// How long a join tries.
+    pub join_timeout: Duration,
+    /// The longest wait before the first retry.
+    pub reconnect_base: Duration,
+    /// The longest wait before any retry.
+    pub reconnect_max: Duration,
+    /// How long a link must last before the next loss counts as a first failure.
+    pub stable_after: Duration,
+    /// How long a lost peer is dialled; `None` is for ever.
+    pub forget_after: Option<Duration>,
+    /// How often a seed that nobody is connected at is dialled at the least.
+    pub seed_interval: Duration,
+    /// How often the view of the mesh is compared with that of one random peer.
+    pub gossip_interval: Duration,
+    /// How long it is remembered that a run left or that a peer was disconnected.
+    pub tombstone_ttl: Duration,
 }
 
 impl Config {
@@ -279,6 +294,12 @@ impl Config {
     pub fn limits(mut self, limits: Limits) -> Config {
         self.limits = limits;
         self
+    }
+
+    /// The seeds.
+    #[must_use]
+    pub fn seeds(&self) -> &[Target] {
+        &self.seeds
     }
 
     /// Whether the settings can work together.

@@ -102,7 +102,8 @@
 //! * [`Input`]: what the driver tells it. [`Action`]: what it asks the driver for. [`Event`]: what the user is told.
 //! * [`Channel`]: turns the bytes of one connection into frames and back; the driver runs one per link.
 //! * [`Message`], [`SendError`], [`Broadcast`]: what users send and receive.
-//! * [`Reason`], [`JoinError`]: why things ended. [`Limits`] and [`limits`]: every bound. [`Stats`]: every counter.
+//! * [`Reason`], [`JoinError`]: why things ended. [`Limits`] and [`limits`]: every bound. [`Timing`]: every
+//!   interval. [`Stats`]: every counter. [`Usage`]: how full every table is.
 //! * [`wire`]: the frames. The protocol itself is specified in PROTOCOL.md, at the top of the repository.
 #![no_std]
 
@@ -143,7 +144,7 @@ pub use bytes::Bytes;
 pub use action::{Action, CloseMode, Notice};
 pub use address::{Advertised, ParseTargetError, Target};
 pub use channel::{Channel, ChannelError, Hello, Output, Proven, Received, Role};
-pub use config::{Config, ConfigError, Limits};
+pub use config::{Config, ConfigError, Limits, Timing};
 pub use error::{Refused, UnknownPeer};
 pub use event::{Event, PeerInfo, PeerState, Undelivered};
 pub use id::{Incarnation, JoinId, LinkId, NodeId, ParseNodeIdError, Run};
@@ -154,6 +155,6 @@ pub use message::{Broadcast, Message, SendError, SendErrorKind};
 pub use mutant::Mutant;
 pub use node::{Node, Start};
 pub use reason::{JoinError, ProtocolError, Reason, RejectCode};
-pub use stats::Stats;
+pub use stats::{Stats, Usage};
 pub use time::Instant;
 pub use wire::{Frame, FrameError, Name, ParseNameError};

@@ -27,7 +27,7 @@ use crate::action::{Action, CloseMode};
 use crate::address::{Advertised, Reach, reach};
 use crate::candidate::Candidates;
 use crate::channel::{Channel, Hello, Role};
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, Limits, Timing};
 use crate::event::{Event, PeerInfo};
 use crate::id::{Incarnation, LinkId, NodeId, Run};
 use crate::inbox::Inbox;
@@ -39,7 +39,7 @@ use crate::peer::Peer;
 use crate::reason::Reason;
 use crate::rng::{Purpose, Rng};
 use crate::session::Budget;
-use crate::stats::Stats;
+use crate::stats::{Stats, Usage};
 use crate::target::Targets;
 use crate::time::Instant;
 use crate::timers::Timers;
@@ -253,6 +253,36 @@ impl Node {
         self.stats.clone()
     }
 
+    /// How full the node's tables are.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        Usage {
+            actions: self.actions.len(),
+            timers: self.timers.len(),
+            links: self.links.len(),
+            peers: self.peers.len(),
+            candidates: self.candidates.len(),
+            waiting_dials: self.dialer.waiting(),
+            targets: self.targets.len(),
+            tombstones: self.tombstones.len(),
+            own_addresses: self.own.len(),
+            notice_sources: self.notices.len(),
+            left_behind: self.inbox.left_behind().count(),
+        }
+    }
+
+    /// The bounds in force.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.config.limits
+    }
+
+    /// The intervals and timeouts in force.
+    #[must_use]
+    pub fn timing(&self) -> &Timing {
+        &self.config.timing
+    }
+
     /// The complete addresses at which this node says it can be dialled.
     #[must_use]
     pub fn addresses(&self) -> Vec<SocketAddr> {
@@ -428,7 +458,9 @@ impl Node {
     }
 
     /// What must hold between any two calls; checked in debug builds and by the simulator.
-    fn is_consistent(&self) -> bool {
+    #[doc(hidden)]
+    #[must_use]
+    pub fn is_consistent(&self) -> bool {
         let of_peer = |id: NodeId, link: LinkId| {
             self.links.get(&link).is_some_and(|link| !link.is_closing() && link.run().is_none_or(|run| run.id == id))
         };

@@ -22,6 +22,10 @@ struct Budget {
 }
 
 impl Notices {
+    pub(crate) fn len(&self) -> usize {
+        self.sources.len()
+    }
+
     pub(crate) fn admit(&mut self, now: Instant, source: IpAddr, reason: Reason) -> Option<Notice> {
         let known = self.sources.contains_key(&Some(source));
         if !known && self.sources.len() >= MAX_NOTICE_SOURCES {

@@ -1,4 +1,4 @@
-//! Counters: what a node has done, and how often it reached each of its bounds.
+//! Counters: what a node has done, and how often it reached each of its bounds; and how full its tables are.
 
 /// What a node counts, since it was made. All counters only rise.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -70,4 +70,35 @@ pub struct Stats {
     pub entries_sent: u64,
     /// Bytes that those entries take on the wire, about.
     pub entry_bytes_sent: u64,
+}
+
+/// How many entries each table of a node has at present.
+///
+/// Bytes are not among them: those that wait to be taken or acknowledged are bounded as [`Limits`](crate::Limits) says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Usage {
+    /// Actions that wait to be polled. None is left once the driver has polled them all.
+    pub actions: usize,
+    /// Deadlines: at most 7 for each link, 2 for each peer, 1 for each candidate, 2 for each target, and 4.
+    pub timers: usize,
+    /// Links, those included that the driver was told to close and has not yet reported gone.
+    pub links: usize,
+    /// Peers connected, or lost and being dialled, or about to be connected: at most `max_peers`.
+    pub peers: usize,
+    /// Nodes known from hearsay only: at most `max_candidates`.
+    pub candidates: usize,
+    /// Nodes that wait for their turn to be dialled on hearsay: at most as many as there are peers and candidates.
+    pub waiting_dials: usize,
+    /// Joins under way and seeds, by target: at most [`MAX_TARGETS`](crate::limits::MAX_TARGETS).
+    pub targets: usize,
+    /// Runs remembered as departed, and disconnected pairs: at most `max_tombstones` of each.
+    pub tombstones: usize,
+    /// Addresses known to be the node's own: at most [`MAX_ALIASES`](crate::limits::MAX_ALIASES) and those it
+    /// advertises and listens at.
+    pub own_addresses: usize,
+    /// Sources whose notices are counted: at most [`MAX_NOTICE_SOURCES`](crate::limits::MAX_NOTICE_SOURCES) + 1.
+    pub notice_sources: usize,
+    /// Nodes that are gone and whose messages wait to be taken: at most `max_peers`.
+    pub left_behind: usize,
 }

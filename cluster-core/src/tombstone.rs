@@ -93,6 +93,10 @@ impl Tombstones {
         }
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.departed.len() + self.removed.len()
+    }
+
     /// Drops what has expired.
     pub(crate) fn expire(&mut self, now: Instant) {
         self.departed.retain(|_, (_, expires)| *expires > now);

@@ -439,7 +439,7 @@ impl Node {
         self.links.values().filter_map(claim).collect()
     }
 
-    /// Whether [`leave`](Node::leave) was called.
+    /// Whether [`leave`](Node::leave) was called. No message is accepted and nobody is dialled any more.
     #[must_use]
     pub fn is_leaving(&self) -> bool {
         self.leaving.is_some()

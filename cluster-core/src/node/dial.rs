@@ -55,6 +55,10 @@ impl Dialer {
         }
     }
 
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
     fn next(&mut self) -> Option<NodeId> {
         let id = self.waiting.pop_front()?;
         self.queued.remove(&id);
