@@ -129,6 +129,7 @@ impl World {
         machine.inbox.clear();
         machine.listen = None;
         machine.tick_at = None;
+        self.oracle.ended(host);
         match how {
             Crash::Power => self.net.power_off(&mut self.queue, host),
             Crash::Kill => self.net.kill(&mut self.queue, host, false),

@@ -73,6 +73,12 @@ impl Driver {
         self.links.iter().map(|(&id, link)| (id, link))
     }
 
+    /// Whether everything that the node has said on this connection is with the kernel.
+    pub(crate) fn has_said_all(&mut self, sock: Sock) -> bool {
+        let link = self.socks.get(&sock).and_then(|link| self.links.get_mut(link));
+        link.is_some_and(|link| !link.send && link.channel.output().is_empty())
+    }
+
     /// Time has passed.
     pub(crate) fn tick(&mut self, io: &mut Io<'_>) {
         self.node.handle(io.clock(), Input::Tick);
@@ -104,7 +110,7 @@ impl Driver {
         while let Some(action) = self.node.poll_action() {
             self.act(io, action);
         }
-        io.drained(&mut self.node, &self.links);
+        io.drained(&mut self.node, self.links.len());
     }
 
     /// Looks at every link that may have something to read, after reading was stopped.
@@ -173,6 +179,7 @@ impl Driver {
             io.reset(sock);
             return self.gone(io, id, Disconnect::Closed);
         };
+        io.opened(id, sock);
         let link = Link { sock, channel, peer: None, send: false, closing: false, granted: false };
         self.links.insert(id, link);
         self.socks.insert(sock, id);
@@ -212,7 +219,7 @@ impl Driver {
             let input = match link.channel.poll() {
                 Ok(Some(Received::Connected(proven))) => {
                     link.peer = Some(proven.run);
-                    io.connected(id, proven.run);
+                    io.connected(id, link.sock, proven.run);
                     Input::Connected { link: id, proven, local: io.local(link.sock) }
                 }
                 Ok(Some(Received::Frame(frame))) => {

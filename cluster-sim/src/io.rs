@@ -1,6 +1,5 @@
 //! What a driver can do: sockets, names, and telling the user, here the log, the trace and the checks.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use cluster_core::limits::MAX_DATA_HEAD;
@@ -8,10 +7,10 @@ use cluster_core::{
     CloseMode, Disconnect, Event, Frame, Instant, LinkId, Message, Node, NodeId, Notice, Reason, Refused, Run, Target,
 };
 
-use crate::check::Check;
 use crate::host::{HostId, Link};
 use crate::log::{Closed, Dialled, Ended, Log, Logged, Noticed, Taken};
-use crate::net::{Net, Read, Sock};
+use crate::net::{Net, Read, Side, Sock};
+use crate::oracle::{Oracle, When};
 use crate::queue::{Due, Queue};
 use crate::trace::{Brief, FrameKind, Trace, What};
 
@@ -34,7 +33,7 @@ pub(crate) struct Io<'a> {
     pub(crate) queue: &'a mut Queue,
     pub(crate) trace: &'a mut Trace,
     pub(crate) log: &'a mut Log,
-    pub(crate) check: &'a mut Check,
+    pub(crate) oracle: &'a mut Oracle,
     pub(crate) dials: &'a mut Vec<Dialled>,
     /// Messages the user takes at present; `None`: all.
     pub(crate) appetite: &'a mut Option<u64>,
@@ -56,6 +55,7 @@ impl Io<'_> {
     pub(crate) fn dial(&mut self, link: LinkId, to: SocketAddr) -> Option<Sock> {
         self.trace(What::Dial(link, to));
         self.dials.push(Dialled { at: self.at(), from: self.host, link, to });
+        self.oracle.dial(self.host, link, to, self.when());
         let sock = self.net.dial(self.queue, self.host, to, false);
         if let (Some(recorder), Some(sock)) = (self.trace.recording(), sock) {
             recorder.socket(self.host, link, sock);
@@ -115,7 +115,7 @@ impl Io<'_> {
         if let Some(recorder) = self.trace.recording() {
             recorder.message_taken(Instant::from_nanos(self.queue.now()), self.run, &message);
         }
-        self.check.message(self.run, &message);
+        self.oracle.message(self.host, &message);
         self.log.taken += 1;
         if self.log.keep_messages {
             let Message { from, payload } = message;
@@ -125,7 +125,7 @@ impl Io<'_> {
 
     pub(crate) fn event(&mut self, event: Event) {
         self.trace(What::Event(event.clone()));
-        self.check.event(&event);
+        self.oracle.event(self.host, &event, self.when());
         self.log.events.push(Logged { at: self.at(), run: self.run, event });
     }
 
@@ -148,34 +148,46 @@ impl Io<'_> {
 
     pub(crate) fn refused(&mut self, refused: &Refused) {
         self.trace(What::Refused(refused.from, refused.reason.clone()));
+        self.oracle.refused(self.host);
         self.log.refused += 1;
     }
 
-    pub(crate) fn connected(&mut self, link: LinkId, run: Run) {
+    /// A link has a connection that stands, or is being dialled.
+    pub(crate) fn opened(&mut self, link: LinkId, sock: Sock) {
+        let from = (sock.side == Side::Listener).then(|| self.net.end(sock).remote.ip());
+        self.oracle.opened(self.host, link, sock, from);
+    }
+
+    pub(crate) fn connected(&mut self, link: LinkId, sock: Sock, run: Run) {
         self.trace(What::Connected(link, run));
-        self.check.connected(run);
+        self.oracle.connected(self.host, link, run, self.local(sock), self.when());
     }
 
     pub(crate) fn disconnected(&mut self, link: LinkId, cause: &Disconnect) {
         self.trace(What::Disconnected(link, cause.clone()));
+        self.oracle.gone(self.host, link, cause);
         self.log.ends.push(Ended { at: self.at(), link, cause: cause.clone() });
     }
 
     pub(crate) fn close_asked(&mut self, link: LinkId, mode: CloseMode, reason: &Reason, entry: Option<&Link>) {
         self.trace(What::Close(link, mode, reason.clone()));
+        self.oracle.closed(self.host, link, reason);
         let peer = entry.and_then(|entry| entry.peer);
         self.log.closes.push(Closed { at: self.at(), link, peer, mode, reason: reason.clone() });
     }
 
     pub(crate) fn got(&mut self, id: LinkId, frame: &Frame, link: &mut Link) {
         self.trace(What::Got(id, Brief::of(frame)));
-        self.granted(frame, link);
+        let ip = self.net.end(link.sock).remote.ip();
+        self.oracle.got(self.host, id, frame, ip);
+        link.granted |= matches!(frame, Frame::Accept(_));
     }
 
     /// A frame is about to be written. Returns how many bytes it takes.
     pub(crate) fn sent(&mut self, id: LinkId, frame: &Frame, link: &mut Link) -> usize {
         self.trace(What::Sent(id, Brief::of(frame)));
-        self.granted(frame, link);
+        self.oracle.sent(self.host, id, frame);
+        link.granted |= matches!(frame, Frame::Accept(_));
         let bytes = match frame {
             Frame::Data(data) => data.bytes.len() + MAX_DATA_HEAD,
             control => control.encode().len(),
@@ -185,8 +197,8 @@ impl Io<'_> {
     }
 
     /// The node has nothing more to say for now.
-    pub(crate) fn drained(&mut self, node: &mut Node, links: &BTreeMap<LinkId, Link>) {
-        self.check.drained(node, links);
+    pub(crate) fn drained(&mut self, node: &mut Node, links: usize) {
+        self.oracle.drained(self.host, node, links);
     }
 
     pub(crate) fn trace(&mut self, what: What) {
@@ -197,10 +209,8 @@ impl Io<'_> {
         Instant::from_nanos(self.queue.now())
     }
 
-    fn granted(&mut self, frame: &Frame, link: &mut Link) {
-        if let Frame::Accept(_) = frame {
-            link.granted = true;
-            self.check.granted();
-        }
+    /// When this happens.
+    pub(crate) fn when(&self) -> When {
+        When { clock: self.clock, world: self.queue.now() }
     }
 }

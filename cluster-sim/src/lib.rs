@@ -59,6 +59,8 @@
 //! | strangers, byte by byte | [`raw_dial`](World::raw_dial), [`raw_listen`](World::raw_listen), [`raw_accept`](World::raw_accept), [`raw`](World::raw) → [`RawMut`] |
 //! | members that misbehave | [`add_puppet`](World::add_puppet) with a [`Script`], [`puppet`](World::puppet) → [`PuppetMut`], [`heard`](World::heard) |
 //! | see what happened | [`record`](World::record), [`timeline`](World::timeline) → [`Timeline`]: a page, a text, lines of JSON |
+//! | demand that what is healed recovers | [`heal_and_converge`](World::heal_and_converge), [`heal_core`](World::heal_core), [`converge`](World::converge), [`stay_quiet`](World::stay_quiet), [`bound`](World::bound), [`are_linked`](World::are_linked) |
+//! | choose what is checked | [`set_checks`](World::set_checks), [`sweep`](World::sweep) |
 //! | compare and explain runs | [`trace_hash`](World::trace_hash), [`dump`](World::dump), [`fail`](World::fail) |
 //!
 //! Verbs and faults act at the present virtual time, and what they cause at once has happened when they return;
@@ -89,17 +91,18 @@
 
 mod builder;
 mod catch;
-mod check;
 mod failure;
 mod faults;
 mod host;
 mod io;
+mod liveness;
 mod log;
 mod machine;
 mod marks;
 mod net;
 mod numbered;
 mod observe;
+mod oracle;
 mod pipe;
 mod puppet;
 mod queue;

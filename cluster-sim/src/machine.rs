@@ -6,11 +6,10 @@ use std::time::Duration;
 
 use cluster_core::{Config, Incarnation, Input, Instant, NodeId, Run, Target};
 
-use crate::check::Check;
 use crate::host::{Driver, HostId};
 use crate::io::Io;
 use crate::log::Log;
-use crate::net::Wake;
+use crate::net::{Sock, Wake};
 use crate::puppet::Puppet;
 
 /// Ticks in a row that leave another one due.
@@ -132,7 +131,6 @@ pub(crate) struct Machine {
     pub(crate) clock: Clock,
     pub(crate) tick_at: Option<u64>,
     pub(crate) log: Log,
-    pub(crate) check: Check,
     pub(crate) appetite: Option<u64>,
     pub(crate) reading: Option<u64>,
 }
@@ -194,6 +192,17 @@ impl Clock {
     }
 }
 
+impl Machine {
+    /// Whether a node runs here that has taken in everything the kernel has for it, and has said everything it has to
+    /// say on this connection.
+    pub(crate) fn has_said_all(&mut self, sock: Sock) -> bool {
+        match &mut self.process {
+            Process::Node(driver) => !self.paused && self.inbox.is_empty() && driver.has_said_all(sock),
+            Process::None | Process::Puppet(_) => false,
+        }
+    }
+}
+
 impl Process {
     pub(crate) fn driver(&self) -> Option<&Driver> {
         match self {
@@ -221,12 +230,12 @@ impl Process {
 /// The order of every adapter's loop: a due tick, then a bounded batch of inputs, then everything the node asks for.
 fn turn_node(driver: &mut Driver, io: &mut Io<'_>, inbox: &mut VecDeque<Inbox>) {
     let mut ticks = 0;
-    while !io.check.is_broken() {
+    while !io.oracle.is_broken() {
         if driver.node.next_tick().is_some_and(|at| at <= io.clock()) {
             driver.tick(io);
             ticks += 1;
             if ticks == BUSY {
-                io.check.fail(format!("{BUSY} ticks in a row left another one due at {:?}", io.clock()));
+                io.oracle.fail(io.host, format!("{BUSY} ticks in a row left another one due at {:?}", io.clock()));
             }
             continue;
         }

@@ -394,6 +394,18 @@ impl Net {
         self.conns[sock.conn].ends.get(sock.peer().side as usize).map(|end| end.host)
     }
 
+    /// Who has this end of a connection.
+    pub(crate) fn host_at(&self, conn: ConnId, side: Side) -> Option<HostId> {
+        self.conns[conn].ends.get(side as usize).map(|end| end.host)
+    }
+
+    /// Whether a connection stands at both ends, and nothing is on its way or unread.
+    pub(crate) fn is_quiet(&self, conn: ConnId) -> bool {
+        let Conn { ends, pipes, .. } = &self.conns[conn];
+        let open = ends.len() == 2 && ends.iter().all(|end| end.state == EndState::Open);
+        open && pipes.iter().all(|pipe| pipe.is_empty() && !pipe.is_finished() && !pipe.has_unread())
+    }
+
     /// Carries out what is due.
     pub(crate) fn handle(&mut self, queue: &mut Queue, due: &Due) {
         match *due {

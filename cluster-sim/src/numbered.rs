@@ -33,6 +33,11 @@ impl Numbered {
         bytes.freeze()
     }
 
+    /// Whether a message seems to be numbered.
+    pub(crate) fn is_one(payload: &[u8]) -> bool {
+        payload.starts_with(MAGIC)
+    }
+
     /// What a message says of itself, if it is numbered.
     pub(crate) fn parse(payload: &[u8]) -> Option<Numbered> {
         let rest = payload.strip_prefix(MAGIC)?;

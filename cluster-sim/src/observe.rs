@@ -108,7 +108,7 @@ impl World {
     /// taken.
     #[must_use]
     pub fn numbered(&self, host: HostId, from: HostId) -> u64 {
-        self.machines[host.index()].check.numbered_from(self.run(from))
+        self.oracle.numbered(host, self.run(from))
     }
 
     /// Every notice of this host's nodes, oldest first.

@@ -98,6 +98,23 @@ pub enum FrameKind {
 }
 
 impl FrameKind {
+    /// Every kind, in the order of their numbers on the wire.
+    pub const ALL: [FrameKind; FrameKind::COUNT] = [
+        FrameKind::Data,
+        FrameKind::Ping,
+        FrameKind::Pong,
+        FrameKind::Ack,
+        FrameKind::Claim,
+        FrameKind::Accept,
+        FrameKind::Reject,
+        FrameKind::Resume,
+        FrameKind::Close,
+        FrameKind::Digest,
+        FrameKind::List,
+        FrameKind::Announce,
+        FrameKind::Update,
+    ];
+
     /// How many kinds there are.
     pub const COUNT: usize = 13;
 

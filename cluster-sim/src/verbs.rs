@@ -10,6 +10,7 @@ use cluster_core::{
 };
 
 use crate::host::HostId;
+use crate::io::Io;
 use crate::numbered::Numbered;
 use crate::trace::What;
 use crate::world::World;
@@ -108,8 +109,16 @@ impl NodeMut<'_> {
     /// See [`JoinError`].
     pub fn join(&mut self, to: impl Into<Dest>) -> Result<JoinId, JoinError> {
         let target = self.target(to.into());
-        let join = self.call(format!("join {target}"), |node, now| node.join(now, target))?;
-        Ok(join)
+        let wanted = target.clone();
+        self.call(
+            format!("join {target}"),
+            |node, now| node.join(now, target),
+            |join, _, io| {
+                if let Ok(join) = join {
+                    io.oracle.joined(io.host, *join, wanted, io.when());
+                }
+            },
+        )
     }
 
     /// Adds a seed.
@@ -119,7 +128,16 @@ impl NodeMut<'_> {
     /// See [`JoinError`].
     pub fn add_seed(&mut self, to: impl Into<Dest>) -> Result<(), JoinError> {
         let target = self.target(to.into());
-        self.call(format!("add_seed {target}"), |node, now| node.add_seed(now, target))
+        let seed = target.clone();
+        self.call(
+            format!("add_seed {target}"),
+            |node, now| node.add_seed(now, target),
+            |added, _, io| {
+                if added.is_ok() {
+                    io.oracle.seeded(io.host, seed);
+                }
+            },
+        )
     }
 
     /// Sends to one peer.
@@ -129,8 +147,16 @@ impl NodeMut<'_> {
     /// See [`SendError`].
     pub fn send(&mut self, to: NodeId, payload: impl Into<Bytes>) -> Result<(), SendError> {
         let payload = payload.into();
-        let copy = self.copy_to_record(&payload);
-        self.call(format!("send {} bytes to {to:?}", payload.len()), |node, now| node.send(now, to, payload))?;
+        let (kept, copy) = (payload.clone(), self.copy_to_record(&payload));
+        self.call(
+            format!("send {} bytes to {to:?}", payload.len()),
+            |node, now| node.send(now, to, payload),
+            |sent, node, io| {
+                if sent.is_ok() {
+                    accepted(node, io, to, &kept);
+                }
+            },
+        )?;
         self.record_sent(&[to], copy);
         Ok(())
     }
@@ -142,9 +168,16 @@ impl NodeMut<'_> {
     /// See [`SendError`].
     pub fn broadcast(&mut self, payload: impl Into<Bytes>) -> Result<Broadcast, SendError> {
         let payload = payload.into();
-        let copy = self.copy_to_record(&payload);
-        let report =
-            self.call(format!("broadcast {} bytes", payload.len()), |node, now| node.broadcast(now, payload))?;
+        let (kept, copy) = (payload.clone(), self.copy_to_record(&payload));
+        let report = self.call(
+            format!("broadcast {} bytes", payload.len()),
+            |node, now| node.broadcast(now, payload),
+            |sent, node, io| {
+                for &to in sent.iter().flat_map(|report| &report.queued) {
+                    accepted(node, io, to, &kept);
+                }
+            },
+        )?;
         self.record_sent(&report.queued, copy);
         Ok(report)
     }
@@ -155,12 +188,21 @@ impl NodeMut<'_> {
     ///
     /// If there is no such peer.
     pub fn disconnect(&mut self, peer: NodeId) -> Result<(), UnknownPeer> {
-        self.call(format!("disconnect {peer:?}"), |node, now| node.disconnect(now, peer))
+        let run = self.world.core(self.host).peer(peer).map(|info| info.run);
+        self.call(
+            format!("disconnect {peer:?}"),
+            |node, now| node.disconnect(now, peer),
+            |done, _, io| {
+                if let (Ok(()), Some(run)) = (done, run) {
+                    io.oracle.disconnected_by_user(io.host, run, io.when());
+                }
+            },
+        )
     }
 
     /// Leaves gracefully, waiting at most `timeout` for what was sent to be taken.
     pub fn leave(&mut self, timeout: Duration) {
-        self.call(format!("leave {timeout:?}"), |node, now| node.leave(now, timeout));
+        self.call(format!("leave {timeout:?}"), |node, now| node.leave(now, timeout), |(), _, _| {});
     }
 
     /// Changes settings.
@@ -169,7 +211,15 @@ impl NodeMut<'_> {
     ///
     /// If they contradict each other, or cannot change.
     pub fn set_config(&mut self, config: Config) -> Result<(), ConfigError> {
-        self.call("set_config".to_owned(), |node, now| node.set_config(now, config))
+        self.call(
+            "set_config".to_owned(),
+            |node, now| node.set_config(now, config),
+            |set, node, io| {
+                if set.is_ok() {
+                    io.oracle.configured(io.host, node);
+                }
+            },
+        )
     }
 
     /// Up and lost peers, ordered by id.
@@ -225,37 +275,28 @@ impl NodeMut<'_> {
         }
     }
 
-    /// Calls a verb of the state machine and does whatever it asks for.
-    fn call<T: Outcome>(&mut self, text: String, verb: impl FnOnce(&mut Node, Instant) -> T) -> T {
+    /// Calls a verb of the state machine, has the checks take note of it, and does whatever it asks for.
+    fn call<T>(
+        &mut self,
+        text: String,
+        verb: impl FnOnce(&mut Node, Instant) -> T,
+        note: impl FnOnce(&T, &Node, &mut Io<'_>),
+    ) -> T {
         let host = self.host;
         assert!(!self.world.machines[host.index()].paused, "{host} is paused: its process does not run");
         self.world.trace.add(self.world.queue.now(), Some(host), What::Verb(text));
         self.world.with_driver(host, |driver, io| {
             let result = verb(&mut driver.node, io.clock());
-            if let Some(join) = result.join() {
-                io.check.join_called(join);
-            }
+            note(&result, &driver.node, io);
             driver.drain(io);
             result
         })
     }
 }
 
-/// What a verb returns, as far as the checks care.
-trait Outcome {
-    fn join(&self) -> Option<JoinId> {
-        None
-    }
-}
-
-impl Outcome for () {}
-impl Outcome for Result<(), JoinError> {}
-impl Outcome for Result<(), SendError> {}
-impl Outcome for Result<(), UnknownPeer> {}
-impl Outcome for Result<(), ConfigError> {}
-impl Outcome for Result<Broadcast, SendError> {}
-impl Outcome for Result<JoinId, JoinError> {
-    fn join(&self) -> Option<JoinId> {
-        self.as_ref().ok().copied()
+/// The node has accepted a message for a peer.
+fn accepted(node: &Node, io: &mut Io<'_>, to: NodeId, payload: &Bytes) {
+    if let Some(peer) = node.peer(to) {
+        io.oracle.accepted(io.host, peer.run, payload.clone());
     }
 }

@@ -7,12 +7,12 @@ use std::time::Duration;
 use cluster_core::{Config, Instant, Node, Run, Start, Target};
 
 use crate::builder::Invariants;
-use crate::check::Check;
 use crate::host::{Driver, HostId};
 use crate::io::Io;
 use crate::log::{Dialled, Log};
 use crate::machine::{Bind, Clock, Inbox, Machine, Process, Spec};
 use crate::net::Net;
+use crate::oracle::{Broken, Oracle};
 use crate::queue::{Due, Queue};
 use crate::rng::{Purpose, Rng};
 use crate::trace::{Trace, What};
@@ -23,6 +23,9 @@ const SHOWN: usize = 200;
 
 /// The wall clock of every host when the world begins, in microseconds: incarnations are near it.
 const EPOCH: u64 = 1_700_000_000_000_000;
+
+/// Everything is checked at least every so many steps, unless there are more links than that.
+const SWEEP: u64 = 1_000;
 
 /// Ten days, so that a clock can jump back by one.
 const CLOCKS: u64 = 10 * 24 * 3_600 * 1_000_000_000;
@@ -35,12 +38,15 @@ pub struct World {
     pub(crate) net: Net,
     pub(crate) trace: Trace,
     pub(crate) machines: Vec<Machine>,
+    pub(crate) oracle: Oracle,
     pub(crate) names: BTreeMap<String, Vec<IpAddr>>,
     pub(crate) dials: Vec<Dialled>,
     /// How many numbered messages each run has sent to each other run.
     pub(crate) numbers: BTreeMap<(Run, Run), u64>,
     rng: Rng,
     steps: u64,
+    /// At which step everything is checked next.
+    next_sweep: u64,
     /// The failure was shown already.
     shown: bool,
     /// A failure unwinds with a [`Violation`] and prints nothing.
@@ -58,11 +64,13 @@ impl World {
             net: Net::new(seed),
             trace: Trace::new(),
             machines: Vec::new(),
+            oracle: Oracle::default(),
             names: BTreeMap::new(),
             dials: Vec::new(),
             numbers: BTreeMap::new(),
             rng: Rng::new(seed, Purpose::Test, 0, 0),
             steps: 0,
+            next_sweep: SWEEP,
             shown: false,
             quiet: false,
             invariants: Invariants::default(),
@@ -203,6 +211,37 @@ impl World {
         self.steps
     }
 
+    /// Switches the checks off, or on again: for worlds that are to be fast. Default: on.
+    ///
+    /// # Panics
+    ///
+    /// If a node has started already: the checks follow everything from the beginning.
+    pub fn set_checks(&mut self, on: bool) {
+        self.oracle.set(on);
+    }
+
+    /// Looks at everything that the checks look at, whatever has changed; that happens by itself every thousand steps,
+    /// or as many steps as there are links. Does nothing if the checks are off.
+    ///
+    /// # Panics
+    ///
+    /// If a promise is broken.
+    pub fn sweep(&mut self) {
+        if !self.oracle.is_on() {
+            return;
+        }
+        let mut links = 0;
+        for machine in &self.machines {
+            if let Some(driver) = machine.process.driver() {
+                links += driver.links().count() as u64;
+                self.oracle.sweep(machine.id, &driver.node);
+            }
+        }
+        self.oracle.agree_all(&self.net, &mut self.machines);
+        self.next_sweep = self.steps + links.max(SWEEP);
+        self.judge();
+    }
+
     /// Ends the test with the seed, the time and the last lines of the trace.
     ///
     /// # Panics
@@ -245,7 +284,6 @@ impl World {
             clock: Clock::new(offset),
             tick_at: None,
             log: Log { keep_messages: true, ..Log::default() },
-            check: Check::default(),
             appetite: None,
             reading: None,
         });
@@ -271,6 +309,7 @@ impl World {
                 Bind::Nothing => None,
             },
         };
+        let start_listen = start.listen;
         let node = match Node::new(config, start, machine.clock.read(now)) {
             Ok(node) => node,
             Err(error) => panic!("the config of {host} contradicts itself: {error}"),
@@ -279,9 +318,12 @@ impl World {
         machine.run = Some(run);
         machine.listen = (bind != Bind::Nothing).then_some(address);
         machine.process = Process::Node(Box::new(Driver::new(node)));
-        machine.check = Check::default();
         machine.inbox.clear();
         machine.paused = false;
+        let clock = machine.clock.read(now);
+        if let Some(driver) = machine.process.driver() {
+            self.oracle.started(host, &driver.node, start_listen, clock);
+        }
         self.trace.name(run.id, host);
         self.trace.add(now, Some(host), What::Started(run, address));
         self.with_driver(host, |driver, io| driver.drain(io));
@@ -330,7 +372,7 @@ impl World {
             queue: &mut self.queue,
             trace: &mut self.trace,
             log: &mut machine.log,
-            check: &mut machine.check,
+            oracle: &mut self.oracle,
             dials: &mut self.dials,
             appetite: &mut machine.appetite,
             reading: &mut machine.reading,
@@ -355,11 +397,9 @@ impl World {
             return;
         }
         self.with_process(host, |process, io, inbox| process.turn(io, inbox));
-        if let Some(text) = self.machines[host.index()].check.broken() {
-            self.violate(Some(host), text);
-        }
+        self.judge();
         let machine = &mut self.machines[host.index()];
-        if machine.check.has_left()
+        if machine.process.driver().is_some_and(|driver| driver.node.has_left())
             && let Some(address) = machine.listen.take()
         {
             self.net.unlisten(&mut self.queue, address);
@@ -392,12 +432,32 @@ impl World {
                     self.turn(host);
                 }
             }
-            Due::Resolved { host, life, target } => self.resolved(host, life, target),
-            due => self.net.handle(&mut self.queue, &due),
+            Due::Resolved { host, life, ref target } => self.resolved(host, life, target),
+            ref due => self.net.handle(&mut self.queue, due),
         }
         self.wake_all();
+        if self.oracle.is_on() {
+            self.look_on(&due);
+        }
         self.check_invariants();
         true
+    }
+
+    /// Checks what a step may have changed between hosts, and now and then everything.
+    fn look_on(&mut self, due: &Due) {
+        if let Due::Segments { conn, .. } = *due {
+            self.oracle.agree(conn, &self.net, &mut self.machines);
+            self.judge();
+        }
+        if self.steps >= self.next_sweep {
+            self.sweep();
+        }
+    }
+
+    fn judge(&mut self) {
+        if let Some(Broken { host, text }) = self.oracle.broken() {
+            self.violate(Some(host), text);
+        }
     }
 
     pub(crate) fn check_invariants(&mut self) {
@@ -406,17 +466,20 @@ impl World {
         }
     }
 
-    fn resolved(&mut self, host: HostId, life: u32, target: Target) {
-        let outcome = self.look_up(&target);
+    fn resolved(&mut self, host: HostId, life: u32, target: &Target) {
+        let outcome = self.look_up(target);
         self.trace.add(self.queue.now(), Some(host), What::Resolved(target.clone(), outcome.clone()));
         let machine = &mut self.machines[host.index()];
         if machine.life == life {
-            machine.inbox.push_back(Inbox::Resolved(target, outcome));
+            if let Ok(addresses) = &outcome {
+                self.oracle.resolved(host, target, addresses);
+            }
+            machine.inbox.push_back(Inbox::Resolved(target.clone(), outcome));
             self.turn(host);
         }
     }
 
-    fn look_up(&self, target: &Target) -> Result<Vec<SocketAddr>, String> {
+    pub(crate) fn look_up(&self, target: &Target) -> Result<Vec<SocketAddr>, String> {
         if let Some(address) = target.literal() {
             return Ok(vec![address]);
         }

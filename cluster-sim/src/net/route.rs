@@ -78,6 +78,12 @@ impl Net {
         self.listeners.get(&address).map(|listener| listener.host).or_else(|| self.owner(address.ip()))
     }
 
+    /// The host that a connection to `address` would be accepted by, if nothing were in the way.
+    pub(crate) fn leads_to(&self, address: SocketAddr) -> Option<HostId> {
+        let address = *self.forwards.get(&address).unwrap_or(&address);
+        self.listeners.get(&address).map(|listener| listener.host)
+    }
+
     pub(super) fn syn(&mut self, queue: &mut Queue, conn: ConnId, attempt: u32) {
         let sock = Sock { conn, side: Side::Dialer };
         let (host, to) = (self.end(sock).host, self.conns[conn].target);

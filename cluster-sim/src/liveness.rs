@@ -1,0 +1,352 @@
+//! The oracle of liveness: when some nodes are healed, and everything else stays as bad as it is for ever, those nodes
+//! must find each other within a stated time, and then be quiet.
+//!
+//! | demand | of whom | checked by |
+//! |---|---|---|
+//! | L1: one link each two agree about, within [`World::bound`] | every pair of the core | [`World::converge`] |
+//! | L2: each knows all the others | the core | the same: a link that both have up is knowledge |
+//! | L3, L7: what was accepted has an outcome, whoever else has stopped taking messages | every pair of the core | [`World::heal_and_converge`] |
+//! | L4: down everywhere within three `peer_timeout`s | nodes that are dead | the same |
+//! | L5: no dial, no link that comes or goes, nothing on the wire but heartbeats and anti-entropy | the core | [`World::stay_quiet`] |
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use cluster_core::{Event, Instant, Run};
+
+use crate::faults::Restart;
+use crate::host::HostId;
+use crate::machine::Process;
+use crate::trace::FrameKind;
+use crate::world::World;
+
+/// How long a node that is leaving is waited for.
+const LEAVING: Duration = Duration::from_secs(60);
+
+/// How long the word that a user has disconnected a pair may take.
+const GOODBYE: Duration = Duration::from_secs(10);
+
+/// How often a user joins before giving up.
+const JOINS: usize = 5;
+
+/// How long hearsay may make the views of two nodes differ.
+const HEARSAY: Duration = Duration::from_secs(60);
+
+/// How long a healed mesh is watched.
+const QUIET: Duration = Duration::from_secs(600);
+
+impl World {
+    /// Heals everything among the hosts of `core`, and nothing else: whatever is wrong with others, or between them and
+    /// the core, stays so. Then demands that the core recovers, see [`converge`](World::converge), and that it is quiet
+    /// for ten minutes, see [`stay_quiet`](World::stay_quiet). Returns how long it took until every two of them were
+    /// linked.
+    ///
+    /// # Panics
+    ///
+    /// If the core does not recover, or is not quiet; or as [`heal_core`](World::heal_core).
+    #[track_caller]
+    pub fn heal_and_converge(&mut self, core: &[HostId]) -> Duration {
+        let healed = self.now();
+        self.heal_core(core);
+        let took = self.converge(core);
+        self.expect_outcomes(core);
+        self.expect_dead_to_be_down(core, healed);
+        self.stay_quiet(core, QUIET);
+        took
+    }
+
+    /// Heals everything among the hosts of `core`: cuts, blocked dials, pauses, users that take no messages, and the
+    /// like. Nodes that crashed or left start again. Pairs that a user disconnected are joined again, and so are nodes
+    /// that know nobody through whom they could find the others; no other node is told anything.
+    ///
+    /// # Panics
+    ///
+    /// If the core has fewer than two hosts, one of them twice, one of another world, or two with one id.
+    pub fn heal_core(&mut self, core: &[HostId]) {
+        self.assert_core(core);
+        for &host in core {
+            self.heal_host(host);
+            for &other in core.iter().filter(|&&other| other != host) {
+                self.heal_one_way(host, other);
+                self.allow_dials(host, other);
+            }
+        }
+        let leaving = |world: &World| core.iter().any(|&host| world.is_running(host) && world.core(host).is_leaving());
+        if !self.run_until(LEAVING, |world| !leaving(world)) {
+            self.fail(&format!("a node that leaves has not left within {LEAVING:?}"));
+        }
+        for &host in core {
+            if !self.is_running(host) {
+                self.restart(host, Restart::default());
+            }
+        }
+        let ids: BTreeSet<_> = core.iter().map(|&host| self.id(host)).collect();
+        assert_eq!(ids.len(), core.len(), "two nodes of the core have one id");
+        self.introduce(core);
+    }
+
+    /// How long the nodes of `core` may take to link every two of them, once nothing is wrong among them any more: twice
+    /// the sum of
+    ///
+    /// * `peer_timeout`, until a dead link is noticed;
+    /// * the longest wait until a node that is known is dialled: `reconnect_max`, or `seed_interval` if that is longer;
+    /// * twice `handshake_timeout`: a dial that hangs, and one that succeeds;
+    /// * `dial_interval` for each node, for the budget of dials on hearsay;
+    ///
+    /// and each of them the longest of any node. With the default config, 90 s and 0.2 s per node.
+    ///
+    /// # Panics
+    ///
+    /// If no node runs on one of the hosts.
+    #[must_use]
+    pub fn bound(&self, core: &[HostId]) -> Duration {
+        let longest = |of: &dyn Fn(&cluster_core::Timing) -> Duration| {
+            core.iter().map(|&host| of(self.core(host).timing())).max().unwrap_or_default()
+        };
+        let interval = core.iter().map(|&host| self.core(host).limits().dial_interval).max().unwrap_or_default();
+        let detect = longest(&|timing| timing.peer_timeout);
+        let wait = longest(&|timing| timing.reconnect_max.max(timing.seed_interval));
+        let handshakes = longest(&|timing| timing.handshake_timeout) * 2;
+        (detect + wait + handshakes + interval * core.len() as u32) * 2
+    }
+
+    /// Demands that every two nodes of `core` are [linked](World::linked) within [`bound`](World::bound), and returns
+    /// how long it took. Heals nothing.
+    ///
+    /// # Panics
+    ///
+    /// If they are not.
+    #[track_caller]
+    pub fn converge(&mut self, core: &[HostId]) -> Duration {
+        let (begin, bound) = (self.now(), self.bound(core));
+        let mut apart = None;
+        let linked = self.run_until(bound, |world| {
+            // The pair that was apart a step ago most likely still is.
+            apart = apart.filter(|&(a, b)| !world.linked(a, b)).or_else(|| world.apart(core));
+            apart.is_none()
+        });
+        if let (false, Some((a, b))) = (linked, apart) {
+            self.fail(&format!("L1: {a} and {b} are not linked {bound:?} after nothing was wrong any more"));
+        }
+        self.sweep();
+        self.now() - begin
+    }
+
+    /// Whether every two of these nodes are [linked](World::linked), whoever else they are connected to.
+    #[must_use]
+    pub fn are_linked(&self, hosts: &[HostId]) -> bool {
+        self.apart(hosts).is_none()
+    }
+
+    /// Waits until what may still follow from the recovery of `core` is over, and then demands that for `span` none of
+    /// them dials another, no link among them comes or goes, and, if no other node runs and nobody misbehaves, that
+    /// nothing is on the wire but heartbeats, anti-entropy, and what applications say.
+    ///
+    /// # Panics
+    ///
+    /// If that is not so.
+    #[track_caller]
+    pub fn stay_quiet(&mut self, core: &[HostId], span: Duration) {
+        let gossip = core.iter().map(|&host| self.core(host).timing().gossip_interval).max().unwrap_or_default();
+        self.run_for(HEARSAY + gossip);
+        let begin = self.now();
+        let before = core.iter().map(|&host| self.wire(host).clone()).collect::<Vec<_>>();
+        let links = self.connections(core);
+        self.run_for(span);
+        if let Some(dial) = self.dials_among(core, begin) {
+            self.fail(&format!("L5: {dial}"));
+        }
+        if let Some(change) = self.changes_among(core, begin) {
+            self.fail(&format!("L5: {change}"));
+        }
+        if self.connections(core) != links {
+            self.fail("L5: a link was replaced in a mesh that was quiet");
+        }
+        if self.is_undisturbed(core) {
+            for (&host, before) in core.iter().zip(&before) {
+                self.expect_only_heartbeats(host, before, span);
+            }
+        }
+        self.sweep();
+    }
+
+    fn assert_core(&self, core: &[HostId]) {
+        assert!(core.len() >= 2, "a core has at least two hosts");
+        let hosts: BTreeSet<HostId> = core.iter().copied().collect();
+        assert_eq!(hosts.len(), core.len(), "a host is in the core twice");
+        for host in core {
+            assert!(host.index() < self.machines.len(), "{host} is no host of this world");
+            let puppet = matches!(self.machines[host.index()].process, Process::Puppet(_));
+            assert!(!puppet, "{host} is a puppet, which promises nothing");
+        }
+    }
+
+    fn heal_host(&mut self, host: HostId) {
+        self.power_on(host);
+        self.resume(host);
+        self.clock_stop(host, false);
+        self.exhaust(host, false);
+        self.set_reading(host, true);
+        self.set_consuming(host, true);
+        let address = self.addr(host);
+        self.set_fate(address, None);
+    }
+
+    /// Has users join where nodes cannot find each other by themselves.
+    fn introduce(&mut self, core: &[HostId]) {
+        let is_apart = |world: &World, &(a, b): &(HostId, HostId)| {
+            world.oracle.is_apart(a, world.id(b)) || world.oracle.is_apart(b, world.id(a))
+        };
+        let apart: Vec<_> = pairs(core).filter(|pair| is_apart(self, pair)).collect();
+        // Whoever joins before the goodbye has come has joined a peer that is up.
+        let told = |world: &World| !apart.iter().any(|&(a, b)| world.sees(a, b) || world.sees(b, a));
+        let _ = self.run_until(GOODBYE, told);
+        for (a, b) in apart {
+            self.introduce_pair(a, b);
+        }
+        // Of each part of the core whose nodes know ways to each other, one joins the first part.
+        let mut found: BTreeSet<HostId> = BTreeSet::new();
+        for &host in core {
+            if found.contains(&host) {
+                continue;
+            }
+            if let Some(&first) = core.first().filter(|&&first| first != host) {
+                self.introduce_pair(host, first);
+            }
+            let mut next = vec![host];
+            while let Some(host) = next.pop() {
+                if found.insert(host) {
+                    next.extend(core.iter().copied().filter(|&b| self.knows(host, b) || self.knows(b, host)));
+                }
+            }
+        }
+    }
+
+    /// Has the user of one join the other, as often as any user would.
+    fn introduce_pair(&mut self, a: HostId, b: HostId) {
+        let (from, to) = if self.machines[b.index()].listen.is_some() { (a, b) } else { (b, a) };
+        for _ in 0..JOINS {
+            let before = self.events(from).len();
+            // If very many joins are under way, one of them is as good.
+            let Ok(join) = self.node(from).join(to) else { return };
+            let outcome = |world: &World| {
+                let later = world.events(from).get(before..).unwrap_or_default();
+                later.iter().find_map(|logged| match logged.event {
+                    Event::Joined { join: of, .. } if of == join => Some(true),
+                    Event::JoinFailed { join: of, .. } if of == join => Some(false),
+                    _ => None,
+                })
+            };
+            let timeout = self.core(from).timing().join_timeout;
+            if self.run_until(timeout, |world| outcome(world).is_some()) && outcome(self) == Some(true) {
+                return;
+            }
+        }
+    }
+
+    /// Whether the node on `host` will dial, by itself, an address that leads to `peer`.
+    fn knows(&self, host: HostId, peer: HostId) -> bool {
+        let node = self.core(host);
+        let configured = node.config().seeds().iter().filter_map(|seed| self.look_up(seed).ok()).flatten();
+        let seeds = configured.chain(self.oracle.seeds(host));
+        let peers = node.peers().filter_map(|info| info.address);
+        seeds.chain(peers).any(|address| self.net.leads_to(address) == Some(peer))
+    }
+
+    /// Two of these nodes that are not linked.
+    fn apart(&self, hosts: &[HostId]) -> Option<(HostId, HostId)> {
+        pairs(hosts).find(|&(a, b)| !self.linked(a, b))
+    }
+
+    /// What the core has accepted for itself has an outcome, if a little later.
+    #[track_caller]
+    fn expect_outcomes(&mut self, core: &[HostId]) {
+        let runs: Vec<Run> = core.iter().map(|&host| self.run(host)).collect();
+        let accepted = self.oracle.accepted_between(&runs);
+        let bound = self.bound(core);
+        let is_done = |world: &World, &(from, to, number): &(Run, Run, u64)| world.oracle.is_done(from, to, number);
+        if !self.run_until(bound, |world| accepted.iter().all(|flow| is_done(world, flow))) {
+            let late = accepted.iter().find(|flow| !is_done(self, flow));
+            self.fail(&format!("L7: {late:?} has messages without an outcome {bound:?} after all are linked"));
+        }
+    }
+
+    #[track_caller]
+    fn expect_dead_to_be_down(&mut self, core: &[HostId], healed: Instant) {
+        let timeout = core.iter().map(|&host| self.core(host).timing().peer_timeout).max().unwrap_or_default();
+        let deadline = healed + timeout * 3;
+        self.run_for(deadline - self.now());
+        let running: BTreeSet<Run> = self.running().into_iter().map(|host| self.run(host)).collect();
+        let ended = self.machines.iter().filter(|machine| matches!(machine.process, Process::None));
+        let dead: Vec<Run> = ended.filter_map(|machine| machine.run).filter(|run| !running.contains(run)).collect();
+        for &host in core {
+            let up = |run: &&Run| {
+                let info = self.core(host).peer(run.id);
+                info.is_some_and(|info| info.run == **run && info.state == cluster_core::PeerState::Up)
+            };
+            if let Some(run) = dead.iter().find(up).copied() {
+                self.fail(&format!("L4: {host} has {run:?} up, which is dead"));
+            }
+        }
+    }
+
+    fn connections(&self, core: &[HostId]) -> BTreeSet<usize> {
+        let runs: BTreeSet<Run> = core.iter().map(|&host| self.run(host)).collect();
+        let among = |link: &crate::log::LinkView| link.peer.is_some_and(|peer| runs.contains(&peer));
+        core.iter().flat_map(|&host| self.links(host)).filter(among).map(|link| link.connection).collect()
+    }
+
+    fn dials_among(&self, core: &[HostId], since: Instant) -> Option<String> {
+        let recent = self.dials.iter().rev().take_while(|dial| dial.at >= since);
+        let mut among = recent.filter(|dial| {
+            let to = self.net.leads_to(dial.to);
+            core.contains(&dial.from) && to.is_some_and(|to| core.contains(&to))
+        });
+        among.next().map(|dial| format!("{} dials {} at {:?}", dial.from, dial.to, dial.at))
+    }
+
+    fn changes_among(&self, core: &[HostId], since: Instant) -> Option<String> {
+        let runs: BTreeSet<Run> = core.iter().map(|&host| self.run(host)).collect();
+        core.iter().find_map(|&host| {
+            let recent = self.events(host).iter().rev().take_while(|logged| logged.at >= since);
+            let mut changes = recent.filter(|logged| match &logged.event {
+                Event::PeerUp(info) => runs.contains(&info.run),
+                Event::PeerDown { peer, .. } | Event::SessionReset { peer } => runs.contains(peer),
+                _ => false,
+            });
+            changes.next().map(|logged| format!("{host} says at {:?} {:?}", logged.at, logged.event))
+        })
+    }
+
+    /// Whether the core is alone with itself.
+    fn is_undisturbed(&self, core: &[HostId]) -> bool {
+        self.running().iter().all(|host| core.contains(host))
+            && !self.machines.iter().any(|machine| matches!(machine.process, Process::Puppet(_)))
+    }
+
+    #[track_caller]
+    fn expect_only_heartbeats(&mut self, host: HostId, before: &crate::log::Wire, span: Duration) {
+        let timing = self.core(host).timing();
+        let peers = self.core(host).peers().count() as u64;
+        let times = |interval: Duration| 2 + (span.as_nanos() / interval.as_nanos().max(1)) as u64;
+        let most = |kind: FrameKind| match kind {
+            FrameKind::Data | FrameKind::Ack => u64::MAX,
+            FrameKind::Ping => peers * times(timing.heartbeat),
+            // As often as others ask, which have intervals of their own.
+            FrameKind::Pong => u64::MAX,
+            FrameKind::Digest => times(timing.gossip_interval / 2),
+            _ => 0,
+        };
+        let wire = self.wire(host);
+        let counts = FrameKind::ALL.map(|kind| (kind, wire.frames(kind) - before.frames(kind), most(kind)));
+        if let Some((kind, count, most)) = counts.into_iter().find(|&(_, count, most)| count > most) {
+            self.fail(&format!(
+                "L5: {host} sends {count} {kind:?} in {span:?} of quiet, and {most} are to be expected"
+            ));
+        }
+    }
+}
+
+fn pairs(hosts: &[HostId]) -> impl Iterator<Item = (HostId, HostId)> {
+    hosts.iter().enumerate().flat_map(|(index, &a)| hosts[index + 1..].iter().map(move |&b| (a, b)))
+}

@@ -1,0 +1,722 @@
+//! The promises of the core, checked after every step against what really happened.
+//!
+//! Truth is the simulator's own: what the driver was asked to do, what went over the wires, what was done at the other
+//! end, and what applications took. Each file checks one group of promises and can be read, and tested, by itself; this
+//! one tells them what happens. The letters are those of the list of invariants: S for the oracle's own, I for the
+//! protocol's.
+//!
+//! | file | promises |
+//! |---|---|
+//! | [`events`] | S4, S5, I2, I3: the word of events, `peers()`, joins, nothing after `Left` |
+//! | [`links`] | S1, I1, S12: one link per peer, and what is closed is over |
+//! | [`agreement`] | S2: both ends agree which link that is |
+//! | [`handshakes`] | S3, I10: up only by a handshake; strangers change nothing |
+//! | [`sessions`], [`numbers`] | S6 to S8, I4: each message one outcome, a true one; order |
+//! | [`bounds`] | S9, I5: every table within its bound |
+//! | [`departed`] | S10, I6: who left or was disconnected stays away |
+//! | [`dials`] | S10, S11, I8: whom a node dials, and how fast |
+//! | [`runs`] | S13: incarnations and generations |
+//! | [`credit`] | S14: grants |
+//! | [`contract`] | S15: nothing left to poll, no deadline in the past |
+//!
+//! S17 and I9, that equal seeds give equal traces, is [`World::trace_hash`](crate::World::trace_hash), compared by
+//! tests; I7 and the oracle of liveness is [`World::heal_and_converge`](crate::World::heal_and_converge).
+//!
+//! Nodes are held to their promises, puppets and strangers to none: what a node does with one of those is checked by
+//! its own end alone.
+
+mod agreement;
+mod bounds;
+mod contract;
+mod credit;
+mod departed;
+mod dials;
+mod events;
+mod handshakes;
+mod links;
+mod numbers;
+mod runs;
+mod sessions;
+mod talk;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+use bytes::Bytes;
+use cluster_core::wire::{Close, Reject};
+use cluster_core::{
+    Disconnect, Event, Frame, Instant, JoinId, Limits, LinkId, Message, Node, NodeId, Reason, RejectCode, Run, Target,
+    Timing,
+};
+
+use self::bounds::Counted;
+use self::credit::Credit;
+use self::departed::Departed;
+use self::dials::{Dialer, Dials};
+use self::events::Events;
+use self::handshakes::{Handshakes, Untouched};
+use self::links::Links;
+use self::numbers::Numbers;
+use self::runs::Runs;
+use self::sessions::Flow;
+use self::talk::Talks;
+use crate::host::HostId;
+use crate::net::{ConnId, Sock};
+
+/// What a check says: the words of the violation, if there is one.
+type Verdict = Result<(), String>;
+
+/// Every check of a world.
+#[derive(Debug)]
+pub(crate) struct Oracle {
+    on: bool,
+    /// By host, what its present run of a node has been seen to do.
+    watches: Vec<Option<Box<Watch>>>,
+    /// Which host a run of a node is on; `None`: several are, or something else claims to be it.
+    whereabouts: BTreeMap<Run, Option<HostId>>,
+    handshakes: Handshakes,
+    /// By sender and receiver, both of them nodes.
+    flows: BTreeMap<(Run, Run), Flow>,
+    /// Connections whose ends have not been seen to agree since something changed.
+    unsettled: BTreeSet<ConnId>,
+    /// Flows that go on over another link, since a node was last drained.
+    resumed: Vec<(Run, Run)>,
+    /// Numbered messages that were taken, by host, if nothing else is checked.
+    counts: Vec<Numbers>,
+    broken: Option<Broken>,
+}
+
+/// A promise that was not kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Broken {
+    pub(crate) host: HostId,
+    pub(crate) text: String,
+}
+
+/// What one run of a node has been seen to do.
+#[derive(Debug)]
+struct Watch {
+    runs: Runs,
+    events: Events,
+    links: Links,
+    untouched: Untouched,
+    departed: Departed,
+    dials: Dials,
+    credit: Credit,
+    numbers: Numbers,
+    talks: Talks,
+    /// Links whose handshake has a meaning that was not carried out yet.
+    unfinished: BTreeSet<LinkId>,
+    /// Peers whose chunk the node has not dealt with yet.
+    fed: BTreeSet<Run>,
+    /// When, by the world's time, a join last began or ended.
+    joined: u64,
+    listen: Option<SocketAddr>,
+    limits: Limits,
+    timing: Timing,
+}
+
+/// When something happens: by the host's own clock, and by the world's.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct When {
+    pub(crate) clock: Instant,
+    pub(crate) world: u64,
+}
+
+impl Default for Oracle {
+    fn default() -> Oracle {
+        Oracle {
+            on: true,
+            watches: Vec::new(),
+            whereabouts: BTreeMap::new(),
+            handshakes: Handshakes::default(),
+            flows: BTreeMap::new(),
+            unsettled: BTreeSet::new(),
+            resumed: Vec::new(),
+            counts: Vec::new(),
+            broken: None,
+        }
+    }
+}
+
+impl Oracle {
+    pub(crate) fn is_on(&self) -> bool {
+        self.on
+    }
+
+    /// Switches every check on or off; only before any node has started.
+    pub(crate) fn set(&mut self, on: bool) {
+        assert!(self.watches.is_empty(), "checks are switched before the first node starts");
+        self.on = on;
+    }
+
+    /// The first violation, once.
+    pub(crate) fn broken(&mut self) -> Option<Broken> {
+        self.broken.take()
+    }
+
+    pub(crate) fn is_broken(&self) -> bool {
+        self.broken.is_some()
+    }
+
+    pub(crate) fn fail(&mut self, host: HostId, text: String) {
+        self.broken.get_or_insert(Broken { host, text });
+    }
+
+    /// How many numbered messages of `from` the present run on `host` has taken.
+    pub(crate) fn numbered(&self, host: HostId, from: Run) -> u64 {
+        let checked = self.watch(host).map(|watch| &watch.numbers);
+        checked.or_else(|| self.counts.get(host.index())).map_or(0, |numbers| numbers.from(from))
+    }
+
+    /// A node has started, listening at `listen`.
+    pub(crate) fn started(&mut self, host: HostId, node: &Node, listen: Option<SocketAddr>, clock: Instant) {
+        self.ended(host);
+        if self.watches.len() <= host.index() {
+            self.watches.resize_with(host.index() + 1, || None);
+            self.counts.resize_with(host.index() + 1, Numbers::default);
+        }
+        self.counts[host.index()] = Numbers::default();
+        if !self.on {
+            return;
+        }
+        let run = node.run();
+        let own = listen.into_iter().chain(node.addresses()).collect();
+        let limits = node.limits().clone();
+        self.watches[host.index()] = Some(Box::new(Watch {
+            runs: Runs::new(run),
+            events: Events::default(),
+            links: Links::default(),
+            untouched: Untouched::default(),
+            departed: Departed::default(),
+            dials: Dials::new(own, node.config().seeds(), clock, &limits),
+            credit: Credit::default(),
+            numbers: Numbers::default(),
+            talks: Talks::default(),
+            unfinished: BTreeSet::new(),
+            fed: BTreeSet::new(),
+            joined: 0,
+            listen,
+            limits,
+            timing: node.timing().clone(),
+        }));
+        self.is_at(run, host);
+    }
+
+    /// The process on a host is over.
+    pub(crate) fn ended(&mut self, host: HostId) {
+        let Some(watch) = self.watches.get_mut(host.index()).and_then(Option::take) else { return };
+        self.counts[host.index()] = watch.numbers;
+        for sock in watch.links.socks() {
+            self.handshakes.gone(sock);
+        }
+        let alive: BTreeSet<Run> = self.watches.iter().flatten().map(|watch| watch.runs.now()).collect();
+        self.flows.retain(|(from, to), _| alive.contains(from) || alive.contains(to));
+    }
+
+    pub(crate) fn joined(&mut self, host: HostId, join: JoinId, target: Target, when: When) {
+        self.check(host, |watch| {
+            watch.dials.joined(join, target);
+            watch.joined = when.world;
+            watch.events.join_called(join)
+        });
+    }
+
+    pub(crate) fn seeded(&mut self, host: HostId, seed: Target) {
+        self.check(host, |watch| {
+            watch.dials.seeded(seed);
+            Ok(())
+        });
+    }
+
+    /// The node's user has changed its settings.
+    pub(crate) fn configured(&mut self, host: HostId, node: &Node) {
+        self.check(host, |watch| {
+            watch.limits = node.limits().clone();
+            watch.timing = node.timing().clone();
+            watch.dials.configured(watch.listen.into_iter().chain(node.addresses()).collect(), node.config().seeds());
+            Ok(())
+        });
+    }
+
+    /// The node's user has disconnected a peer.
+    pub(crate) fn disconnected_by_user(&mut self, host: HostId, peer: Run, when: When) {
+        self.check(host, |watch| {
+            let (timing, cap) = (&watch.timing, watch.limits.max_tombstones);
+            watch.departed.down(peer, &Reason::LocalDisconnect, when.clock, when.world, timing, cap);
+            Ok(())
+        });
+    }
+
+    /// The node has accepted a message.
+    pub(crate) fn accepted(&mut self, host: HostId, to: Run, payload: Bytes) {
+        let Some(watch) = self.watch(host) else { return };
+        let (from, limits) = (watch.runs.now(), watch.limits.clone());
+        let verdict = self.flow(from, to).map_or(Ok(()), |flow| flow.accepted(payload, &limits));
+        self.judge(host, verdict, |text| format!("towards {to:?}: {text}"));
+    }
+
+    pub(crate) fn resolved(&mut self, host: HostId, target: &Target, addresses: &[SocketAddr]) {
+        self.check(host, |watch| {
+            watch.dials.wanted.resolved(target, addresses);
+            Ok(())
+        });
+    }
+
+    pub(crate) fn dial(&mut self, host: HostId, link: LinkId, to: SocketAddr, when: When) {
+        self.check(host, |watch| {
+            let Watch { runs, dials, limits, timing, departed, .. } = watch;
+            dials.dial(link, to, &Dialer { id: runs.now().id, now: when.clock, limits, timing, departed })
+        });
+    }
+
+    /// A link has a connection; `from` is where an inbound one comes from.
+    pub(crate) fn opened(&mut self, host: HostId, link: LinkId, sock: Sock, from: Option<IpAddr>) {
+        let Some(run) = self.watch(host).map(|watch| watch.runs.now()) else { return };
+        self.handshakes.opened(sock, run);
+        self.check(host, |watch| {
+            let source = from.map(network);
+            watch.links.opened(link, sock, source);
+            let Some(source) = source else { return Ok(()) };
+            watch.untouched.stranger("a connection");
+            let (count, most) = (watch.links.pending_of(source), watch.limits.max_pending_per_ip);
+            if count > most && !source.is_loopback() {
+                return Err(format!("{count} connections of {source} are pending, and {most} are allowed"));
+            }
+            Ok(())
+        });
+    }
+
+    /// A connection that came in was not admitted.
+    pub(crate) fn refused(&mut self, host: HostId) {
+        self.check(host, |watch| {
+            watch.untouched.stranger("a refused connection");
+            Ok(())
+        });
+    }
+
+    /// The channel of a link stands.
+    pub(crate) fn connected(&mut self, host: HostId, link: LinkId, peer: Run, local: SocketAddr, when: When) {
+        let Some(sock) = self.watch(host).and_then(|watch| watch.links.find(link)).map(|open| open.sock) else {
+            return;
+        };
+        if let Some(at) = self.whereabouts.get_mut(&peer)
+            && self.handshakes.other(sock) != Some(peer)
+        {
+            // Somebody else says that it is this run, which nothing in plain mode can prevent.
+            *at = None;
+        }
+        self.check(host, |watch| {
+            watch.untouched.other();
+            watch.links.connected(link, peer);
+            watch.dials.has_end_at(local);
+            watch.dials.connected(link, peer, watch.runs.now(), &watch.limits);
+            let joined = watch.last_join(when);
+            watch.departed.met(peer.id, joined);
+            Ok(())
+        });
+    }
+
+    /// The node has asked to close a link.
+    pub(crate) fn closed(&mut self, host: HostId, link: LinkId, reason: &Reason) {
+        self.check(host, |watch| {
+            if let Some(open) = watch.links.find(link).copied()
+                && let Some(peer) = open.peer
+            {
+                if let Reason::Protocol(_) = reason
+                    && watch.fed.remove(&peer)
+                {
+                    watch.credit.refused(peer);
+                }
+                watch.fence(link, peer);
+            }
+            watch.links.closed(link);
+            watch.runs.over(link);
+            Ok(())
+        });
+        self.unsettle(host, link);
+    }
+
+    /// The driver has told the node that a link is gone.
+    pub(crate) fn gone(&mut self, host: HostId, link: LinkId, cause: &Disconnect) {
+        self.unsettle(host, link);
+        let Some(Some(watch)) = self.watches.get_mut(host.index()) else { return };
+        watch.dials.over(link);
+        watch.runs.over(link);
+        watch.talks.over(link);
+        watch.unfinished.remove(&link);
+        if let Some(peer) = watch.links.find(link).and_then(|open| open.peer) {
+            watch.fence(link, peer);
+        }
+        let Some(open) = watch.links.gone(link) else { return };
+        if open.inbound && open.peer.is_none() && *cause != Disconnect::Closed {
+            watch.untouched.stranger("the end of a connection");
+        } else {
+            watch.untouched.other();
+        }
+        self.handshakes.gone(open.sock);
+    }
+
+    /// A frame is about to reach the node; its link's other end is seen at `ip`.
+    pub(crate) fn got(&mut self, host: HostId, link: LinkId, frame: &Frame, ip: IpAddr) {
+        let Some(Some(watch)) = self.watches.get_mut(host.index()) else { return };
+        watch.untouched.other();
+        let verdict = watch.links.got(link, frame);
+        self.judge(host, verdict, |text| text);
+        let Some(peer) = self.watch(host).and_then(|watch| watch.links.find(link)).and_then(|open| open.peer) else {
+            return;
+        };
+        self.check(host, |watch| {
+            watch.dials.heard(peer, ip, frame);
+            watch.talks.got(link, frame);
+            let active = watch.links.active(peer.id).is_some_and(|(active, _)| active == link);
+            match frame {
+                Frame::Claim(claim) => {
+                    watch.runs.claimed(link, peer, claim.generation);
+                    watch.departed.claimed(peer.id, claim.rejoin);
+                }
+                Frame::Accept(_) | Frame::Resume(_) => drop(watch.unfinished.insert(link)),
+                Frame::Close(Close::Removed) | Frame::Reject(Reject { code: RejectCode::Removed }) => {
+                    watch.departed.told(peer.id);
+                }
+                Frame::Data(data) if active => {
+                    watch.fed.insert(peer);
+                    return watch.credit.data(peer, data, &watch.limits);
+                }
+                _ => {}
+            }
+            Ok(())
+        });
+        if let Frame::Accept(_) = frame {
+            self.unsettle(host, link);
+        }
+        if let (Frame::Ack(ack), Some(own)) = (frame, self.own_if_active(host, link, peer)) {
+            let verdict = self.flow(own, peer).map_or(Ok(()), |flow| flow.acked(ack));
+            self.judge(host, verdict, |text| format!("{peer:?} acknowledges: {text}"));
+        }
+    }
+
+    /// The node has handed out a frame.
+    pub(crate) fn sent(&mut self, host: HostId, link: LinkId, frame: &Frame) {
+        self.check(host, |watch| watch.links.sent(link, frame));
+        let Some(open) = self.watch(host).and_then(|watch| watch.links.find(link)).copied() else { return };
+        self.handshakes.sent(open.sock, frame);
+        let Some(peer) = open.peer else { return };
+        let mut named = None;
+        self.check(host, |watch| {
+            named = watch.talks.sent(link, frame);
+            match frame {
+                Frame::Claim(claim) => return watch.runs.claims(link, peer, claim.generation),
+                Frame::Resume(_) => drop(watch.unfinished.insert(link)),
+                Frame::Ack(ack) => return watch.credit.acks(peer, ack, &watch.limits),
+                _ => {}
+            }
+            Ok(())
+        });
+        if let Frame::Accept(_) = frame {
+            self.unsettle(host, link);
+        }
+        self.finish(host, link);
+        let Some(own) = self.watch(host).map(|watch| watch.runs.now()) else { return };
+        let Some(flow) = self.flow(own, peer) else { return };
+        let verdict = match (named, frame) {
+            (Some((stream, credit)), _) => flow.named(stream, credit),
+            (None, Frame::Data(data)) => flow.sent(data.offset, data.bytes.len() as u64),
+            (None, _) => Ok(()),
+        };
+        self.judge(host, verdict, |text| format!("towards {peer:?}: {text}"));
+    }
+
+    /// The node tells its user something.
+    pub(crate) fn event(&mut self, host: HostId, event: &Event, when: When) {
+        let Some(own) = self.watch(host).map(|watch| watch.runs.now()) else { return };
+        let mut verdict = Ok(());
+        match event {
+            Event::PeerUp(info) => {
+                let sock = self.watch(host).and_then(|watch| watch.links.active(info.run.id));
+                verdict = self.handshakes.up(info.run, sock.map(|(_, open)| open.sock));
+                let joined = self.last_join(host, info.run, when);
+                self.check(host, |watch| watch.departed.up(info.run, when.clock, joined));
+            }
+            Event::Undelivered(undelivered) => {
+                self.finish_all(host);
+                let peer = undelivered.peer;
+                let over = !self.watch(host).is_some_and(|watch| watch.events.is_up(peer));
+                if let Some(flow) = self.flow(own, peer) {
+                    verdict = flow.undelivered(undelivered, over);
+                }
+            }
+            Event::PeerGone { peer } => {
+                self.check(host, |watch| {
+                    watch.credit.over(*peer);
+                    Ok(())
+                });
+                if let Some(flow) = self.flow(own, *peer) {
+                    verdict = flow.over();
+                }
+            }
+            _ => {}
+        }
+        self.judge(host, verdict, |text| text);
+        self.check(host, |watch| {
+            watch.untouched.event();
+            watch.numbers.event(event);
+            match event {
+                Event::PeerDown { peer, reason, .. } => {
+                    let (timing, cap) = (&watch.timing, watch.limits.max_tombstones);
+                    watch.departed.down(*peer, reason, when.clock, when.world, timing, cap);
+                }
+                Event::Joined { join, .. } | Event::JoinFailed { join, .. } => {
+                    watch.dials.wanted.ended(*join);
+                    watch.joined = when.world;
+                }
+                _ => {}
+            }
+            watch.events.event(event)
+        });
+    }
+
+    /// The node's user has taken a message.
+    pub(crate) fn message(&mut self, host: HostId, message: &Message) {
+        if !self.on {
+            if let Some(numbers) = self.counts.get_mut(host.index()) {
+                numbers.count(message);
+            }
+            return;
+        }
+        let Some(own) = self.watch(host).map(|watch| watch.runs.now()) else { return };
+        let mut place = None;
+        self.check(host, |watch| {
+            watch.untouched.other();
+            watch.events.message(message.from)?;
+            watch.numbers.message(own, message)?;
+            place = Some(watch.credit.taken(message.from, message.payload.len() as u64)?);
+            Ok(())
+        });
+        if let (Some((stream, index)), Some(flow)) = (place, self.flow(message.from, own)) {
+            let verdict = flow.taken(stream, index, &message.payload);
+            self.judge(host, verdict, |text| format!("from {:?}: {text}", message.from));
+        }
+    }
+
+    /// The node has nothing more to say for now.
+    pub(crate) fn drained(&mut self, host: HostId, node: &mut Node, links: usize) {
+        if !self.on {
+            return;
+        }
+        self.finish_all(host);
+        let verdict = contract::nothing_left(node);
+        self.judge(host, verdict, |text| text);
+        for (from, to) in std::mem::take(&mut self.resumed) {
+            let verdict = self.flows.get(&(from, to)).map_or(Ok(()), Flow::drained);
+            self.judge(host, verdict, |text| text);
+        }
+        let own = node.run();
+        if self.watch(host).is_some_and(|watch| watch.runs.now() != own) {
+            self.is_at(own, host);
+        }
+        self.check(host, |watch| {
+            for peer in std::mem::take(&mut watch.fed) {
+                watch.credit.dealt_with(peer);
+            }
+            watch.runs.is(own)?;
+            watch.events.drained(node)?;
+            watch.links.drained()?;
+            let usage = node.usage();
+            bounds::within(&usage, watch.counted(), &watch.limits)?;
+            watch.untouched.drained(&usage)?;
+            if watch.events.has_left() {
+                contract::nothing_after_left(node, links)?;
+            }
+            Ok(())
+        });
+    }
+
+    /// Looks at everything about one node, whatever has changed.
+    pub(crate) fn sweep(&mut self, host: HostId, node: &Node) {
+        self.check(host, |watch| {
+            watch.events.sweep(node)?;
+            if node.is_consistent() { Ok(()) } else { Err("its links and peers contradict each other".to_owned()) }
+        });
+    }
+
+    /// How many messages each run of these has accepted for each other, and that are on their way.
+    pub(crate) fn accepted_between(&self, runs: &[Run]) -> Vec<(Run, Run, u64)> {
+        let pairs = runs.iter().flat_map(|&from| runs.iter().map(move |&to| (from, to)));
+        pairs.filter_map(|(from, to)| Some((from, to, self.flows.get(&(from, to))?.end()))).collect()
+    }
+
+    /// Whether every message below this number was taken, or will never be.
+    pub(crate) fn is_done(&self, from: Run, to: Run, number: u64) -> bool {
+        self.flows.get(&(from, to)).is_none_or(|flow| flow.is_done(number))
+    }
+
+    /// Whether a node may stay away from this peer until a user joins.
+    pub(crate) fn is_apart(&self, host: HostId, peer: NodeId) -> bool {
+        self.watch(host).is_some_and(|watch| watch.departed.is_apart(peer))
+    }
+
+    /// Where the seeds of a node are, as far as it knows.
+    pub(crate) fn seeds(&self, host: HostId) -> Vec<SocketAddr> {
+        self.watch(host).map(|watch| watch.dials.wanted.seeds().collect()).unwrap_or_default()
+    }
+
+    fn watch(&self, host: HostId) -> Option<&Watch> {
+        self.watches.get(host.index())?.as_deref()
+    }
+
+    /// Has one check of a host's node say whether all is well.
+    fn check(&mut self, host: HostId, check: impl FnOnce(&mut Watch) -> Verdict) {
+        let Some(Some(watch)) = self.watches.get_mut(host.index()) else { return };
+        let verdict = check(watch);
+        self.judge(host, verdict, |text| text);
+    }
+
+    fn judge(&mut self, host: HostId, verdict: Verdict, words: impl FnOnce(String) -> String) {
+        if let Err(text) = verdict {
+            self.fail(host, words(text));
+        }
+    }
+
+    /// A node on this host is this run from now on.
+    fn is_at(&mut self, run: Run, host: HostId) {
+        if self.whereabouts.insert(run, Some(host)).is_some() {
+            self.whereabouts.insert(run, None);
+        }
+    }
+
+    /// What a run has accepted for another, if both are nodes, and nobody else claims to be either.
+    fn flow(&mut self, from: Run, to: Run) -> Option<&mut Flow> {
+        let is_node = |run: &Run| self.whereabouts.get(run).copied().flatten().is_some();
+        (is_node(&from) && is_node(&to)).then(|| self.flows.entry((from, to)).or_default())
+    }
+
+    fn own_if_active(&self, host: HostId, link: LinkId, peer: Run) -> Option<Run> {
+        let watch = self.watch(host)?;
+        let (active, _) = watch.links.active(peer.id)?;
+        (active == link).then(|| watch.runs.now())
+    }
+
+    /// Carries out what the handshake of a link means for the streams, if the node has kept the link.
+    fn finish(&mut self, host: HostId, link: LinkId) {
+        let Some(Some(watch)) = self.watches.get_mut(host.index()) else { return };
+        if !watch.unfinished.remove(&link) {
+            return;
+        }
+        let Some(open) = watch.links.find(link).filter(|open| open.granted && !open.closing) else { return };
+        let (Some(peer), own) = (open.peer, watch.runs.now()) else { return };
+        let (sending, receiving) = (watch.talks.sending(link), watch.talks.receiving(link));
+        if let Some(receiving) = receiving {
+            let verdict = watch.credit.resumes(peer, &receiving.said, receiving.offered, receiving.window);
+            self.judge(host, verdict, |text| format!("from {peer:?}: {text}"));
+        }
+        if let Some(sending) = sending {
+            let verdict = self.flow(own, peer).map_or(Ok(()), |flow| flow.resumes(&sending.known, sending.credit));
+            self.judge(host, verdict, |text| format!("towards {peer:?}: {text}"));
+            self.resumed.push((own, peer));
+        }
+    }
+
+    fn finish_all(&mut self, host: HostId) {
+        let unfinished = self.watch(host).map(|watch| watch.unfinished.clone()).unwrap_or_default();
+        for link in unfinished {
+            self.finish(host, link);
+        }
+    }
+
+    fn unsettle(&mut self, host: HostId, link: LinkId) {
+        if let Some(conn) = self.watch(host).and_then(|watch| watch.links.find(link)).map(|open| open.sock.conn) {
+            self.unsettled.insert(conn);
+        }
+    }
+
+    /// When the user of either side last had a join under way; `None` if nobody can know.
+    fn last_join(&self, host: HostId, peer: Run, when: When) -> Option<u64> {
+        let other = self.whereabouts.get(&peer).copied().flatten()?;
+        Some(self.watch(host)?.last_join(when).max(self.watch(other)?.last_join(when)))
+    }
+}
+
+impl Watch {
+    fn counted(&self) -> Counted {
+        let (links, inbound) = (self.links.len(), self.links.inbound());
+        Counted { links, inbound, pending: self.links.pending(), joins: self.events.joins_open() }
+    }
+
+    /// When its user last had a join under way.
+    fn last_join(&self, when: When) -> u64 {
+        if self.events.joins_open() > 0 { when.world } else { self.joined }
+    }
+
+    /// A link is no longer the one that connects the two.
+    fn fence(&mut self, link: LinkId, peer: Run) {
+        if self.links.active(peer.id).is_some_and(|(active, _)| active == link) {
+            self.credit.fenced(peer);
+        }
+    }
+}
+
+/// What counts as one source: an IPv4 address, or the /64 that one IPv6 host may draw its addresses from.
+fn network(ip: IpAddr) -> IpAddr {
+    match ip.to_canonical() {
+        IpAddr::V6(v6) if !v6.is_loopback() => Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64).into(),
+        ip => ip,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! Values that the tests of the checks share.
+
+    use cluster_core::wire::{Accept, Offer, PeerStream, Profile, StreamId};
+    use cluster_core::{Config, Incarnation, Start};
+
+    use super::*;
+    use crate::net::Side;
+
+    pub(super) fn run(id: u8, incarnation: u64) -> Run {
+        Run { id: NodeId::from_bytes([id; 16]), incarnation: Incarnation(incarnation) }
+    }
+
+    pub(super) fn node() -> Node {
+        let start = Start { seed: [7; 32], incarnation: Incarnation(1), listen: None };
+        Node::new(Config::insecure_plaintext(), start, Instant::ZERO).unwrap()
+    }
+
+    /// The name that a node gives to its link after `before` others.
+    pub(super) fn link(before: u64) -> LinkId {
+        let mut limits = Limits::default();
+        (limits.max_pending, limits.max_pending_per_ip) = (1_000, 1_000);
+        let start = Start { seed: [7; 32], incarnation: Incarnation(1), listen: None };
+        let mut node = Node::new(Config::insecure_plaintext().limits(limits), start, Instant::ZERO).unwrap();
+        let from = "10.9.9.9:1".parse().unwrap();
+        let links = (0..=before).map(|_| node.accept(Instant::ZERO, from).unwrap());
+        links.last().unwrap()
+    }
+
+    /// The name that a node gives to its join after `before` others.
+    pub(super) fn join(before: u64) -> JoinId {
+        let mut node = node();
+        let joins = (0..=before).map(|_| node.join(Instant::ZERO, "10.9.9.9:1".parse().unwrap()).unwrap());
+        joins.last().unwrap()
+    }
+
+    pub(super) fn sock(conn: usize) -> Sock {
+        Sock { conn, side: Side::Dialer }
+    }
+
+    pub(super) fn accept() -> Frame {
+        let profile =
+            Profile { name: None, metadata: Bytes::new(), addresses: Vec::new(), max_message: 1, window: 1_024 };
+        let offer = Offer { stream: StreamId(1), next: 0, peer: PeerStream::None };
+        Frame::Accept(Accept { profile, offer })
+    }
+
+    #[test]
+    fn sources_are_addresses_or_networks() {
+        let of = |text: &str| network(text.parse().unwrap());
+        assert_eq!(of("2001:db8::1"), of("2001:db8::2"));
+        assert_ne!(of("10.0.0.1"), of("10.0.0.2"));
+        assert_eq!(of("::ffff:10.0.0.1"), of("10.0.0.1"));
+    }
+}

@@ -1,0 +1,93 @@
+//! S9 and I5: every table, queue and timer count of a node is within its bound at every step.
+
+use cluster_core::limits::{MAX_ADDRESSES, MAX_ALIASES, MAX_NOTICE_SOURCES, MAX_RECORDS, MAX_TARGETS};
+use cluster_core::{Limits, Usage};
+
+use super::Verdict;
+
+/// Deadlines that belong to no link, peer, candidate or target.
+const OWN_TIMERS: usize = 4;
+
+/// What the simulator itself has counted at a node.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Counted {
+    pub(super) links: usize,
+    pub(super) inbound: usize,
+    pub(super) pending: usize,
+    pub(super) joins: usize,
+}
+
+/// Whether a node holds no more than its limits allow, and has as many links as its driver.
+pub(super) fn within(usage: &Usage, counted: Counted, limits: &Limits) -> Verdict {
+    let Limits { max_peers, max_pending, max_candidates, max_tombstones, max_dials, .. } = *limits;
+    let timers = 7 * usage.links + 2 * usage.peers + usage.candidates + 2 * usage.targets + OWN_TIMERS;
+    // Each peer may have a link and a dial; and each user's target as many dials as its name has records.
+    let outbound = 2 * max_peers + max_dials + MAX_RECORDS * usage.targets;
+    for (what, count, most) in [
+        ("actions after the last", usage.actions, 0),
+        ("timers", usage.timers, timers),
+        ("links", usage.links, max_peers + 2 * max_pending + outbound),
+        ("inbound links", counted.inbound, max_peers + 2 * max_pending),
+        ("pending links", counted.pending, max_pending),
+        ("peers", usage.peers, max_peers),
+        ("candidates", usage.candidates, max_candidates),
+        ("dials that wait", usage.waiting_dials, max_candidates + max_peers),
+        ("targets", usage.targets, MAX_TARGETS),
+        ("joins", counted.joins, MAX_TARGETS),
+        ("tombstones", usage.tombstones, 2 * max_tombstones),
+        ("own addresses", usage.own_addresses, MAX_ALIASES + MAX_ADDRESSES + 1),
+        ("sources of notices", usage.notice_sources, MAX_NOTICE_SOURCES + 1),
+        ("nodes that left messages behind", usage.left_behind, max_peers),
+    ] {
+        if count > most {
+            return Err(format!("{count} {what}, and {most} are allowed: {usage:?}"));
+        }
+    }
+    if usage.links != counted.links {
+        return Err(format!("it knows {} links, and its driver {}", usage.links, counted.links));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_entry_more_than_allowed_is_found_in_every_table() {
+        let limits = Limits::default();
+        let mut full = Usage::default();
+        full.peers = limits.max_peers;
+        full.candidates = limits.max_candidates;
+        full.waiting_dials = limits.max_candidates + limits.max_peers;
+        full.targets = MAX_TARGETS;
+        full.tombstones = 2 * limits.max_tombstones;
+        full.own_addresses = MAX_ALIASES + MAX_ADDRESSES + 1;
+        full.notice_sources = MAX_NOTICE_SOURCES + 1;
+        full.left_behind = limits.max_peers;
+        full.links = 10;
+        full.timers = 7 * 10 + 2 * limits.max_peers + limits.max_candidates + 2 * MAX_TARGETS + OWN_TIMERS;
+        let counted = Counted { links: 10, inbound: 10, pending: limits.max_pending, joins: MAX_TARGETS };
+        within(&full, counted, &limits).unwrap();
+        let more: [fn(&mut Usage, &mut Counted); 13] = [
+            |usage, _| usage.actions += 1,
+            |usage, _| usage.timers += 1,
+            |usage, _| usage.links += 1,
+            |usage, _| usage.peers += 1,
+            |usage, _| usage.candidates += 1,
+            |usage, _| usage.waiting_dials += 1,
+            |usage, _| usage.targets += 1,
+            |usage, _| usage.tombstones += 1,
+            |usage, _| usage.own_addresses += 1,
+            |usage, _| usage.notice_sources += 1,
+            |usage, _| usage.left_behind += 1,
+            |_, counted| counted.pending += 1,
+            |_, counted| counted.joins += 1,
+        ];
+        for (index, more) in more.iter().enumerate() {
+            let (mut usage, mut counted) = (full.clone(), counted);
+            more(&mut usage, &mut counted);
+            assert!(within(&usage, counted, &limits).is_err(), "case {index}");
+        }
+    }
+}

@@ -1,0 +1,416 @@
+//! S14: what a node has granted, summed over all peers, is within its budget; each grant is within the window and what
+//! the message at the front still needs; and what it says of the streams it receives is true.
+//!
+//! All of it follows from the frames on the wire and from what the application takes.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use cluster_core::wire::{Ack, Data, PeerStream, StreamId};
+use cluster_core::{Limits, Run};
+
+use super::Verdict;
+use super::sessions::{encoded, successor};
+
+/// What one run of a node owes to its peers.
+#[derive(Debug, Default)]
+pub(super) struct Credit {
+    accounts: BTreeMap<Run, Account>,
+    /// Sum over all accounts.
+    outstanding: u64,
+    /// The largest window that was ever configured.
+    window: u64,
+}
+
+/// The streams of one peer.
+#[derive(Debug, Default)]
+struct Account {
+    /// Streams that are over, with whole messages that wait to be taken.
+    rests: VecDeque<Rest>,
+    current: Option<Receiving>,
+    /// The latest chunk, in case the node refuses it.
+    undo: Option<Receiving>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Rest {
+    id: StreamId,
+    bytes: u64,
+    index: u64,
+}
+
+#[derive(Clone, Debug)]
+struct Receiving {
+    id: StreamId,
+    received: u64,
+    consumed: u64,
+    /// How many messages of it were taken.
+    index: u64,
+    granted: u64,
+    heads: Heads,
+}
+
+/// Where the messages of a stream end, as far as it has arrived.
+#[derive(Clone, Copy, Debug, Default)]
+struct Heads {
+    /// Behind the last whole message.
+    whole: u64,
+    /// What has arrived of the next head.
+    head: [u8; 9],
+    length: usize,
+    /// Where the next message ends, once its head is there.
+    end: Option<u64>,
+    broken: bool,
+}
+
+impl Credit {
+    /// A chunk of a peer's stream reaches the node, which may refuse it.
+    pub(super) fn data(&mut self, peer: Run, data: &Data, limits: &Limits) -> Verdict {
+        self.change(peer, |account| {
+            let Some(current) = account.current.as_mut().filter(|current| current.received == data.offset) else {
+                return;
+            };
+            account.undo = Some(current.clone());
+            current.heads.push(current.received, &data.bytes);
+            current.received += data.bytes.len() as u64;
+        });
+        self.within_budget(limits)
+    }
+
+    /// The node has refused the latest chunk.
+    pub(super) fn refused(&mut self, peer: Run) {
+        self.change(peer, |account| {
+            if let Some(before) = account.undo.take() {
+                account.current = Some(before);
+            }
+        });
+    }
+
+    /// The node has dealt with the latest chunk.
+    pub(super) fn dealt_with(&mut self, peer: Run) {
+        if let Some(account) = self.accounts.get_mut(&peer) {
+            account.undo = None;
+        }
+    }
+
+    /// The application has taken a message of this length. Returns which one it is on which stream.
+    pub(super) fn taken(&mut self, peer: Run, length: u64) -> Result<(StreamId, u64), String> {
+        let bytes = encoded(length);
+        let mut place = None;
+        self.change(peer, |account| place = account.take(bytes));
+        place.ok_or_else(|| format!("a message of {length} bytes of {peer:?} is taken, and has not arrived"))
+    }
+
+    /// The node acknowledges and grants.
+    pub(super) fn acks(&mut self, peer: Run, ack: &Ack, limits: &Limits) -> Verdict {
+        self.window = self.window.max(limits.recv_window);
+        let window = self.window;
+        let mut verdict = Err(format!("it acknowledges {ack:?}, and no stream was begun"));
+        self.change(peer, |account| {
+            if let Some(current) = &mut account.current {
+                verdict = current.told(ack, window);
+                current.granted = current.granted.max(ack.granted);
+            }
+        });
+        verdict.and(self.within_budget(limits))
+    }
+
+    /// A link connects the two from now on. The node has said what it knows of the peer's stream; a new stream has
+    /// this window; `theirs` is the stream that the peer has offered, and where it would go on.
+    pub(super) fn resumes(&mut self, peer: Run, said: &PeerStream, theirs: (StreamId, u64), window: u64) -> Verdict {
+        let most = self.window.max(window);
+        let mut verdict = Ok(());
+        self.change(peer, |account| {
+            let fresh = |id| Receiving::new(id, window);
+            match (*said, &mut account.current) {
+                (PeerStream::Live { id, ack }, Some(current)) if current.id == id => {
+                    verdict = current.restated(&ack, most);
+                }
+                (PeerStream::Live { id, ack }, _) => {
+                    account.replace(Receiving { index: ack.consumed_messages, ..Receiving::at(id, &ack) });
+                }
+                (PeerStream::Closed { id, .. }, _) => account.replace(fresh(successor(id))),
+                (PeerStream::None, _) if theirs.1 == 0 => account.replace(fresh(theirs.0)),
+                (PeerStream::None, _) => account.replace(fresh(successor(theirs.0))),
+            }
+        });
+        verdict
+    }
+
+    /// The link is gone: no grant is worth anything any more.
+    pub(super) fn fenced(&mut self, peer: Run) {
+        self.change(peer, |account| {
+            if let Some(current) = &mut account.current {
+                current.granted = current.received;
+            }
+        });
+    }
+
+    /// The session is over: the part of a message is dropped.
+    pub(super) fn over(&mut self, peer: Run) {
+        self.change(peer, |account| {
+            if let Some(current) = &mut account.current {
+                current.received = current.heads.whole.max(current.consumed);
+                current.granted = current.received;
+                current.heads.cut(current.received);
+            }
+        });
+    }
+
+    fn change(&mut self, peer: Run, change: impl FnOnce(&mut Account)) {
+        let account = self.accounts.entry(peer).or_default();
+        self.outstanding -= account.outstanding();
+        change(account);
+        self.outstanding += account.outstanding();
+    }
+
+    fn within_budget(&self, limits: &Limits) -> Verdict {
+        if self.outstanding <= limits.recv_budget {
+            return Ok(());
+        }
+        Err(format!(
+            "{} bytes are granted and not consumed, and the budget is {}",
+            self.outstanding, limits.recv_budget
+        ))
+    }
+}
+
+impl Account {
+    fn outstanding(&self) -> u64 {
+        let rests: u64 = self.rests.iter().map(|rest| rest.bytes).sum();
+        let current = self.current.as_ref();
+        rests + current.map_or(0, |current| current.granted.max(current.received) - current.consumed)
+    }
+
+    fn take(&mut self, bytes: u64) -> Option<(StreamId, u64)> {
+        if let Some(rest) = self.rests.front_mut() {
+            let place = (rest.id, rest.index);
+            rest.bytes = rest.bytes.checked_sub(bytes)?;
+            rest.index += 1;
+            if rest.bytes == 0 {
+                self.rests.pop_front();
+            }
+            return Some(place);
+        }
+        let current = self.current.as_mut()?;
+        let place = (current.id, current.index);
+        current.consumed += bytes;
+        current.index += 1;
+        (current.consumed <= current.heads.whole).then_some(place)
+    }
+
+    fn replace(&mut self, stream: Receiving) {
+        let before = self.current.replace(stream);
+        if let Some(before) = before.filter(|before| before.heads.whole > before.consumed) {
+            let bytes = before.heads.whole - before.consumed;
+            self.rests.push_back(Rest { id: before.id, bytes, index: before.index });
+        }
+    }
+}
+
+impl Receiving {
+    fn new(id: StreamId, granted: u64) -> Receiving {
+        Receiving { id, received: 0, consumed: 0, index: 0, granted, heads: Heads::default() }
+    }
+
+    fn at(id: StreamId, ack: &Ack) -> Receiving {
+        let heads = Heads { whole: ack.received, ..Heads::default() };
+        Receiving { received: ack.received, consumed: ack.consumed, heads, ..Receiving::new(id, ack.granted) }
+    }
+
+    /// Whether what the node says of the stream is true, and no more than it may grant.
+    fn told(&self, ack: &Ack, window: u64) -> Verdict {
+        if ack.consumed > self.consumed || ack.consumed_messages > self.index || ack.received > self.received {
+            return Err(format!("it acknowledges {ack:?}, and the stream is at {self:?}"));
+        }
+        let most = (self.consumed + window).max(self.heads.end.unwrap_or(0)).max(self.received);
+        if ack.granted > most {
+            return Err(format!("it grants {ack:?}, and {most} is the most with the stream at {self:?}"));
+        }
+        Ok(())
+    }
+
+    /// The stream goes on over a new link. A part of a message may have been given up.
+    fn restated(&mut self, ack: &Ack, window: u64) -> Verdict {
+        let verdict = self.told(ack, window);
+        if !self.heads.broken && ack.received < self.heads.whole {
+            return Err(format!("it has lost whole messages beyond {}: {self:?}", ack.received));
+        }
+        self.received = self.received.min(ack.received);
+        self.granted = ack.granted.max(self.received);
+        self.heads.cut(self.received);
+        verdict
+    }
+}
+
+impl Heads {
+    /// `bytes` have arrived at offset `at`.
+    fn push(&mut self, mut at: u64, mut bytes: &[u8]) {
+        while let (false, Some((&first, rest))) = (self.broken, bytes.split_first()) {
+            if let Some(end) = self.end {
+                let step = bytes.len().min(usize::try_from(end - at).unwrap_or(usize::MAX));
+                bytes = &bytes[step..];
+                at += step as u64;
+            } else {
+                self.head[self.length] = first;
+                self.length += 1;
+                bytes = rest;
+                at += 1;
+                self.decode();
+            }
+            if self.end == Some(at) {
+                *self = Heads { whole: at, ..Heads::default() };
+            }
+        }
+    }
+
+    /// What has arrived from this offset on is dropped; no whole message is among it.
+    fn cut(&mut self, received: u64) {
+        let left = received.saturating_sub(self.whole);
+        if left < self.length as u64 {
+            self.length = left as usize;
+            self.end = None;
+        }
+    }
+
+    fn decode(&mut self) {
+        let size = match self.head[0] {
+            0x40..=0x57 => 0,
+            0x58 => 1,
+            0x59 => 2,
+            0x5a => 4,
+            0x5b => 8,
+            _ => {
+                self.broken = true;
+                return;
+            }
+        };
+        if self.length == 1 + size {
+            let direct = u64::from(self.head[0] & 0x1f);
+            let stated = self.head[1..=size].iter().fold(0, |length, &byte| length << 8 | u64::from(byte));
+            let length = if size == 0 { direct } else { stated };
+            self.end = Some((self.whole + self.length as u64).saturating_add(length));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::super::tests::run;
+    use super::*;
+
+    const S: StreamId = StreamId(7);
+    const PEER: u8 = 2;
+
+    /// A stream with a window of 100 bytes, on which messages of ten bytes each have come.
+    fn credit(messages: usize) -> Credit {
+        let mut credit = Credit { window: 100, ..Credit::default() };
+        credit.resumes(run(PEER, 1), &PeerStream::None, (S, 0), 100).unwrap();
+        credit.data(run(PEER, 1), &data(0, &whole(messages)), &limits()).unwrap();
+        credit
+    }
+
+    fn whole(messages: usize) -> Vec<u8> {
+        [0x49, 1, 2, 3, 4, 5, 6, 7, 8, 9].repeat(messages)
+    }
+
+    fn data(offset: u64, bytes: &[u8]) -> Data {
+        Data { offset, bytes: Bytes::copy_from_slice(bytes) }
+    }
+
+    fn limits() -> Limits {
+        let mut limits = Limits::default();
+        (limits.recv_window, limits.recv_budget) = (100, 500);
+        limits
+    }
+
+    fn ack(received: u64, consumed: u64, granted: u64) -> Ack {
+        Ack { received, consumed, consumed_messages: consumed / 10, granted }
+    }
+
+    #[test]
+    fn an_acknowledgement_says_what_is_true_and_grants_no_more_than_the_window() {
+        let peer = run(PEER, 1);
+        let mut credit = credit(3);
+        assert_eq!(credit.taken(peer, 9), Ok((S, 0)));
+        credit.acks(peer, &ack(30, 10, 110), &limits()).unwrap();
+        for wrong in [ack(31, 10, 110), ack(30, 20, 110), ack(30, 10, 111)] {
+            credit.acks(peer, &wrong, &limits()).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn the_front_message_may_be_granted_whole() {
+        let peer = run(PEER, 1);
+        let mut credit = credit(0);
+        credit.data(peer, &data(0, &[0x59, 1]), &limits()).unwrap();
+        credit.acks(peer, &ack(2, 0, 101), &limits()).unwrap_err();
+        credit.data(peer, &data(2, &[0]), &limits()).unwrap();
+        credit.acks(peer, &ack(3, 0, 259), &limits()).unwrap();
+        credit.acks(peer, &ack(3, 0, 260), &limits()).unwrap_err();
+    }
+
+    #[test]
+    fn all_grants_together_are_within_the_budget() {
+        let mut credit = Credit::default();
+        for number in 1..=5 {
+            credit.resumes(run(number, 1), &PeerStream::None, (S, 0), 100).unwrap();
+        }
+        credit.data(run(1, 1), &data(0, &whole(1)), &limits()).unwrap();
+        credit.resumes(run(6, 1), &PeerStream::None, (S, 0), 100).unwrap();
+        credit.data(run(1, 1), &data(10, &whole(1)), &limits()).unwrap_err();
+        credit.fenced(run(6, 1));
+        credit.data(run(1, 1), &data(20, &whole(1)), &limits()).unwrap();
+    }
+
+    #[test]
+    fn messages_are_taken_as_they_have_arrived_whatever_their_chunks() {
+        let peer = run(PEER, 1);
+        let mut credit = credit(0);
+        let mut bytes = whole(2);
+        bytes.extend([0x40, 0x58, 30]);
+        bytes.extend([0; 30]);
+        for (offset, byte) in bytes.iter().enumerate() {
+            credit.data(peer, &data(offset as u64, &[*byte]), &limits()).unwrap();
+        }
+        for (index, length) in [9, 9, 0, 30].into_iter().enumerate() {
+            assert_eq!(credit.taken(peer, length), Ok((S, index as u64)));
+        }
+        credit.taken(peer, 0).unwrap_err();
+    }
+
+    #[test]
+    fn a_stream_that_is_over_is_taken_before_the_next() {
+        let peer = run(PEER, 1);
+        let mut credit = credit(2);
+        credit.data(peer, &data(20, &[0x49, 1]), &limits()).unwrap();
+        credit.over(peer);
+        credit.resumes(peer, &PeerStream::Closed { id: S, consumed: 0 }, (S, 22), 80).unwrap();
+        credit.data(peer, &data(0, &whole(1)), &limits()).unwrap();
+        for place in [(S, 0), (S, 1), (successor(S), 0)] {
+            assert_eq!(credit.taken(peer, 9), Ok(place));
+        }
+    }
+
+    #[test]
+    fn a_part_may_be_given_up_and_a_whole_message_may_not() {
+        let peer = run(PEER, 1);
+        let live = |received| PeerStream::Live { id: S, ack: ack(received, 0, 100) };
+        let mut part = credit(1);
+        part.data(peer, &data(10, &[0x49, 1, 2]), &limits()).unwrap();
+        part.resumes(peer, &live(11), (S, 13), 100).unwrap();
+        part.data(peer, &data(11, &whole(1)[1..]), &limits()).unwrap();
+        assert_eq!((part.taken(peer, 9), part.taken(peer, 9)), (Ok((S, 0)), Ok((S, 1))));
+        credit(1).resumes(peer, &live(9), (S, 10), 100).unwrap_err();
+    }
+
+    #[test]
+    fn a_chunk_that_the_node_refuses_has_not_arrived() {
+        let peer = run(PEER, 1);
+        let mut credit = credit(0);
+        credit.data(peer, &data(0, &whole(1)), &limits()).unwrap();
+        credit.refused(peer);
+        credit.taken(peer, 9).unwrap_err();
+    }
+}

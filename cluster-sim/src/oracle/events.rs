@@ -1,0 +1,207 @@
+//! S4, S5, I2 and I3: the events of each peer form the promised word, and `peers()` says what the events said. Also:
+//! each join has one outcome, and nothing follows `Left`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use cluster_core::{Event, JoinId, Node, NodeId, PeerState, Run};
+
+use super::Verdict;
+
+/// What one run of a node has told its user.
+#[derive(Debug, Default)]
+pub(super) struct Events {
+    peers: BTreeMap<NodeId, Word>,
+    /// Peers whose events went on since `peers()` was last compared.
+    changed: BTreeSet<NodeId>,
+    /// Runs that were up at one time.
+    known: BTreeSet<Run>,
+    joins: BTreeSet<JoinId>,
+    joins_ended: usize,
+    left: bool,
+}
+
+/// Where the events of a peer stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Word {
+    run: Run,
+    phase: Phase,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Up,
+    Down,
+    Undelivered,
+    Gone,
+}
+
+impl Events {
+    pub(super) fn join_called(&mut self, join: JoinId) -> Verdict {
+        if self.joins.insert(join) { Ok(()) } else { Err(format!("{join:?} was given twice")) }
+    }
+
+    /// Joins without an outcome so far.
+    pub(super) fn joins_open(&self) -> usize {
+        self.joins.len()
+    }
+
+    pub(super) fn event(&mut self, event: &Event) -> Verdict {
+        if self.left {
+            return Err(format!("an event after Left: {event:?}"));
+        }
+        match event {
+            Event::PeerUp(info) => self.up(info.run),
+            Event::PeerUpdated(info) => self.step(info.run, &[Phase::Up], Phase::Up, event),
+            Event::PeerDown { peer, .. } => self.step(*peer, &[Phase::Up], Phase::Down, event),
+            // A session that began anew while its link was replaced also reports, with the peer up.
+            Event::Undelivered(undelivered) if !self.is_up(undelivered.peer) => {
+                self.step(undelivered.peer, &[Phase::Down], Phase::Undelivered, event)
+            }
+            Event::PeerGone { peer } => self.step(*peer, &[Phase::Down, Phase::Undelivered], Phase::Gone, event),
+            Event::SessionReset { peer } if !self.is_up(*peer) => Err(format!("{event:?} of a peer that is not up")),
+            Event::Joined { join, .. } | Event::JoinFailed { join, .. } => self.join_ended(*join),
+            Event::Left { .. } => {
+                self.left = true;
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A message may be taken only of a run that was up at one time.
+    pub(super) fn message(&self, from: Run) -> Verdict {
+        if self.known.contains(&from) { Ok(()) } else { Err(format!("a message of {from:?}, which was never up")) }
+    }
+
+    pub(super) fn is_up(&self, run: Run) -> bool {
+        self.phase(run) == Some(Phase::Up)
+    }
+
+    pub(super) fn has_left(&self) -> bool {
+        self.left
+    }
+
+    /// The node has nothing more to say for now: whether `peers()` says what the latest events said.
+    pub(super) fn drained(&mut self, node: &Node) -> Verdict {
+        for id in std::mem::take(&mut self.changed) {
+            let told = self.peers.get(&id).filter(|word| word.phase == Phase::Up).map(|word| word.run);
+            let seen = node.peer(id).filter(|info| info.state == PeerState::Up).map(|info| info.run);
+            if told != seen {
+                return Err(format!("by its events {told:?} is up, by peers() {seen:?}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The same for every peer there is.
+    pub(super) fn sweep(&self, node: &Node) -> Verdict {
+        let told = self.peers.values().filter(|word| word.phase == Phase::Up).map(|word| word.run);
+        let seen = node.peers().filter(|info| info.state == PeerState::Up).map(|info| info.run);
+        if told.clone().eq(seen) {
+            return Ok(());
+        }
+        let seen: Vec<Run> = node.peers().filter(|info| info.state == PeerState::Up).map(|info| info.run).collect();
+        let told: Vec<Run> = told.collect();
+        Err(format!("by its events the peers that are up are {told:?}, by peers() they are {seen:?}"))
+    }
+
+    fn up(&mut self, run: Run) -> Verdict {
+        let before = self.peers.insert(run.id, Word { run, phase: Phase::Up });
+        self.known.insert(run);
+        self.changed.insert(run.id);
+        match before {
+            None => Ok(()),
+            Some(word) if word.run == run && matches!(word.phase, Phase::Down | Phase::Gone) => Ok(()),
+            Some(word) if word.phase == Phase::Gone && word.run.incarnation < run.incarnation => Ok(()),
+            Some(word) => Err(format!("PeerUp of {run:?} when the events of that id stand at {word:?}")),
+        }
+    }
+
+    fn step(&mut self, run: Run, from: &[Phase], to: Phase, event: &Event) -> Verdict {
+        let before = self.phase(run);
+        self.peers.insert(run.id, Word { run, phase: to });
+        self.changed.insert(run.id);
+        if before.is_some_and(|phase| from.contains(&phase)) {
+            return Ok(());
+        }
+        Err(format!("{event:?} when the events of that run stand at {before:?}"))
+    }
+
+    fn phase(&self, run: Run) -> Option<Phase> {
+        self.peers.get(&run.id).filter(|word| word.run == run).map(|word| word.phase)
+    }
+
+    fn join_ended(&mut self, join: JoinId) -> Verdict {
+        self.joins_ended += 1;
+        if self.joins.remove(&join) {
+            return Ok(());
+        }
+        Err(format!("{join:?} has an outcome, and no such join is under way ({} have ended)", self.joins_ended))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cluster_core::{PeerInfo, Reason};
+
+    use super::super::tests::run;
+    use super::*;
+
+    fn up(run: Run) -> Event {
+        let state = PeerState::Up;
+        Event::PeerUp(PeerInfo { run, name: None, metadata: bytes::Bytes::new(), address: None, state })
+    }
+
+    fn down(peer: Run) -> Event {
+        Event::PeerDown { peer, name: None, reason: Reason::Timeout }
+    }
+
+    fn gone(peer: Run) -> Event {
+        Event::PeerGone { peer }
+    }
+
+    fn verdict(events: &[Event]) -> Verdict {
+        let mut checked = Events::default();
+        events.iter().try_for_each(|event| checked.event(event))
+    }
+
+    #[test]
+    fn the_promised_word_passes() {
+        let (old, new) = (run(1, 1), run(1, 2));
+        verdict(&[up(old), down(old), gone(old), up(old), down(old), gone(old), up(new)]).unwrap();
+    }
+
+    #[test]
+    fn any_other_word_does_not() {
+        let (old, new) = (run(1, 1), run(1, 2));
+        for wrong in [
+            vec![up(old), up(old)],
+            vec![down(old)],
+            vec![up(old), gone(old)],
+            vec![up(old), down(old), up(new)],
+            vec![up(new), down(new), gone(new), up(old)],
+            vec![up(old), down(old), gone(old), gone(old)],
+            vec![Event::SessionReset { peer: old }],
+            vec![Event::Left { undelivered: 0 }, up(old)],
+        ] {
+            verdict(&wrong).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn nothing_is_taken_of_a_run_that_was_never_up() {
+        let mut events = Events::default();
+        events.event(&up(run(1, 1))).unwrap();
+        events.message(run(1, 1)).unwrap();
+        events.message(run(1, 2)).unwrap_err();
+    }
+
+    #[test]
+    fn peers_that_say_otherwise_are_found_at_once_and_by_a_sweep() {
+        let mut events = Events::default();
+        let node = super::super::tests::node();
+        events.event(&up(run(1, 1))).unwrap();
+        events.drained(&node).unwrap_err();
+        events.sweep(&node).unwrap_err();
+    }
+}

@@ -1,0 +1,152 @@
+//! S3 and I10: a peer is up only if it really completed a handshake, never by hearsay; and who has not authenticated
+//! itself changes nothing.
+//!
+//! The truth about a handshake is what was said at the *other* end of the connection.
+
+use std::collections::BTreeMap;
+
+use cluster_core::{Frame, Run, Usage};
+
+use super::Verdict;
+use crate::net::{ConnId, Sock};
+
+/// Every connection that a node has an end of, and how far each end has come.
+#[derive(Debug, Default)]
+pub(super) struct Handshakes {
+    conns: BTreeMap<ConnId, [Option<End>; 2]>,
+}
+
+/// One end, if a node is there: what scripts and strangers do is no promise of anybody.
+#[derive(Clone, Copy, Debug)]
+struct End {
+    /// As whom it introduced itself.
+    run: Run,
+    /// It has said what the other end needs to be up: `Accept` or `Resume`.
+    agreed: bool,
+    over: bool,
+}
+
+impl Handshakes {
+    pub(super) fn opened(&mut self, sock: Sock, run: Run) {
+        let ends = self.conns.entry(sock.conn).or_default();
+        ends[sock.side as usize] = Some(End { run, agreed: false, over: false });
+    }
+
+    pub(super) fn sent(&mut self, sock: Sock, frame: &Frame) {
+        if let Frame::Accept(_) | Frame::Resume(_) = frame
+            && let Some(Some(end)) = self.conns.get_mut(&sock.conn).map(|ends| &mut ends[sock.side as usize])
+        {
+            end.agreed = true;
+        }
+    }
+
+    /// This end is over; a connection is forgotten once no end needs the truth about the other.
+    pub(super) fn gone(&mut self, sock: Sock) {
+        let Some(ends) = self.conns.get_mut(&sock.conn) else { return };
+        if let Some(end) = &mut ends[sock.side as usize] {
+            end.over = true;
+        }
+        if ends.iter().flatten().all(|end| end.over) {
+            self.conns.remove(&sock.conn);
+        }
+    }
+
+    /// Who is at the other end of a connection, if that is a node.
+    pub(super) fn other(&self, sock: Sock) -> Option<Run> {
+        Some(self.other_end(sock)?.run)
+    }
+
+    /// A node says that a run is up; `sock` is its end of the connection of the link that it is up by.
+    pub(super) fn up(&self, run: Run, sock: Option<Sock>) -> Verdict {
+        let Some(sock) = sock else { return Err(format!("PeerUp of {run:?}, with which no link connects it")) };
+        match self.other_end(sock) {
+            Some(end) if end.run != run => {
+                Err(format!("PeerUp of {run:?}, and at the other end of that connection is {:?}", end.run))
+            }
+            Some(end) if !end.agreed => Err(format!("PeerUp of {run:?}, which has not agreed to that link")),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn other_end(&self, sock: Sock) -> Option<End> {
+        self.conns.get(&sock.conn)?[sock.side.other() as usize]
+    }
+}
+
+/// What must not change while nobody but strangers does anything.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Untouched {
+    usage: Usage,
+    events: usize,
+    /// What has been done since the last look, if it was strangers alone.
+    strangers: Option<&'static str>,
+    others: bool,
+}
+
+impl Untouched {
+    /// Someone who has not authenticated itself has done something.
+    pub(super) fn stranger(&mut self, what: &'static str) {
+        self.strangers = Some(what);
+    }
+
+    /// Somebody else has done something, or time has passed.
+    pub(super) fn other(&mut self) {
+        self.others = true;
+    }
+
+    pub(super) fn event(&mut self) {
+        self.events += 1;
+    }
+
+    /// The node has nothing more to say for now.
+    pub(super) fn drained(&mut self, usage: &Usage) -> Verdict {
+        let told = std::mem::take(&mut self.events);
+        let before = std::mem::replace(&mut self.usage, usage.clone());
+        let (strangers, others) = (self.strangers.take(), std::mem::take(&mut self.others));
+        let Some(what) = strangers.filter(|_| !others) else { return Ok(()) };
+        let state = |usage: &Usage| [usage.peers, usage.candidates, usage.targets, usage.tombstones, usage.left_behind];
+        if told > 0 || state(&before) != state(usage) {
+            return Err(format!("{what} of a stranger led to {told} events and from {before:?} to {usage:?}"));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{accept, run, sock};
+    use super::*;
+
+    #[test]
+    fn a_peer_is_up_only_by_a_link_that_it_agreed_to_itself() {
+        let mut handshakes = Handshakes::default();
+        let (here, there) = (sock(1), Sock { side: sock(1).side.other(), ..sock(1) });
+        handshakes.opened(here, run(1, 1));
+        handshakes.opened(there, run(2, 1));
+        handshakes.up(run(2, 1), None).unwrap_err();
+        handshakes.up(run(2, 1), Some(here)).unwrap_err();
+        handshakes.sent(there, &accept());
+        handshakes.up(run(2, 1), Some(here)).unwrap();
+        handshakes.up(run(2, 2), Some(here)).unwrap_err();
+        handshakes.gone(there);
+        handshakes.up(run(2, 1), Some(here)).unwrap();
+    }
+
+    #[test]
+    fn what_strangers_do_changes_no_table_and_is_no_event() {
+        let mut untouched = Untouched::default();
+        let before = Usage::default();
+        let mut after = Usage::default();
+        after.peers = 1;
+        untouched.stranger("a connection");
+        untouched.drained(&before).unwrap();
+        untouched.stranger("a connection");
+        untouched.other();
+        untouched.drained(&after).unwrap();
+        untouched.stranger("a connection");
+        untouched.drained(&before).unwrap_err();
+        untouched.stranger("a connection");
+        untouched.event();
+        untouched.drained(&before).unwrap_err();
+    }
+}

@@ -1,0 +1,108 @@
+//! I4 once more, by what numbered messages say of themselves: they come once, in order, to the run they were meant for,
+//! and without a gap as long as the session lasts.
+
+use std::collections::BTreeMap;
+
+use cluster_core::{Event, Message, NodeId, Run};
+
+use super::Verdict;
+use crate::numbered::Numbered;
+
+/// What one run of a node has taken.
+#[derive(Debug, Default)]
+pub(super) struct Numbers {
+    received: BTreeMap<Run, Received>,
+    /// By node, the latest run that a message was taken of.
+    latest: BTreeMap<NodeId, Run>,
+}
+
+/// Numbered messages of one sender run.
+#[derive(Clone, Copy, Debug, Default)]
+struct Received {
+    count: u64,
+    last: u64,
+    gaps: u64,
+    /// Times the session may have ended, and messages may have been lost.
+    breaks: u64,
+}
+
+impl Numbers {
+    /// How many numbered messages of `from` were taken.
+    pub(super) fn from(&self, from: Run) -> u64 {
+        self.received.get(&from).map_or(0, |received| received.count)
+    }
+
+    pub(super) fn event(&mut self, event: &Event) {
+        if let Event::PeerDown { peer, .. } | Event::SessionReset { peer } = event {
+            self.received.entry(*peer).or_default().breaks += 1;
+        }
+    }
+
+    /// Counts a message without looking at it closely.
+    pub(super) fn count(&mut self, message: &Message) {
+        if Numbered::is_one(&message.payload) {
+            self.received.entry(message.from).or_default().count += 1;
+        }
+    }
+
+    pub(super) fn message(&mut self, own: Run, message: &Message) -> Verdict {
+        let from = message.from;
+        let latest = self.latest.entry(from.id).or_insert(from);
+        if from.incarnation < latest.incarnation {
+            return Err(format!("a message of {from:?} after one of {latest:?}"));
+        }
+        *latest = from;
+        let Some(numbered) = Numbered::parse(&message.payload) else { return Ok(()) };
+        if numbered.from != from || numbered.to != own {
+            return Err(format!("{own:?} got from {from:?} a message of {:?} for {:?}", numbered.from, numbered.to));
+        }
+        let received = self.received.entry(from).or_default();
+        let before = std::mem::replace(&mut received.last, numbered.number);
+        received.count += 1;
+        received.gaps += u64::from(numbered.number != before + 1);
+        if numbered.number <= before {
+            return Err(format!("number {} of {from:?} after number {before}", numbered.number));
+        }
+        if received.gaps > received.breaks {
+            return Err(format!(
+                "number {} of {from:?} after number {before}, and no session ended in between",
+                numbered.number
+            ));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::run;
+    use super::*;
+
+    fn verdict(numbers: &[u64], breaks: u64) -> Verdict {
+        let (from, to) = (run(1, 1), run(2, 1));
+        let mut checked = Numbers::default();
+        checked.received.entry(from).or_default().breaks = breaks;
+        numbers.iter().try_for_each(|&number| {
+            let payload = Numbered { from, to, number }.payload(64);
+            checked.message(to, &Message { from, payload })
+        })
+    }
+
+    #[test]
+    fn order_and_gaps_are_seen() {
+        verdict(&[1, 2, 3], 0).unwrap();
+        verdict(&[1, 3], 1).unwrap();
+        for wrong in [&[1, 3][..], &[2], &[1, 1], &[1, 2, 1]] {
+            assert!(verdict(wrong, 0).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn misdelivery_and_older_runs_are_seen() {
+        let (old, new, to) = (run(1, 1), run(1, 2), run(2, 1));
+        let mut numbers = Numbers::default();
+        let of = |from, to| Message { from, payload: Numbered { from, to, number: 1 }.payload(64) };
+        numbers.message(to, &of(new, run(3, 1))).unwrap_err();
+        numbers.message(to, &of(old, to)).unwrap_err();
+    }
+}

@@ -1,0 +1,439 @@
+//! S6 to S8 and I4: each message that a node accepts has exactly one outcome, and what the other application takes is
+//! what was accepted, in order, each once.
+//!
+//! A [`Flow`] is what one run has accepted for another. It follows the sender's stream by what is said on the wire, not
+//! by links: messages are numbered over the whole flow, and each stream of it begins at a number.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+use cluster_core::wire::{Ack, PeerStream, StreamId};
+use cluster_core::{Limits, Undelivered};
+
+use super::Verdict;
+
+/// What one run has accepted for another run, and what has become of it.
+#[derive(Debug, Default)]
+pub(super) struct Flow {
+    /// The messages from number `first` on.
+    log: VecDeque<Accepted>,
+    first: u64,
+    /// Every message below this has its outcome, as the sender sees it.
+    settled: u64,
+    /// Bytes of stream that the messages without an outcome take.
+    retained: u64,
+    /// The receiver has taken, or will never take, every message below this.
+    passed: u64,
+    stream: Option<Stream>,
+    /// The numbers at which the streams begin that the receiver may still take from.
+    bases: BTreeMap<StreamId, u64>,
+    /// Messages in doubt that the sender's user must be told of.
+    owed: Vec<Bytes>,
+}
+
+#[derive(Debug)]
+struct Accepted {
+    payload: Bytes,
+    taken: bool,
+    outcome: Option<Outcome>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    Delivered,
+    NotDelivered,
+    InDoubt,
+}
+
+/// The stream that carries the flow at present.
+#[derive(Clone, Copy, Debug)]
+struct Stream {
+    id: StreamId,
+    /// Where the first message without an outcome begins.
+    consumed: u64,
+    sent: u64,
+    granted: u64,
+}
+
+impl Flow {
+    /// The sender has accepted a message.
+    pub(super) fn accepted(&mut self, payload: Bytes, limits: &Limits) -> Verdict {
+        self.retained += encoded(payload.len() as u64);
+        self.log.push_back(Accepted { payload, taken: false, outcome: None });
+        if self.retained > limits.send_window && self.end() - self.settled > 1 {
+            return Err(format!("{} bytes are retained, and the window has {}", self.retained, limits.send_window));
+        }
+        Ok(())
+    }
+
+    /// The sender names its stream in an offer, over a link on which a new stream has this credit.
+    pub(super) fn named(&mut self, id: StreamId, credit: u64) -> Verdict {
+        if let Some(stream) = &mut self.stream
+            && stream.id == id
+        {
+            return Ok(());
+        }
+        let before = self.stream.filter(|stream| stream.sent > stream.consumed);
+        self.begin(id, credit);
+        match before {
+            Some(before) => Err(format!("{before:?} is under way, and the sender offers {id:?}")),
+            None => Ok(()),
+        }
+    }
+
+    /// The sender hands out a chunk.
+    pub(super) fn sent(&mut self, offset: u64, length: u64) -> Verdict {
+        let accepted = self.retained;
+        let Some(stream) = &mut self.stream else { return Err(format!("data at {offset}, and no stream was offered")) };
+        if offset != stream.sent {
+            return Err(format!("data at {offset}, and {} is next", stream.sent));
+        }
+        stream.sent += length;
+        if stream.sent > stream.granted {
+            return Err(format!("data up to {}, and {} is granted", stream.sent, stream.granted));
+        }
+        if stream.sent > stream.consumed + accepted {
+            return Err(format!("data up to {}, and only {} is accepted", stream.sent, stream.consumed + accepted));
+        }
+        Ok(())
+    }
+
+    /// The sender learns how far the receiver is.
+    pub(super) fn acked(&mut self, ack: &Ack) -> Verdict {
+        if let Some(stream) = &mut self.stream {
+            stream.granted = stream.granted.max(ack.granted);
+        }
+        self.delivered(ack.consumed)
+    }
+
+    /// A link connects the two from now on; the receiver has said what it knows of the sender's stream, and a new
+    /// stream has this credit.
+    pub(super) fn resumes(&mut self, known: &PeerStream, credit: u64) -> Verdict {
+        let Some(stream) = &mut self.stream else { return Ok(()) };
+        match *known {
+            PeerStream::Live { id, ack } if id == stream.id => {
+                (stream.sent, stream.granted) = (ack.received, ack.granted);
+                self.delivered(ack.consumed)
+            }
+            PeerStream::Closed { id, consumed } if id == stream.id => {
+                let next = successor(id);
+                let verdict = self.delivered(consumed);
+                self.begin(next, credit);
+                verdict
+            }
+            PeerStream::Closed { id, .. } if successor(id) == stream.id => {
+                (stream.sent, stream.granted) = (0, credit);
+                Ok(())
+            }
+            _ if stream.sent == 0 => {
+                stream.granted = credit;
+                Ok(())
+            }
+            PeerStream::None | PeerStream::Live { .. } | PeerStream::Closed { .. } => {
+                let next = successor(stream.id);
+                let doubtful = self.handed_out();
+                let owed: Vec<Bytes> = self.pending().take(doubtful).map(|message| message.payload.clone()).collect();
+                self.owed.extend(owed);
+                self.settle(doubtful, Outcome::InDoubt);
+                self.begin(next, credit);
+                Ok(())
+            }
+        }
+    }
+
+    /// The sender's user is told of messages that came to nothing; `over`: the session is over.
+    pub(super) fn undelivered(&mut self, told: &Undelivered, over: bool) -> Verdict {
+        if !over {
+            let owed = std::mem::take(&mut self.owed);
+            return if owed == told.in_doubt && told.not_delivered.is_empty() {
+                Ok(())
+            } else {
+                Err(format!("{} messages are in doubt after a reset, and the user is told of {told:?}", owed.len()))
+            };
+        }
+        let doubtful = self.handed_out();
+        let doubted = self.pending().take(doubtful).map(|message| &message.payload);
+        let untouched = self.pending().skip(doubtful).map(|message| &message.payload);
+        if !doubted.eq(&told.in_doubt) || !untouched.eq(&told.not_delivered) {
+            let pending = self.end() - self.settled;
+            return Err(format!("{pending} messages have no outcome, {doubtful} are handed out; told are {told:?}"));
+        }
+        self.settle(doubtful, Outcome::InDoubt);
+        let never = self.pending().position(|message| message.taken);
+        self.settle(usize::MAX, Outcome::NotDelivered);
+        match never {
+            Some(_) => Err("a message is reported as not delivered, and was taken".to_owned()),
+            None => Ok(()),
+        }
+    }
+
+    /// The user of the sender has been told everything that is to be told for now.
+    pub(super) fn drained(&self) -> Verdict {
+        if self.owed.is_empty() { Ok(()) } else { Err(format!("{} messages are in doubt, untold", self.owed.len())) }
+    }
+
+    /// The session is over at the sender.
+    pub(super) fn over(&mut self) -> Verdict {
+        self.stream = None;
+        let forgotten = self.end() - self.settled;
+        if forgotten > 0 {
+            return Err(format!("the session is over, and {forgotten} messages have no outcome"));
+        }
+        self.trim();
+        Ok(())
+    }
+
+    /// The receiver's application has taken the message with this index on this stream.
+    pub(super) fn taken(&mut self, stream: StreamId, index: u64, payload: &Bytes) -> Verdict {
+        let Some(&base) = self.bases.get(&stream) else { return Err(format!("a message of {stream:?}, never begun")) };
+        let number = base + index;
+        if number < self.passed {
+            return Err(format!("message {number} is taken after {}", self.passed));
+        }
+        for skipped in self.passed..number {
+            let outcome = self.find(skipped).and_then(|message| message.outcome);
+            if !matches!(outcome, Some(Outcome::InDoubt | Outcome::NotDelivered)) {
+                return Err(format!("message {number} is taken, and {skipped} before it was not ({outcome:?})"));
+            }
+        }
+        self.passed = number + 1;
+        let place = number.checked_sub(self.first).and_then(|place| usize::try_from(place).ok());
+        let Some(message) = place.and_then(|place| self.log.get_mut(place)) else {
+            return Err(format!("message {number} is taken, and was never accepted"));
+        };
+        message.taken = true;
+        if message.payload != *payload {
+            return Err(format!("message {number} is not what was accepted"));
+        }
+        if message.outcome == Some(Outcome::NotDelivered) {
+            return Err(format!("message {number} is taken, and was reported as not delivered"));
+        }
+        self.bases.retain(|_, other| *other >= base);
+        self.trim();
+        Ok(())
+    }
+
+    /// The number that the next message will have.
+    pub(super) fn end(&self) -> u64 {
+        self.first + self.log.len() as u64
+    }
+
+    /// Whether every message below this number was taken, or will never be.
+    pub(super) fn is_done(&self, number: u64) -> bool {
+        (self.passed.max(self.first)..number.min(self.end()))
+            .all(|pending| self.find(pending).is_none_or(|message| message.taken || message.outcome.is_some()))
+    }
+
+    fn find(&self, number: u64) -> Option<&Accepted> {
+        self.log.get(usize::try_from(number.checked_sub(self.first)?).ok()?)
+    }
+
+    /// The messages without an outcome.
+    fn pending(&self) -> impl Iterator<Item = &Accepted> {
+        self.log.iter().skip((self.settled - self.first) as usize)
+    }
+
+    /// How many messages without an outcome were handed out, wholly or in part.
+    fn handed_out(&self) -> usize {
+        let Some(stream) = self.stream else { return 0 };
+        let mut at = stream.consumed;
+        let begun = |message: &&Accepted| {
+            let begun = at < stream.sent;
+            at += encoded(message.payload.len() as u64);
+            begun
+        };
+        self.pending().take_while(begun).count()
+    }
+
+    /// The receiver says that it has taken everything below this offset.
+    fn delivered(&mut self, consumed: u64) -> Verdict {
+        while let Some(stream) = self.stream
+            && stream.consumed < consumed
+        {
+            let number = self.settled;
+            let Some(message) = self.find(number) else {
+                return Err(format!("bytes below {consumed} are acknowledged, and were never accepted"));
+            };
+            let (taken, length) = (message.taken, encoded(message.payload.len() as u64));
+            if let Some(stream) = &mut self.stream {
+                stream.consumed += length;
+            }
+            self.settle(1, Outcome::Delivered);
+            if !taken {
+                return Err(format!("message {number} counts as delivered, and was not taken"));
+            }
+        }
+        match self.stream {
+            Some(stream) if stream.consumed > consumed && consumed > 0 && stream.sent > 0 => {
+                // An older acknowledgement, or one that ends inside a message.
+                Err(format!("bytes below {consumed} are acknowledged after those below {}", stream.consumed))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn settle(&mut self, count: usize, outcome: Outcome) {
+        let from = (self.settled - self.first) as usize;
+        let until = self.log.len().min(from.saturating_add(count));
+        for message in self.log.range_mut(from..until) {
+            message.outcome = Some(outcome);
+            self.retained -= encoded(message.payload.len() as u64);
+        }
+        self.settled += (until - from) as u64;
+        self.trim();
+    }
+
+    fn begin(&mut self, id: StreamId, credit: u64) {
+        self.stream = Some(Stream { id, consumed: 0, sent: 0, granted: credit });
+        self.bases.insert(id, self.settled);
+    }
+
+    /// Forgets messages that nothing can happen to any more.
+    fn trim(&mut self) {
+        while self.first < self.passed && self.log.front().is_some_and(|message| message.outcome.is_some()) {
+            self.log.pop_front();
+            self.first += 1;
+        }
+    }
+}
+
+/// The bytes of stream that a message takes.
+pub(super) fn encoded(length: u64) -> u64 {
+    length
+        + match length {
+            0..24 => 1,
+            24..0x100 => 2,
+            0x100..0x1_0000 => 3,
+            0x1_0000..0x1_0000_0000 => 5,
+            _ => 9,
+        }
+}
+
+/// The stream that follows another.
+pub(super) fn successor(id: StreamId) -> StreamId {
+    StreamId(id.0.wrapping_add(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::run;
+    use super::*;
+
+    const S: StreamId = StreamId(7);
+
+    fn message(number: u8) -> Bytes {
+        Bytes::from(vec![number; 9])
+    }
+
+    /// Ten bytes of stream each, all handed out up to `sent`.
+    fn flow(messages: u8, sent: u64) -> Flow {
+        let mut flow = Flow::default();
+        flow.named(S, 1_000).unwrap();
+        for number in 0..messages {
+            flow.accepted(message(number), &Limits::default()).unwrap();
+        }
+        flow.sent(0, sent).unwrap();
+        flow
+    }
+
+    fn ack(consumed: u64) -> Ack {
+        Ack { received: consumed, consumed, consumed_messages: consumed / 10, granted: 1_000 }
+    }
+
+    fn told(in_doubt: &[u8], not_delivered: &[u8]) -> Undelivered {
+        let payloads = |numbers: &[u8]| numbers.iter().copied().map(message).collect();
+        Undelivered { peer: run(1, 1), in_doubt: payloads(in_doubt), not_delivered: payloads(not_delivered) }
+    }
+
+    #[test]
+    fn what_is_taken_in_order_and_acknowledged_passes() {
+        let mut flow = flow(3, 30);
+        for index in 0..3 {
+            flow.taken(S, index, &message(index as u8)).unwrap();
+        }
+        flow.acked(&ack(20)).unwrap();
+        flow.undelivered(&told(&[2], &[]), true).unwrap();
+        flow.over().unwrap();
+        assert!(flow.is_done(3));
+    }
+
+    #[test]
+    fn loss_repetition_disorder_and_damage_are_found() {
+        let wrong: [fn(&mut Flow) -> Verdict; 5] = [
+            |flow| flow.taken(S, 1, &message(1)),
+            |flow| flow.taken(S, 0, &message(0)).and(flow.taken(S, 0, &message(0))),
+            |flow| flow.taken(S, 0, &message(1)),
+            |flow| flow.taken(StreamId(8), 0, &message(0)),
+            |flow| (0..4).try_for_each(|index| flow.taken(S, index, &message(index as u8))),
+        ];
+        for (index, wrong) in wrong.iter().enumerate() {
+            assert!(wrong(&mut flow(3, 30)).is_err(), "case {index}");
+        }
+    }
+
+    #[test]
+    fn an_outcome_that_is_not_true_is_found() {
+        let mut never_taken = flow(3, 30);
+        never_taken.acked(&ack(10)).unwrap_err();
+        flow(3, 15).undelivered(&told(&[0, 1, 2], &[]), true).unwrap_err();
+        flow(3, 15).undelivered(&told(&[0], &[1, 2]), true).unwrap_err();
+        flow(3, 15).undelivered(&told(&[0, 1], &[]), true).unwrap_err();
+        flow(3, 15).undelivered(&told(&[0, 1], &[2]), true).unwrap();
+        flow(3, 15).over().unwrap_err();
+        let mut later = flow(3, 15);
+        later.undelivered(&told(&[0, 1], &[2]), true).unwrap();
+        later.taken(S, 0, &message(0)).unwrap();
+        later.taken(S, 1, &message(1)).unwrap();
+        later.taken(S, 2, &message(2)).unwrap_err();
+    }
+
+    #[test]
+    fn credit_and_offsets_are_kept_by_the_sender() {
+        let mut flow = Flow::default();
+        flow.sent(0, 1).unwrap_err();
+        flow.named(S, 15).unwrap();
+        flow.accepted(message(0), &Limits::default()).unwrap();
+        flow.accepted(message(1), &Limits::default()).unwrap();
+        flow.sent(0, 10).unwrap();
+        flow.sent(11, 1).unwrap_err();
+        flow.sent(10, 6).unwrap_err();
+    }
+
+    #[test]
+    fn a_reset_puts_in_doubt_what_was_handed_out_and_carries_the_rest_over() {
+        let mut flow = flow(3, 15);
+        flow.taken(S, 0, &message(0)).unwrap();
+        flow.resumes(&PeerStream::None, 1_000).unwrap();
+        flow.drained().unwrap_err();
+        flow.undelivered(&told(&[0, 1], &[]), false).unwrap();
+        flow.drained().unwrap();
+        flow.named(successor(S), 1_000).unwrap();
+        flow.sent(0, 10).unwrap();
+        flow.taken(successor(S), 0, &message(2)).unwrap();
+        flow.acked(&ack(10)).unwrap();
+        flow.over().unwrap();
+    }
+
+    #[test]
+    fn a_stream_goes_on_over_the_next_link_from_where_the_receiver_is() {
+        let mut flow = flow(3, 30);
+        flow.taken(S, 0, &message(0)).unwrap();
+        let ack = Ack { received: 15, consumed: 10, consumed_messages: 1, granted: 1_000 };
+        flow.resumes(&PeerStream::Live { id: S, ack }, 1_000).unwrap();
+        flow.sent(15, 15).unwrap();
+        let mut ended = tests::flow(3, 30);
+        ended.taken(S, 0, &message(0)).unwrap();
+        ended.resumes(&PeerStream::Closed { id: S, consumed: 10 }, 1_000).unwrap();
+        ended.sent(0, 20).unwrap();
+        ended.taken(successor(S), 0, &message(1)).unwrap();
+    }
+
+    #[test]
+    fn a_full_window_takes_no_more() {
+        let mut limits = Limits::default();
+        limits.send_window = 15;
+        let mut flow = Flow::default();
+        flow.accepted(Bytes::from(vec![0; 100]), &limits).unwrap();
+        flow.accepted(message(0), &limits).unwrap_err();
+    }
+}
