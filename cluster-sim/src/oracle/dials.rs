@@ -57,7 +57,7 @@ struct Dial {
 #[derive(Debug, Default)]
 struct Failures {
     count: u32,
-    starts: VecDeque<Instant>,
+    starts: VecDeque<(Instant, Duration)>,
 }
 
 /// How far an address reaches.
@@ -240,13 +240,15 @@ impl Dials {
         if failures.count < MANY_FAILURES {
             return Ok(());
         }
-        failures.starts.push_back(dialer.now);
+        failures.starts.push_back((dialer.now, dialer.timing.reconnect_max));
         if failures.starts.len() <= MANY_WAITS {
             return Ok(());
         }
-        let before = failures.starts.pop_front().unwrap_or(dialer.now);
+        // The config may have changed on the way.
+        let longest = failures.starts.iter().map(|(_, longest)| *longest).min().unwrap_or_default();
+        let before = failures.starts.pop_front().map_or(dialer.now, |(before, _)| before);
         let span: Duration = dialer.now - before;
-        if span < dialer.timing.reconnect_max {
+        if span < longest {
             return Err(format!(
                 "{MANY_WAITS} dials to {to} within {span:?}, where {} have failed in a row",
                 failures.count
