@@ -10,6 +10,7 @@ use crate::catch::{Caught, caught};
 use crate::failure::{Cause, Failure};
 use crate::marks::Marks;
 use crate::schedule::{Faults, Profile, Rate, Schedule, ScheduleError, heal_and_converge};
+use crate::timeline::{Breach, Timeline};
 use crate::world::World;
 
 /// Describes a run: nodes, what happens to them, and what must hold. Made by [`World::builder`].
@@ -197,6 +198,23 @@ impl Builder {
         self.attempt(&schedule).map_err(|cause| Failure::explain(self, schedule, cause))
     }
 
+    /// Runs the schedule as it is, looks for no shorter one, and tells how it ended and what happened until then.
+    ///
+    /// # Errors
+    ///
+    /// If such a world cannot be.
+    pub fn timeline(&self) -> Result<(Result<Summary, Cause>, Timeline), ScheduleError> {
+        let schedule = self.plan()?;
+        let mut world = self.world(&schedule)?;
+        world.record();
+        let result = self.attempt_in(&mut world, &schedule);
+        let mut timeline = world.timeline();
+        if let Err(Cause::Panic(text)) = &result {
+            timeline.violations.push(Breach { at: timeline.end, host: None, text: text.clone() });
+        }
+        Ok((result, timeline))
+    }
+
     /// What was asked for, before anything was drawn.
     pub(crate) fn template(&self) -> &Schedule {
         &self.schedule
@@ -214,21 +232,24 @@ impl Builder {
             Err(error) => return (Err(Cause::Impossible(error)), Instant::ZERO),
         };
         world.keep_lines(lines);
+        (self.attempt_in(&mut world, schedule), world.now())
+    }
+
+    fn attempt_in(&self, world: &mut World, schedule: &Schedule) -> Result<Summary, Cause> {
         let result = caught(|| {
-            self.execute(&mut world, schedule);
+            self.execute(world, schedule);
             Summary {
                 seed: schedule.seed,
                 hash: world.trace_hash(),
                 steps: world.steps(),
                 time: world.now() - Instant::ZERO,
-                marks: Marks::of(&world),
+                marks: Marks::of(world),
             }
         });
-        let result = result.map_err(|caught| match caught {
+        result.map_err(|caught| match caught {
             Caught::Violation(violation) => Cause::Violation(violation),
             Caught::Panic(text) => Cause::Panic(text),
-        });
-        (result, world.now())
+        })
     }
 
     /// Whether the schedule says everything about the run.

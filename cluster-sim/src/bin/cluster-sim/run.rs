@@ -1,0 +1,180 @@
+//! Does what was asked for, and says what came of it.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{BufWriter, Write as _, stdout};
+use std::path::Path;
+
+use cluster_sim::{Builder, Cause, Failure, Schedule, ScheduleError, Summary, Swarm, Timeline, World};
+
+use crate::args::Ask;
+use crate::bar::Bar;
+
+/// How wide the timeline is if nobody says how wide the terminal is.
+const WIDTH: usize = 100;
+
+/// One run: of a seed, or of the schedule in a file.
+pub(crate) fn one(ask: &Ask) -> Result<bool, String> {
+    let builder = match &ask.replay {
+        Some(path) => World::builder().schedule(read(path)?).converge(ask.converge),
+        None => ask.builder(ask.seed),
+    };
+    let schedule = builder.plan().map_err(impossible)?;
+    let (result, timeline) = builder.timeline().map_err(impossible)?;
+    match result {
+        Ok(summary) => {
+            say(format_args!("{}", told(&summary, &schedule)))?;
+            show(ask, &timeline, &schedule)?;
+            Ok(true)
+        }
+        Err(cause) if !ask.shrink => {
+            say(format_args!("seed {} fails: {cause}", schedule.seed))?;
+            show(ask, &timeline, &schedule)?;
+            say(format_args!("\nAgain: {}", again(ask, schedule.seed)))?;
+            Ok(false)
+        }
+        Err(_) => match builder.run() {
+            Ok(_) => Err("the run failed, and did not fail again: it depends on more than its seed".to_owned()),
+            Err(failure) => failed(ask, &builder, &failure),
+        },
+    }
+}
+
+/// Runs of many seeds.
+pub(crate) fn swarm(ask: &Ask, count: u64) -> Result<bool, String> {
+    let end = ask.seed.checked_add(count).ok_or("the seeds go beyond the largest number")?;
+    ask.builder(ask.seed).plan().map_err(impossible)?;
+    let bar = Bar::new();
+    let mut swarm = Swarm::new(ask.seed..end).progress(|progress| bar.tell(progress));
+    if let Some(jobs) = ask.jobs {
+        swarm = swarm.threads(jobs);
+    }
+    let result = swarm.run(|seed| ask.builder(seed));
+    bar.end();
+    match result {
+        Ok(tally) => {
+            let seconds = bar.elapsed().as_secs_f64();
+            let rate = tally.seeds as f64 / seconds.max(0.001);
+            say(format_args!(
+                "seeds {} to {}: no violation; {} steps, {seconds:.1} s, {rate:.0} seeds a second, hash {:#018x}",
+                ask.seed,
+                end - 1,
+                tally.steps,
+                tally.hash
+            ))?;
+            let missing: Vec<String> = tally.marks.missing().iter().map(|mark| format!("{mark:?}")).collect();
+            if !missing.is_empty() {
+                say(format_args!("rare paths that no run took: {}", missing.join(", ")))?;
+            }
+            let builder = ask.builder(ask.seed);
+            if wants_files(ask) {
+                let (_, timeline) = builder.timeline().map_err(impossible)?;
+                show(ask, &timeline, &builder.plan().map_err(impossible)?)?;
+            }
+            Ok(true)
+        }
+        Err(failure) => failed(ask, &ask.builder(failure.seed), &failure),
+    }
+}
+
+/// The hashes of many seeds, a line each.
+pub(crate) fn hashes(ask: &Ask, count: u64) -> Result<bool, String> {
+    let end = ask.seed.checked_add(count).ok_or("the seeds go beyond the largest number")?;
+    for seed in ask.seed..end {
+        let builder = ask.builder(seed);
+        match builder.run() {
+            Ok(summary) => say(format_args!("{seed} {:016x}", summary.hash))?,
+            Err(failure) => return failed(ask, &builder, &failure),
+        }
+    }
+    Ok(true)
+}
+
+/// Says everything about a run that failed.
+fn failed(ask: &Ask, builder: &Builder, failure: &Failure) -> Result<bool, String> {
+    if let Cause::Impossible(error) = &failure.cause {
+        return Err(error.to_string());
+    }
+    say(format_args!("{failure}"))?;
+    if wants_files(ask) {
+        let shortest = builder.clone().schedule(failure.schedule.clone());
+        let (_, timeline) = shortest.timeline().map_err(impossible)?;
+        show(ask, &timeline, &failure.schedule)?;
+    }
+    say(format_args!("\nAgain: {}", again(ask, failure.seed)))?;
+    Ok(false)
+}
+
+fn again(ask: &Ask, seed: u64) -> String {
+    match &ask.replay {
+        Some(path) => {
+            let heal = if ask.converge { "" } else { " --no-heal" };
+            format!("cluster-sim --replay {}{heal}", path.display())
+        }
+        None => ask.again(seed),
+    }
+}
+
+fn told(summary: &Summary, schedule: &Schedule) -> String {
+    format!(
+        "seed {}: no violation; {} nodes, {} steps of the schedule, {:.3} virtual seconds, {} events, hash {:#018x}",
+        summary.seed,
+        schedule.nodes,
+        schedule.steps.len(),
+        summary.time.as_secs_f64(),
+        summary.steps,
+        summary.hash
+    )
+}
+
+fn wants_files(ask: &Ask) -> bool {
+    ask.text || [&ask.report, &ask.trace, &ask.schedule].iter().any(|file| file.is_some())
+}
+
+/// Prints and writes what was asked for.
+fn show(ask: &Ask, timeline: &Timeline, schedule: &Schedule) -> Result<(), String> {
+    if ask.text {
+        say(format_args!("\n{}", timeline.to_text(columns())))?;
+    }
+    if let Some(path) = &ask.report {
+        timeline.write_html(path).map_err(|error| unusable(path, &error))?;
+        say(format_args!("The timeline is in {}", path.display()))?;
+    }
+    if let Some(path) = &ask.trace {
+        let write = || {
+            let mut file = BufWriter::new(File::create(path)?);
+            timeline.write_jsonl(&mut file)?;
+            file.flush()
+        };
+        write().map_err(|error| unusable(path, &error))?;
+        say(format_args!("The trace is in {}", path.display()))?;
+    }
+    if let Some(path) = &ask.schedule {
+        std::fs::write(path, schedule.to_json()).map_err(|error| unusable(path, &error))?;
+        say(format_args!("The schedule is in {}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// Prints a line. The standard output stream may end before it is told everything.
+fn say(line: fmt::Arguments<'_>) -> Result<(), String> {
+    writeln!(stdout(), "{line}").map_err(|error| format!("the standard output: {error}"))
+}
+
+/// How wide the terminal is, if the shell has told.
+fn columns() -> usize {
+    std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok()).unwrap_or(WIDTH)
+}
+
+fn read(path: &Path) -> Result<Schedule, String> {
+    let text = std::fs::read_to_string(path).map_err(|error| unusable(path, &error))?;
+    Schedule::from_json(&text).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+fn unusable(path: &Path, error: &std::io::Error) -> String {
+    format!("{}: {error}", path.display())
+}
+
+fn impossible(error: ScheduleError) -> String {
+    error.to_string()
+}

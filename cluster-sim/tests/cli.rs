@@ -1,0 +1,132 @@
+//! The command `cluster-sim`: what it prints, what it writes, and how it ends.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use cluster_sim::{Crash, Op, Schedule};
+
+/// Runs the command in a directory, where it also keeps the schedules of runs that fail.
+fn run(directory: &Path, line: &str) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cluster-sim"));
+    command.args(line.split_whitespace()).current_dir(directory).env("CLUSTER_SIM_DIR", directory);
+    command.env("CLUSTER_SIM_LINES", "5").output().unwrap()
+}
+
+fn out(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn error(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// An empty directory of this test's own.
+fn directory(name: &str) -> PathBuf {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    // It is there only if the test ran before.
+    let _ = std::fs::remove_dir_all(&path);
+    std::fs::create_dir_all(&path).unwrap();
+    path
+}
+
+fn read(directory: &Path, name: &str) -> String {
+    std::fs::read_to_string(directory.join(name)).unwrap()
+}
+
+/// A schedule that no correct core can run well: nodes that want one peer each are to become a mesh of more than two. What
+/// else happens in it is no matter.
+fn impossible() -> Schedule {
+    let mut schedule = Schedule::new(1, 5, Duration::from_secs(5));
+    schedule.profile.max_peers = 1;
+    for second in 1..4 {
+        schedule.push(Duration::from_secs(second), Op::Crash { host: 2, how: Crash::Kill });
+    }
+    schedule
+}
+
+#[test]
+fn a_run_that_is_well_says_so_and_writes_what_was_asked_for() {
+    let directory = directory("well");
+    let line =
+        "--seed 4 --nodes 4 --duration 10s --faults crash --report r.html --trace t.jsonl --schedule s.json --text";
+    let output = run(&directory, line);
+    assert_eq!(output.status.code(), Some(0), "{}", error(&output));
+    let text = out(&output);
+    assert!(text.starts_with("seed 4: no violation; 4 nodes") && text.contains("\nn3 "), "{text}");
+    assert!(read(&directory, "r.html").starts_with("<!doctype html>"));
+    assert!(read(&directory, "t.jsonl").lines().all(|line| line.starts_with('{') && line.ends_with('}')));
+    let schedule = Schedule::from_json(&read(&directory, "s.json")).unwrap();
+    assert!(schedule.steps.iter().any(|step| matches!(step.op, Op::Crash { .. })));
+
+    let again = run(&directory, "--replay s.json");
+    assert_eq!(out(&again).lines().next(), text.lines().next(), "the file is the whole run");
+}
+
+#[test]
+fn a_run_that_fails_ends_with_1_the_shortest_schedule_and_the_line_that_repeats_it() {
+    let directory = directory("fails");
+    std::fs::write(directory.join("s.json"), impossible().to_json()).unwrap();
+    let output = run(&directory, "--replay s.json --report r.html --schedule short.json");
+    assert_eq!(output.status.code(), Some(1), "{}", error(&output));
+    let text = out(&output);
+    assert!(text.contains("seed 1 fails: ") && text.contains("has 0 of 3 steps"), "{text}");
+    assert!(text.ends_with("\nAgain: cluster-sim --replay s.json\n"), "{text}");
+    assert_eq!(Schedule::from_json(&read(&directory, "short.json")).unwrap().steps, []);
+    assert!(read(&directory, "r.html").contains("\"violations\":[["));
+
+    let whole = run(&directory, "--replay s.json --no-shrink --schedule whole.json");
+    assert_eq!((whole.status.code(), out(&whole).contains("of 3 steps")), (Some(1), false));
+    assert_eq!(Schedule::from_json(&read(&directory, "whole.json")), Ok(impossible()));
+    assert_eq!(run(&directory, "--replay s.json --no-heal").status.code(), Some(0), "nothing is promised then");
+}
+
+#[test]
+fn a_swarm_says_how_many_seeds_were_well_and_hashes_are_the_same_each_time() {
+    let directory = directory("swarm");
+    let line = "--swarm 6 --seed 10 --duration 5s --faults none --jobs 2";
+    let swarm = run(&directory, line);
+    assert_eq!(swarm.status.code(), Some(0), "{}", out(&swarm));
+    assert!(out(&swarm).starts_with("seeds 10 to 15: no violation; "), "{}", out(&swarm));
+    assert_eq!(error(&swarm), "", "no progress is shown where no terminal is");
+
+    let [first, second] = [(); 2].map(|()| out(&run(&directory, "--hashes 3 --duration 5s --faults cut --seed 7")));
+    let seeds: Vec<&str> = first.lines().filter_map(|line| line.split(' ').next()).collect();
+    assert_eq!((seeds, &first), (vec!["7", "8", "9"], &second));
+}
+
+#[test]
+fn wrong_arguments_and_files_end_with_2_and_say_why() {
+    let directory = directory("wrong");
+    std::fs::write(directory.join("old.json"), impossible().to_json().replacen("1", "99", 1)).unwrap();
+    for (line, why) in [
+        ("--nodes 0", "--nodes must be from 1 to 1000"),
+        ("--nodes many", "many"),
+        ("--faults quake", "there is no fault \"quake\"; there are: latency,"),
+        ("--faults cut=2", "is not between 0 and 1"),
+        ("--duration 5y", "is no unit of time"),
+        ("--swarm 0", "--swarm must be at least 1"),
+        ("--frobnicate", "--frobnicate"),
+        ("--seed", "missing"),
+        ("--replay nothing.json", "nothing.json: "),
+        ("--replay old.json", "version 99"),
+        ("--duration 1s --faults none --report nowhere/r.html", "nowhere/r.html: "),
+        ("--swarm 2 --seed 18446744073709551615", "beyond the largest number"),
+    ] {
+        let output = run(&directory, line);
+        assert_eq!(output.status.code(), Some(2), "{line}: {}", out(&output));
+        assert!(
+            error(&output).starts_with("cluster-sim: ") && error(&output).contains(why),
+            "{line}: {}",
+            error(&output)
+        );
+    }
+}
+
+#[test]
+fn help_and_version_are_printed() {
+    let directory = directory("help");
+    let help = run(&directory, "--help");
+    assert!(help.status.success() && out(&help).contains("Usage: cluster-sim"));
+    assert_eq!(out(&run(&directory, "-V")), format!("cluster-sim {}\n", env!("CARGO_PKG_VERSION")));
+}
