@@ -58,6 +58,7 @@
 //! | the wires | [`set_latency`](World::set_latency), [`set_latency_from`](World::set_latency_from), [`set_chunked`](World::set_chunked), [`set_buffers`](World::set_buffers), [`set_give_up`](World::set_give_up) |
 //! | strangers, byte by byte | [`raw_dial`](World::raw_dial), [`raw_listen`](World::raw_listen), [`raw_accept`](World::raw_accept), [`raw`](World::raw) → [`RawMut`] |
 //! | members that misbehave | [`add_puppet`](World::add_puppet) with a [`Script`], [`puppet`](World::puppet) → [`PuppetMut`], [`heard`](World::heard) |
+//! | hosts that mean harm, by themselves | [`add_outsider`](World::add_outsider) with [`Attack`]s, [`add_insider`](World::add_insider) with [`Abuse`]s |
 //! | see what happened | [`record`](World::record), [`timeline`](World::timeline) → [`Timeline`]: a page, a text, lines of JSON |
 //! | demand that what is healed recovers | [`heal_and_converge`](World::heal_and_converge), [`heal_core`](World::heal_core), [`converge`](World::converge), [`stay_quiet`](World::stay_quiet), [`bound`](World::bound), [`are_linked`](World::are_linked) |
 //! | choose what is checked | [`set_checks`](World::set_checks), [`sweep`](World::sweep) |
@@ -94,6 +95,7 @@ mod catch;
 mod failure;
 mod faults;
 mod host;
+mod hostile;
 mod io;
 mod liveness;
 mod log;
@@ -120,6 +122,7 @@ pub use builder::{Builder, Summary};
 pub use failure::{Cause, Failure};
 pub use faults::{Crash, Restart};
 pub use host::HostId;
+pub use hostile::{Abuse, Attack, Tempo};
 pub use log::{Closed, Dialled, Ended, LinkView, Logged, Noticed, Taken, Wire};
 pub use machine::Spec;
 pub use marks::{Mark, Marks};

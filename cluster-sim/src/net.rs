@@ -6,12 +6,14 @@
 mod carry;
 mod faults;
 mod route;
+mod tape;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
 
+use self::tape::Tape;
 use crate::host::HostId;
 use crate::pipe::{Pipe, Way};
 use crate::queue::{Due, Queue};
@@ -201,6 +203,8 @@ pub(crate) struct Net {
     next_nat_port: u16,
     /// Connections that stood at one time, by pair of hosts, the lesser first.
     pub(crate) opened: BTreeMap<(HostId, HostId), u64>,
+    /// What someone on the path records, if there is someone.
+    tape: Option<Tape>,
     /// What processes are to be told.
     pub(crate) wakes: VecDeque<(HostId, Wake)>,
 }
@@ -225,6 +229,7 @@ impl Net {
             forwards: BTreeMap::new(),
             next_nat_port: 50_000,
             opened: BTreeMap::new(),
+            tape: None,
             wakes: VecDeque::new(),
         }
     }
@@ -336,6 +341,13 @@ impl Net {
             return 0;
         }
         let taken = pipe.write(queue.now(), bytes);
+        if let Some(tape) = &mut self.tape
+            && sock.side == Side::Dialer
+            && !self.conns[sock.conn].ends[0].raw
+        {
+            tape.record(sock.conn, &bytes[..taken]);
+        }
+        let pipe = &mut self.conns[sock.conn].pipes[sock.side as usize];
         if let Some(at) = pipe.next_ack().filter(|_| pipe.blocked) {
             queue.push(at, Due::Acked { conn: sock.conn, side: sock.side });
         }
@@ -419,7 +431,7 @@ impl Net {
             }
             Due::Acked { conn, side } => self.acked(queue, Sock { conn, side }),
             Due::GiveUp { conn, side, epoch } => self.give_up(Sock { conn, side }, epoch),
-            Due::Tick { .. } | Due::Resolved { .. } => {}
+            Due::Tick { .. } | Due::Resolved { .. } | Due::Hostile { .. } => {}
         }
     }
 

@@ -48,6 +48,10 @@ pub struct Script {
     pub ack: bool,
     /// It reads from its sockets.
     pub read: bool,
+    /// Its claims say that a user of its own asked for the connection.
+    pub rejoin: bool,
+    /// The frames and messages that it receives are kept, for [`World::heard`] and [`World::puppet_messages`].
+    pub keep: bool,
 }
 
 impl Default for Script {
@@ -64,6 +68,8 @@ impl Default for Script {
             pong: true,
             ack: true,
             read: true,
+            rejoin: false,
+            keep: true,
         }
     }
 }
@@ -227,10 +233,24 @@ impl World {
 impl PuppetMut<'_> {
     /// Dials an address. The answer is the name of the link.
     pub fn dial(&mut self, to: SocketAddr) -> PuppetLink {
+        let run = self.world.puppet_ref(self.host).run;
+        self.dial_as(to, run)
+    }
+
+    /// Dials an address, and says there that it is this run. The answer is the name of the link.
+    pub fn dial_as(&mut self, to: SocketAddr, run: Run) -> PuppetLink {
         self.act(|puppet, io| {
             let Some(sock) = io.net.dial(io.queue, io.host, to, false) else { panic!("no descriptors left") };
-            puppet.open(sock, Role::Initiator)
+            puppet.open(sock, Role::Initiator, run)
         })
+    }
+
+    /// Is the next run of itself from now on, on links that are opened later.
+    pub fn age(&mut self) {
+        self.act(|puppet, io| {
+            puppet.run.incarnation.0 += 1;
+            io.trace(What::Puppet(format!("is {:?} from now on", puppet.run)));
+        });
     }
 
     /// Sends a frame on the latest link.
@@ -305,7 +325,7 @@ impl Puppet {
         match wake {
             Wake::Incoming(listener) => {
                 while let Some((sock, _)) = io.accept(listener) {
-                    let link = self.open(sock, Role::Responder);
+                    let link = self.open(sock, Role::Responder, self.run);
                     self.pump(io, link);
                 }
             }
@@ -327,9 +347,9 @@ impl Puppet {
         }
     }
 
-    fn open(&mut self, sock: Sock, role: Role) -> PuppetLink {
+    fn open(&mut self, sock: Sock, role: Role, run: Run) -> PuppetLink {
         let hello = Hello {
-            run: self.run,
+            run,
             cluster: self.script.cluster.clone(),
             versions: self.script.versions.clone(),
             features: self.script.features,
@@ -375,7 +395,9 @@ impl Puppet {
                 Ok(Some(Received::Frame(frame))) => {
                     io.trace(What::Puppet(format!("got {:?}", Brief::of(&frame))));
                     let at = Instant::from_nanos(io.queue.now());
-                    self.heard.push(Heard { at, link, frame: frame.clone() });
+                    if self.script.keep {
+                        self.heard.push(Heard { at, link, frame: frame.clone() });
+                    }
                     self.answer(io, link, frame);
                 }
                 Ok(None) => break,
@@ -395,8 +417,8 @@ impl Puppet {
         strand.peer = Some(peer);
         strand.state = PuppetState::Connected;
         if let (Role::Initiator, Some(generation)) = (strand.role, self.script.claim) {
-            let profile = self.profile.clone();
-            self.send(io, link, Frame::Claim(Claim { generation, rejoin: false, profile }));
+            let (rejoin, profile) = (self.script.rejoin, self.profile.clone());
+            self.send(io, link, Frame::Claim(Claim { generation, rejoin, profile }));
         }
     }
 
@@ -416,6 +438,9 @@ impl Puppet {
             Frame::Ping { token } if self.script.pong => self.send(io, link, Frame::Pong { token }),
             Frame::Data(data) if self.script.ack => {
                 strand.inbound.take(&data, &mut self.messages);
+                if !self.script.keep {
+                    self.messages.clear();
+                }
                 let ack = strand.inbound.ack;
                 self.send(io, link, Frame::Ack(ack));
             }

@@ -29,6 +29,8 @@ pub(crate) enum Due {
     Tick { host: HostId },
     /// A look-up ends.
     Resolved { host: HostId, life: u32, target: Target },
+    /// A hostile host acts.
+    Hostile { index: usize },
 }
 
 /// The clock of the world and everything that is still to come.

@@ -28,6 +28,8 @@ pub(crate) enum Purpose {
     Shape,
     /// Which hosts heal at the end of a schedule.
     Core,
+    /// What a hostile host does.
+    Hostile,
 }
 
 /// One random stream.

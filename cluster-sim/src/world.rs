@@ -8,6 +8,7 @@ use cluster_core::{Config, Instant, Node, Run, Start, Target};
 
 use crate::builder::Invariants;
 use crate::host::{Driver, HostId};
+use crate::hostile::Hostiles;
 use crate::io::Io;
 use crate::log::{Dialled, Log};
 use crate::machine::{Bind, Clock, Inbox, Machine, Process, Spec};
@@ -39,6 +40,7 @@ pub struct World {
     pub(crate) trace: Trace,
     pub(crate) machines: Vec<Machine>,
     pub(crate) oracle: Oracle,
+    pub(crate) hostiles: Hostiles,
     pub(crate) names: BTreeMap<String, Vec<IpAddr>>,
     pub(crate) dials: Vec<Dialled>,
     /// How many numbered messages each run has sent to each other run.
@@ -65,6 +67,7 @@ impl World {
             trace: Trace::new(),
             machines: Vec::new(),
             oracle: Oracle::default(),
+            hostiles: Hostiles::default(),
             names: BTreeMap::new(),
             dials: Vec::new(),
             numbers: BTreeMap::new(),
@@ -433,6 +436,7 @@ impl World {
                 }
             }
             Due::Resolved { host, life, ref target } => self.resolved(host, life, target),
+            Due::Hostile { index } => self.turn_hostile(index),
             ref due => self.net.handle(&mut self.queue, due),
         }
         self.wake_all();

@@ -10,7 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use cluster_core::wire::{Entry, Profile};
-use cluster_core::{Frame, Instant, JoinId, Limits, LinkId, NodeId, Run, Target, Timing};
+use cluster_core::{Frame, Incarnation, Instant, JoinId, Limits, LinkId, NodeId, Run, Target, Timing};
 
 use self::budget::Bucket;
 use self::wanted::Wanted;
@@ -18,7 +18,10 @@ use super::Verdict;
 use super::departed::Departed;
 
 /// Of how many addresses it is remembered who is said to be there. Beyond, dials are not held against it.
-const MAX_TOLD: usize = 1 << 16;
+const MAX_TOLD: usize = 1 << 14;
+
+/// How many nodes are remembered to be said to be at one address: more than can all have left.
+const MAX_THERE: usize = 256;
 
 /// Of how many of its own aliases a node is expected to know at any time.
 const MAX_SELF: usize = 32;
@@ -38,7 +41,7 @@ pub(super) struct Dials {
     aliases: BTreeSet<SocketAddr>,
     kinds: BTreeSet<Kind>,
     /// By address, who is said, or has turned out, to be there.
-    told: BTreeMap<SocketAddr, BTreeSet<Run>>,
+    told: BTreeMap<SocketAddr, BTreeMap<NodeId, Incarnation>>,
     /// Addresses at which a dial has found somebody.
     reached: BTreeSet<SocketAddr>,
     bucket: Bucket,
@@ -202,10 +205,10 @@ impl Dials {
     fn tell(&mut self, address: SocketAddr, run: Run) {
         if self.told.len() < MAX_TOLD || self.told.contains_key(&address) {
             let there = self.told.entry(address).or_default();
-            // A later run takes the place of an earlier one of the same node.
-            there.retain(|other| other.id != run.id || other.incarnation > run.incarnation);
-            if !there.iter().any(|other| other.id == run.id) {
-                there.insert(run);
+            if there.len() < MAX_THERE || there.contains_key(&run.id) {
+                // A later run takes the place of an earlier one of the same node.
+                let latest = there.entry(run.id).or_insert(run.incarnation);
+                *latest = run.incarnation.max(*latest);
             }
         }
     }
@@ -216,8 +219,9 @@ impl Dials {
             return Ok(());
         }
         let Some(there) = self.told.get(&to) else { return Err(format!("it dials {to}, which nobody has named")) };
-        let allowed = |run: &&Run| run.id != dialer.id && !dialer.departed.forbids(**run, dialer.now);
-        if there.iter().any(|run| allowed(&run)) {
+        let allowed =
+            |id, incarnation| id != dialer.id && !dialer.departed.forbids(Run { id, incarnation }, dialer.now);
+        if there.iter().any(|(&id, &incarnation)| allowed(id, incarnation)) {
             return Ok(());
         }
         Err(format!("it dials {to}, where only {there:?} are said to be, which left or were disconnected"))

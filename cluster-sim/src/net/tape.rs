@@ -1,0 +1,65 @@
+//! What someone on the path has recorded: the first words of those who dialled.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+use super::{ConnId, Net};
+
+/// Connections that are recorded at most; the oldest makes room.
+const MAX_FLIGHTS: usize = 32;
+
+/// Bytes that are recorded of each.
+const MAX_LENGTH: usize = 1_024;
+
+/// The recordings, oldest first.
+#[derive(Debug, Default)]
+pub(super) struct Tape(VecDeque<(ConnId, Vec<u8>)>);
+
+impl Tape {
+    pub(super) fn record(&mut self, conn: ConnId, bytes: &[u8]) {
+        let known = self.0.iter_mut().rev().find(|(of, _)| *of == conn);
+        let Some((_, flight)) = known else {
+            if self.0.back().is_none_or(|(latest, _)| *latest < conn) {
+                self.0.push_back((conn, bytes[..bytes.len().min(MAX_LENGTH)].to_vec()));
+            }
+            if self.0.len() > MAX_FLIGHTS {
+                self.0.pop_front();
+            }
+            return;
+        };
+        let room = MAX_LENGTH.saturating_sub(flight.len());
+        flight.extend_from_slice(&bytes[..bytes.len().min(room)]);
+    }
+}
+
+impl Net {
+    /// Starts to record.
+    pub(crate) fn tape(&mut self) {
+        self.tape.get_or_insert_default();
+    }
+
+    /// One of the recordings.
+    pub(crate) fn overheard(&self, choice: u64) -> Option<Bytes> {
+        let flights = &self.tape.as_ref()?.0;
+        let place = choice.checked_rem(flights.len() as u64)?;
+        flights.get(place as usize).map(|(_, flight)| Bytes::copy_from_slice(flight))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_words_of_the_latest_connections_are_kept() {
+        let mut tape = Tape::default();
+        for conn in 0..40 {
+            tape.record(conn, b"one ");
+            tape.record(conn, &[7; 2_000]);
+        }
+        tape.record(0, b"late");
+        assert_eq!((tape.0.len(), tape.0[0].0), (MAX_FLIGHTS, 8));
+        assert!(tape.0.iter().all(|(_, flight)| flight.len() == MAX_LENGTH && flight.starts_with(b"one \x07")));
+    }
+}
