@@ -42,6 +42,7 @@ impl World {
         };
         config.check().map_err(WorldError::from)?;
         let mut world = World::quiet(schedule.seed);
+        world.set_buffers(schedule.profile.buffers());
         let hosts = world.add_many(schedule.nodes as usize, &config);
         if schedule.profile.seeds == 0 {
             for &host in &hosts[1..] {

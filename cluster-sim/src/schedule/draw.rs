@@ -16,6 +16,9 @@ const LONG_ONES: u64 = 50;
 
 const LONG: u64 = 3_600_000;
 
+/// The most bytes that are sent at once.
+const MOST: u64 = 3 << 19;
+
 /// One schedule in so many is watched for [`QUIET`] at its end.
 const QUIET_ONES: u64 = 8;
 
@@ -91,17 +94,18 @@ impl Schedule {
 
 impl Profile {
     fn random(rng: &mut Rng, nodes: u32) -> Profile {
-        let initial_window = rng.pick(&[1 << 10, 16 << 10, 64 << 10, 256 << 10]);
+        let initial_window = rng.pick(&[1 << 10, 16 << 10, 64 << 10, 256 << 10, 3 << 19]);
         let max_message = rng.pick(&[1 << 10, MAX_CHUNK as u64, 100_000, 300_000]);
         Profile {
             pace: rng.pick(&[Pace::Lan, Pace::Lan, Pace::Lan, Pace::Local, Pace::Wan]),
             seeds: 1 + rng.below(u64::from(nodes.min(2))) as u32,
             max_message,
-            send_window: rng.pick(&[64 << 10, 1 << 20]),
+            send_window: rng.pick(&[64 << 10, 1 << 20, 2 << 20]),
             initial_window,
-            recv_window: initial_window << rng.below(6),
+            recv_window: initial_window << rng.below(4),
             max_peers: 16,
             spare_credit: 2 * (max_message + 9) + rng.pick(&[0, 0, 1 << 20]),
+            buffer: rng.pick(&[16 << 10, 64 << 10, 256 << 10]),
             write_stall: Duration::from_secs(rng.pick(&[10, 10, 3])),
             forget_after: rng.pick(&[DAY, DAY, Duration::from_secs(60)]),
             tombstone_ttl: rng.pick(&[DAY, DAY, Duration::from_secs(30)]),
@@ -114,12 +118,16 @@ struct Drawer {
     rng: Rng,
     nodes: u32,
     duration: u64,
+    /// Bytes that a sender may have accepted for a peer that takes nothing.
+    window: u64,
     steps: Vec<Step>,
 }
 
 impl Drawer {
     fn new(rng: Rng, schedule: &Schedule) -> Drawer {
-        Drawer { rng, nodes: schedule.nodes, duration: schedule.duration.as_millis() as u64, steps: Vec::new() }
+        let window = schedule.profile.initial_window.min(schedule.profile.send_window).min(MOST);
+        let duration = schedule.duration.as_millis() as u64;
+        Drawer { rng, nodes: schedule.nodes, duration, window, steps: Vec::new() }
     }
 
     /// Calls `draw` with a time in each slot in which something happens.
@@ -266,6 +274,11 @@ impl Drawer {
             let bytes = self.rng.scaled(1, 100_000) - 1;
             self.push(end, Op::Read { host, bytes });
             end += self.rng.scaled(1, 3_000);
+        }
+        if let Some((from, _)) = self.pair().filter(|&(from, _)| from != host) {
+            // As much as may be on the way, so that it gets stuck.
+            let count = (self.window / 60_000 + 1) as u32;
+            self.push(end + 2, Op::Send { from, to: host, length: 60_000, count });
         }
         self.spell(end, 30_000, Op::Reading { host, reading: false }, Op::Reading { host, reading: true });
     }

@@ -42,6 +42,8 @@ pub enum WorldError {
         /// At most that much.
         most: u64,
     },
+    /// Connections have no buffer.
+    NoBuffer,
     /// The nodes' config contradicts itself.
     Config(ConfigError),
 }
@@ -55,6 +57,7 @@ impl fmt::Display for WorldError {
             WorldError::Rate { rate } => write!(f, "a fault rate of {rate} is not between 0 and 1"),
             WorldError::TooLong { span } => write!(f, "{span:?} is longer than {:?}", Schedule::MAX_DURATION),
             WorldError::TooMuch { amount, most } => write!(f, "{amount} is more than the {most} that a step may send"),
+            WorldError::NoBuffer => f.write_str("without a buffer nothing can be sent over a connection"),
             WorldError::Config(error) => write!(f, "the config contradicts itself: {error}"),
         }
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::apply::public;
 use super::liveness::core;
 use super::{Identity, Op, Pace, Profile, Schedule, Setting};
+use crate::net::Buffers;
 use crate::numbered::SHORTEST;
 
 impl Schedule {
@@ -17,6 +18,9 @@ impl Schedule {
         // Writing to a string cannot fail.
         let _ = writeln!(text, "    let mut world = World::new({});", self.seed);
         let _ = writeln!(text, "    let profile = {};", profile(&self.profile));
+        if self.profile.buffers() != Buffers::default() {
+            let _ = writeln!(text, "    world.set_buffers(profile.buffers());");
+        }
         let _ = writeln!(text, "    let n = world.add_many({0}, &profile.config({0}));", self.nodes);
         if self.profile.seeds == 0 && self.nodes > 1 {
             let _ =
@@ -92,6 +96,7 @@ fn profile(profile: &Profile) -> String {
     field("recv_window", profile.recv_window != default.recv_window, number(profile.recv_window));
     field("max_peers", profile.max_peers != default.max_peers, number(profile.max_peers as u64));
     field("spare_credit", profile.spare_credit != default.spare_credit, number(profile.spare_credit));
+    field("buffer", profile.buffer != default.buffer, number(profile.buffer as u64));
     field("write_stall", profile.write_stall != default.write_stall, duration(profile.write_stall));
     field("forget_after", profile.forget_after != default.forget_after, duration(profile.forget_after));
     field("tombstone_ttl", profile.tombstone_ttl != default.tombstone_ttl, duration(profile.tombstone_ttl));

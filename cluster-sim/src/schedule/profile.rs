@@ -7,6 +7,7 @@ use cluster_core::{Config, Limits};
 use serde::{Deserialize, Serialize};
 
 use super::{WorldError, span};
+use crate::net::Buffers;
 
 /// The config of every node of a schedule, as far as schedules vary it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +31,8 @@ pub struct Profile {
     /// The credit in bytes beyond what peers have for sure, for windows that grow and for long messages. Default
     /// 128 MiB.
     pub spare_credit: u64,
+    /// The bytes of the send buffer and of the receive buffer of every connection. Default 256 KiB.
+    pub buffer: usize,
     /// How long output may wait without the connection taking any of it. Default 10 s, at every pace.
     #[serde(with = "span")]
     pub write_stall: Duration,
@@ -66,6 +69,7 @@ impl Default for Profile {
             recv_window: limits.recv_window,
             max_peers: limits.max_peers,
             spare_credit: limits.recv_budget - limits.max_peers as u64 * limits.initial_window,
+            buffer: Buffers::default().send,
             write_stall: Duration::from_secs(10),
             forget_after: DAY,
             tombstone_ttl: DAY,
@@ -95,9 +99,18 @@ impl Profile {
         (0..self.seeds.min(nodes)).fold(config, |config, seed| config.seed(address(seed).into()))
     }
 
+    /// The buffers of every connection, for [`World::set_buffers`](crate::World::set_buffers).
+    #[must_use]
+    pub fn buffers(&self) -> Buffers {
+        Buffers { send: self.buffer, receive: self.buffer }
+    }
+
     pub(crate) fn check(&self, nodes: u32) -> Result<(), WorldError> {
         if self.seeds > nodes {
             return Err(WorldError::UnknownNode { node: self.seeds - 1, nodes });
+        }
+        if self.buffer == 0 {
+            return Err(WorldError::NoBuffer);
         }
         super::check_span(self.write_stall)?;
         super::check_span(self.forget_after)?;

@@ -106,6 +106,7 @@ impl<F: FnMut(&Schedule) -> Option<Instant>> Shrinker<F> {
             |profile, default| profile.max_peers = default.max_peers,
             |profile, default| profile.spare_credit = default.spare_credit,
             |profile, default| {
+                profile.buffer = default.buffer;
                 profile.write_stall = default.write_stall;
                 profile.forget_after = default.forget_after;
                 profile.tombstone_ttl = default.tombstone_ttl;

@@ -1,7 +1,8 @@
 #[test]
 fn seed_7() {
     let mut world = World::new(7);
-    let profile = Profile { seeds: 1, max_message: 10_000, ..Profile::default() };
+    let profile = Profile { seeds: 1, max_message: 10_000, buffer: 8_192, ..Profile::default() };
+    world.set_buffers(profile.buffers());
     let n = world.add_many(3, &profile.config(3));
     world.run_for(Duration::from_secs(1));
     world.set_latency(Duration::from_millis(2), Duration::from_micros(300));
