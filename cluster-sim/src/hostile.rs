@@ -99,7 +99,7 @@ pub(crate) struct Hostiles(Vec<Hostile>);
 
 #[derive(Debug)]
 struct Hostile {
-    pace: Tempo,
+    tempo: Tempo,
     rng: Rng,
     /// `None` while it acts.
     who: Option<Who>,
@@ -118,13 +118,13 @@ impl World {
     /// # Panics
     ///
     /// If there are no attacks, or there are 250 hostile hosts already.
-    pub fn add_outsider(&mut self, attacks: &[Attack], pace: Tempo) -> HostId {
+    pub fn add_outsider(&mut self, attacks: &[Attack], tempo: Tempo) -> HostId {
         assert!(!attacks.is_empty(), "an outsider needs an attack");
         let number = self.next_hostile();
         let outsider = Outsider::new(self, number, attacks);
         let host = outsider.host();
         self.net.tape();
-        self.unleash(host, pace, Who::Outsider(outsider));
+        self.unleash(host, tempo, Who::Outsider(outsider));
         host
     }
 
@@ -134,12 +134,12 @@ impl World {
     /// # Panics
     ///
     /// If there are no abuses, or there are 250 hostile hosts already.
-    pub fn add_insider(&mut self, abuses: &[Abuse], pace: Tempo) -> HostId {
+    pub fn add_insider(&mut self, abuses: &[Abuse], tempo: Tempo) -> HostId {
         assert!(!abuses.is_empty(), "an insider needs an abuse");
         let number = self.next_hostile();
         let insider = Insider::new(self, number, abuses);
         let host = insider.host();
-        self.unleash(host, pace, Who::Insider(insider));
+        self.unleash(host, tempo, Who::Insider(insider));
         host
     }
 
@@ -152,7 +152,7 @@ impl World {
             Who::Outsider(outsider) => outsider.act(self, &mut rng),
             Who::Insider(insider) => insider.act(self, &mut rng),
         }
-        let wait = rng.below(2 * nanos(self.hostiles.0[index].pace.interval()));
+        let wait = rng.below(2 * nanos(self.hostiles.0[index].tempo.interval()));
         let hostile = &mut self.hostiles.0[index];
         hostile.rng = rng;
         hostile.who = Some(who);
@@ -164,10 +164,10 @@ impl World {
         number.unwrap_or_else(|| panic!("there are 250 hostile hosts already"))
     }
 
-    fn unleash(&mut self, host: HostId, pace: Tempo, who: Who) {
+    fn unleash(&mut self, host: HostId, tempo: Tempo, who: Who) {
         let index = self.hostiles.0.len();
         let rng = Rng::new(self.seed, Purpose::Hostile, host.0, 0);
-        self.hostiles.0.push(Hostile { pace, rng, who: Some(who) });
+        self.hostiles.0.push(Hostile { tempo, rng, who: Some(who) });
         self.queue.push_after(0, Due::Hostile { index });
     }
 }

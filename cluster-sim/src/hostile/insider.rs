@@ -56,8 +56,8 @@ impl Insider {
             states.iter().enumerate().filter(|(_, state)| open(state)).map(|(n, _)| n).collect();
         let link = (!open.is_empty()).then(|| open[rng.below(open.len() as u64) as usize]);
         match (abuse, link) {
-            (Abuse::Deaf, _) if self.deaf == 0 => {
-                self.deaf = 1 + rng.below(50);
+            (Abuse::Deaf, _) if self.deaf == 0 && rng.below(50) == 0 => {
+                self.deaf = 1 + rng.below(600);
                 self.listen(world, false);
             }
             (Abuse::Impostor, _) => self.pose(world, rng),

@@ -1,7 +1,7 @@
 //! Hosts that mean harm, of every kind and of all kinds at once: whatever they do, the promises hold among the others,
 //! nobody is cut off, and what was cut off for other reasons recovers, if three times as slowly.
 
-use cluster_core::Config;
+use cluster_core::{Config, Event, Stats};
 use cluster_sim::{Abuse, Attack, Crash, HostId, Restart, Tempo, World};
 
 use crate::harness::*;
@@ -55,8 +55,8 @@ fn stands(seed: u64, unleash: impl FnOnce(&mut World)) {
 fn no_outsider_disturbs_a_mesh() {
     for seed in seeds() {
         for &attack in Attack::ALL {
-            for pace in [Tempo::Slow, Tempo::Fast] {
-                stands(seed, |world| _ = world.add_outsider(&[attack], pace));
+            for tempo in [Tempo::Slow, Tempo::Fast] {
+                stands(seed, |world| _ = world.add_outsider(&[attack], tempo));
             }
         }
     }
@@ -66,8 +66,8 @@ fn no_outsider_disturbs_a_mesh() {
 fn no_insider_disturbs_a_mesh() {
     for seed in seeds() {
         for &abuse in Abuse::ALL {
-            for pace in [Tempo::Slow, Tempo::Fast] {
-                stands(seed, |world| _ = world.add_insider(&[abuse], pace));
+            for tempo in [Tempo::Slow, Tempo::Fast] {
+                stands(seed, |world| _ = world.add_insider(&[abuse], tempo));
             }
         }
     }
@@ -131,6 +131,46 @@ fn a_mesh_recovers_though_an_insider_abuses_it() {
             world.add_insider(&abuses, Tempo::Slow);
         });
     }
+}
+
+/// What the nodes count and tell because somebody does this to them.
+fn effect(world: &World, hosts: &[HostId], of: impl Fn(&World, HostId) -> u64) -> u64 {
+    hosts.iter().map(|&host| of(world, host)).sum()
+}
+
+#[test]
+fn every_attack_reaches_the_nodes() {
+    for &attack in Attack::ALL {
+        let (mut world, hosts) = mesh(1, 3);
+        world.add_outsider(&[attack], Tempo::Fast);
+        world.run_for(secs(20));
+        let failed = effect(&world, &hosts, |world, host| world.core(host).stats().failed_handshakes);
+        assert!(failed > 100, "{attack:?}: {failed} failed handshakes");
+    }
+}
+
+#[test]
+fn every_abuse_reaches_the_nodes() {
+    for &abuse in Abuse::ALL {
+        let (mut world, hosts) = mesh(1, 3);
+        let insider = world.add_insider(&[abuse], Tempo::Fast);
+        world.run_for(secs(60));
+        let seen = |of: fn(&Stats) -> u64| effect(&world, &hosts, |world, host| of(&world.core(host).stats()));
+        let (seen, least) = match abuse {
+            Abuse::Gossip => (seen(|stats| stats.addresses_refused), 1_000),
+            Abuse::Chatter => (seen(|stats| stats.frames_received), 10_000),
+            Abuse::TinyMessages => (seen(|stats| stats.messages_received), 10_000),
+            Abuse::Credit | Abuse::Misplaced => (seen(|stats| stats.protocol_errors), 100),
+            Abuse::Deaf => (effect(&world, &hosts, |world, host| world.downs(host, insider) as u64), 1),
+            Abuse::Fickle => (effect(&world, &hosts, |world, host| world.downs(host, insider) as u64), 3),
+            Abuse::Impostor => (effect(&world, &hosts, duplicates), 10),
+        };
+        assert!(seen >= least, "{abuse:?}: {seen}");
+    }
+}
+
+fn duplicates(world: &World, host: HostId) -> u64 {
+    world.count_events(host, |event| matches!(event, Event::DuplicateIdentity { .. })) as u64
 }
 
 #[test]

@@ -87,8 +87,7 @@ fn a_mesh_that_is_not_quiet_is_found() {
 }
 
 #[test]
-fn a_dead_peer_that_is_still_up_is_found() {
-    // With this patience, three times as long is more than the time until it is looked at.
+fn a_dead_peer_has_as_long_as_the_most_patient_of_the_core_gives_it() {
     let patient = config().peer_timeout(secs(600));
     let mut world = World::new(3);
     let (a, b, c) = (world.add(config()), world.add(config()), world.add(patient));
