@@ -7,9 +7,12 @@ use cluster_core::{Config, NodeId};
 use serde::{Deserialize, Serialize};
 
 use crate::host::HostId;
-use crate::machine::{Process, parse};
-use crate::net::{Block, Buffers, Fate, Latency};
+use crate::machine::{Bind, Bursts, Late, Process, Spec, parse};
+use crate::net::{Block, Buffers, Fate};
+use crate::queue::Due;
+use crate::rng::{Purpose, Rng};
 use crate::trace::What;
+use crate::way::Latency;
 use crate::world::{World, nanos};
 
 /// How a node dies.
@@ -114,8 +117,54 @@ impl Restart {
     }
 }
 
+/// Which run the node on a host says that it is that has the id of another's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Twin {
+    /// The very same: a virtual machine that was copied while it ran.
+    SameRun,
+    /// A later one: a disk that was copied.
+    LaterRun,
+}
+
 /// Hosts.
 impl World {
+    /// Adds a host with the id and the config of the node that is, or was, on another. It has an address of its own.
+    ///
+    /// # Panics
+    ///
+    /// If no node has run there yet.
+    pub fn add_clone(&mut self, of: HostId, twin: Twin) -> HostId {
+        let run = self.run(of);
+        let later = self.wall_clock().max(run.incarnation.0.saturating_add(1));
+        let spec = Spec::new(self.machines[of.index()].spec.config.clone()).id(run.id);
+        self.add(spec.incarnation(match twin {
+            Twin::SameRun => run.incarnation.0,
+            Twin::LaterRun => later,
+        }))
+    }
+
+    /// The host gets another address, at once and without a restart, as by DHCP. Its node goes on listening only if it
+    /// is bound to [no address in particular](Spec::unspecified), and is told nothing. Connections that stand keep
+    /// their addresses and go on, as over a tunnel; [`sever_connections`](World::sever_connections) ends that.
+    ///
+    /// # Panics
+    ///
+    /// If the text is no IP address, or the address is taken.
+    pub fn change_address(&mut self, host: HostId, ip: &str) {
+        let ip = parse(ip);
+        assert!(self.net.owner(ip).is_none_or(|owner| owner == host), "{ip} is taken");
+        self.condition(host, format!("moves to {ip}"));
+        self.net.readdress(host, ip);
+        let machine = &mut self.machines[host.index()];
+        if let Some(before) = machine.listen.take() {
+            let now = SocketAddr::new(ip, before.port());
+            let stays = machine.spec.bind == Bind::Unspecified;
+            machine.listen = stays.then_some(now);
+            self.net.move_listener(&mut self.queue, before, stays.then_some(now));
+        }
+        self.wake_all();
+    }
+
     /// Ends the node on `host` without any goodbye of its own.
     ///
     /// # Panics
@@ -128,7 +177,7 @@ impl World {
         machine.process = Process::None;
         machine.inbox.clear();
         machine.listen = None;
-        machine.tick_at = None;
+        machine.tick = None;
         self.oracle.ended(host);
         match how {
             Crash::Power => self.net.power_off(&mut self.queue, host),
@@ -186,13 +235,48 @@ impl World {
     /// The process on `host` does not run: bytes queue up in the kernel, and deadlines pass.
     pub fn pause(&mut self, host: HostId) {
         self.condition(host, "pause".to_owned());
-        self.machines[host.index()].paused = true;
+        self.set_paused(host, true);
+    }
+
+    /// The process on `host` does not run for `span`, unless it is [resumed](World::resume) earlier.
+    pub fn pause_for(&mut self, host: HostId, span: Duration) {
+        self.condition(host, "pause".to_owned());
+        let number = self.set_paused(host, true);
+        self.queue.push_after(nanos(span), Due::Resume { host, number });
     }
 
     /// The process on `host` runs again.
     pub fn resume(&mut self, host: HostId) {
         self.condition(host, "resume".to_owned());
-        self.machines[host.index()].paused = false;
+        self.set_paused(host, false);
+        self.turn(host);
+        self.wake_all();
+    }
+
+    /// The process on `host` is woken for its deadlines late, each time by anything up to `up_to`; zero: in time. What
+    /// the network has for it wakes it in time, and then it also sees what is due.
+    pub fn set_late(&mut self, host: HostId, up_to: Duration) {
+        self.condition(host, format!("late by up to {up_to:?}"));
+        let rng = Rng::new(self.seed, Purpose::Late, host.0, self.machines[host.index()].life);
+        let machine = &mut self.machines[host.index()];
+        machine.late = (!up_to.is_zero()).then(|| Late { up_to: nanos(up_to), rng });
+        machine.tick = None;
+        self.turn(host);
+        self.wake_all();
+    }
+
+    /// The monotonic clock of `host` is too fast by so many millionths, or too slow if there are fewer than none.
+    ///
+    /// # Panics
+    ///
+    /// If it would run at less than half or more than one and a half times the right speed.
+    pub fn set_drift(&mut self, host: HostId, ppm: i32) {
+        assert!(ppm.unsigned_abs() <= 500_000, "{ppm} millionths are more than a clock may drift");
+        self.condition(host, format!("drift {ppm} ppm"));
+        let now = self.queue.now();
+        let machine = &mut self.machines[host.index()];
+        machine.clock.drift(now, ppm);
+        machine.tick = None;
         self.turn(host);
         self.wake_all();
     }
@@ -211,7 +295,7 @@ impl World {
         self.fault(host, format!("clock back {by:?}"));
         let machine = &mut self.machines[host.index()];
         machine.clock.jump(false, by);
-        machine.tick_at = None;
+        machine.tick = None;
         self.turn(host);
         self.wake_all();
     }
@@ -222,7 +306,7 @@ impl World {
         let now = self.queue.now();
         let machine = &mut self.machines[host.index()];
         machine.clock.stop(now, stop);
-        machine.tick_at = None;
+        machine.tick = None;
         self.turn(host);
         self.wake_all();
     }
@@ -230,14 +314,26 @@ impl World {
     /// Whether the user of `host`'s node takes messages as they come (the default) or not at all.
     pub fn set_consuming(&mut self, host: HostId, consuming: bool) {
         self.condition(host, format!("consuming: {consuming}"));
-        self.machines[host.index()].appetite = if consuming { None } else { Some(0) };
-        self.feed(host);
+        self.set_appetite(host, if consuming { None } else { Some(0) });
     }
 
     /// The user of `host`'s node takes at most `count` messages more, then none.
     pub fn consume(&mut self, host: HostId, count: u64) {
-        self.machines[host.index()].appetite = Some(count);
-        self.feed(host);
+        self.set_appetite(host, Some(count));
+    }
+
+    /// The user of `host`'s node takes at most `count` messages now, and again each time that `every` has passed: a slow
+    /// consumer, or one that works in batches. Until something else is said.
+    ///
+    /// # Panics
+    ///
+    /// If `every` is shorter than a microsecond: time would stand still.
+    pub fn consume_in_bursts(&mut self, host: HostId, count: u64, every: Duration) {
+        assert!(every >= Duration::from_micros(1), "messages are taken once in a microsecond at the most");
+        self.fault(host, format!("consuming: {count} every {every:?}"));
+        self.set_appetite(host, Some(0));
+        self.machines[host.index()].bursts = Some(Bursts { count, every: nanos(every) });
+        self.burst(host);
     }
 
     /// Whether messages are kept for [`World::messages`]. Default: yes.
@@ -264,6 +360,30 @@ impl World {
         self.condition(host, format!("exhausted: {exhausted}"));
         self.net.exhaust(host, exhausted);
         self.wake_all();
+    }
+
+    /// The next burst of a user that takes messages in bursts.
+    pub(crate) fn burst(&mut self, host: HostId) {
+        let machine = &mut self.machines[host.index()];
+        let Some(Bursts { count, every }) = machine.bursts else { return };
+        machine.appetite = Some(count);
+        self.queue.push_after(every, Due::Feed { host, number: machine.appetites });
+        self.feed(host);
+    }
+
+    fn set_appetite(&mut self, host: HostId, appetite: Option<u64>) {
+        let machine = &mut self.machines[host.index()];
+        machine.appetite = appetite;
+        machine.bursts = None;
+        machine.appetites = machine.appetites.wrapping_add(1);
+        self.feed(host);
+    }
+
+    fn set_paused(&mut self, host: HostId, paused: bool) -> u32 {
+        let machine = &mut self.machines[host.index()];
+        machine.paused = paused;
+        machine.pauses = machine.pauses.wrapping_add(1);
+        machine.pauses
     }
 
     fn feed(&mut self, host: HostId) {
@@ -295,13 +415,37 @@ impl World {
 /// The network.
 impl World {
     /// How long everything takes between hosts that have no latency of their own.
-    pub fn set_latency(&mut self, base: Duration, jitter: Duration) {
-        self.net.latency = Latency { base: nanos(base), jitter: nanos(jitter) };
+    pub fn set_latency(&mut self, latency: impl Into<Latency>) {
+        self.net.set_delay(None, latency.into().into());
     }
 
     /// How long everything takes that goes from one host to another.
-    pub fn set_latency_from(&mut self, from: HostId, to: HostId, base: Duration, jitter: Duration) {
-        self.net.latencies.insert((from, to), Latency { base: nanos(base), jitter: nanos(jitter) });
+    pub fn set_latency_from(&mut self, from: HostId, to: HostId, latency: impl Into<Latency>) {
+        self.net.set_delay(Some((from, to)), latency.into().into());
+    }
+
+    /// How many bytes a second get from any host to any other that has no bandwidth of its own; `None`, the default: as
+    /// many as there are. All connections from one host to another share it, byte by byte in the order in which they
+    /// were written; acknowledgements and dials take none of it.
+    ///
+    /// # Panics
+    ///
+    /// If it is 0: that is a [cut](World::cut).
+    pub fn set_bandwidth(&mut self, bytes_per_second: Option<u64>) {
+        assert_ne!(bytes_per_second, Some(0), "a way that carries nothing is cut");
+        self.net.set_rate(&mut self.queue, None, bytes_per_second);
+    }
+
+    /// How many bytes a second get from one host to another; `None`: as many as by
+    /// [`set_bandwidth`](World::set_bandwidth).
+    ///
+    /// # Panics
+    ///
+    /// If it is 0: that is a [cut](World::cut_one_way).
+    pub fn set_bandwidth_from(&mut self, from: HostId, to: HostId, bytes_per_second: Option<u64>) {
+        assert_ne!(bytes_per_second, Some(0), "a way that carries nothing is cut");
+        self.fault(from, format!("bandwidth to {to}: {bytes_per_second:?}"));
+        self.net.set_rate(&mut self.queue, Some((from, to)), bytes_per_second);
     }
 
     /// Whether new connections split what is written and what is read at random (the default).
@@ -332,10 +476,25 @@ impl World {
         self.net.set_cut(&mut self.queue, from, to, true);
     }
 
-    /// What `from` sends gets to `to` again. What it has sent in the meantime arrives in a burst.
+    /// What `from` sends gets to `to` again, whether the way was cut or clogged. What it has sent in the meantime
+    /// arrives in a burst, as far as the bandwidth allows.
     pub fn heal_one_way(&mut self, from: HostId, to: HostId) {
         self.condition(from, format!("heal towards {to}"));
+        self.net.unclog(&mut self.queue, from, to);
         self.net.set_cut(&mut self.queue, from, to, false);
+        self.wake_all();
+    }
+
+    /// From now on nothing gets from `from` to `to` for a random span of up to `shut`, then everything for one of up to
+    /// `open`, and so on, until the way is [healed](World::heal_one_way). Nothing is lost, and nobody is told.
+    ///
+    /// # Panics
+    ///
+    /// If one of the spans is shorter than a microsecond: time would stand still.
+    pub fn clog(&mut self, from: HostId, to: HostId, open: Duration, shut: Duration) {
+        assert!(open.min(shut) >= Duration::from_micros(1), "a clogged way turns once in a microsecond at the most");
+        self.fault(from, format!("clog towards {to}: open {open:?}, shut {shut:?}"));
+        self.net.clog(&mut self.queue, from, to, nanos(open), nanos(shut));
         self.wake_all();
     }
 
@@ -345,7 +504,7 @@ impl World {
         self.cut_one_way(b, a);
     }
 
-    /// Undoes [`cut`](World::cut) and [`cut_one_way`](World::cut_one_way).
+    /// Undoes [`cut`](World::cut), [`cut_one_way`](World::cut_one_way) and [`clog`](World::clog) in both directions.
     pub fn heal(&mut self, a: HostId, b: HostId) {
         self.heal_one_way(a, b);
         self.heal_one_way(b, a);
@@ -367,15 +526,10 @@ impl World {
         }
     }
 
-    /// Undoes every cut.
+    /// Undoes every cut and every clog.
     pub fn heal_all(&mut self) {
-        for a in 0..self.machines.len() {
-            for b in 0..self.machines.len() {
-                let (a, b) = (HostId(a as u32), HostId(b as u32));
-                if self.net.is_cut(a, b) {
-                    self.heal_one_way(a, b);
-                }
-            }
+        for (from, to) in self.net.hindered() {
+            self.heal_one_way(from, to);
         }
     }
 
@@ -397,6 +551,38 @@ impl World {
         let count = self.net.reset_between(a, b);
         self.wake_all();
         count
+    }
+
+    /// Resets the ends that `at` has of connections with `peer`, of which `peer` learns nothing until it sends: then
+    /// the kernel of `at` answers with a reset. Returns how many ends were told.
+    pub fn reset_one_side(&mut self, at: HostId, peer: HostId) -> usize {
+        self.fault(at, format!("reset towards {peer}, which is not told"));
+        let count = self.net.reset_at(at, peer);
+        self.wake_all();
+        count
+    }
+
+    /// Resets the ends that `at` has of connections with `peer`, which are half-open from then on: `peer` never learns
+    /// of it, whatever it sends. New connections are as any other. Returns how many ends were told.
+    pub fn half_open(&mut self, at: HostId, peer: HostId) -> usize {
+        self.fault(at, format!("half-open towards {peer}"));
+        self.net.sever(&mut self.queue, at, peer);
+        let count = self.net.reset_at(at, peer);
+        self.wake_all();
+        count
+    }
+
+    /// The connections that stand between two hosts carry nothing any more, ever, and neither end is told: something in
+    /// between has forgotten them. New connections are as any other. Returns how many there are.
+    pub fn sever_connections(&mut self, a: HostId, b: HostId) -> usize {
+        self.fault(a, format!("connections with {b} severed"));
+        self.net.sever(&mut self.queue, a, b)
+    }
+
+    /// How many connections the kernels of all hosts know, those included that are closed and still deliver.
+    #[must_use]
+    pub fn open_connections(&self) -> usize {
+        self.net.connections()
     }
 
     /// What becomes of every dial to `address`, whoever is there; `None`: what normally would.

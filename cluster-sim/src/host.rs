@@ -43,8 +43,9 @@ impl fmt::Debug for HostId {
 #[derive(Debug)]
 pub(crate) struct Driver {
     pub(crate) node: Node,
-    links: BTreeMap<LinkId, Link>,
-    socks: BTreeMap<Sock, LinkId>,
+    links: BTreeMap<LinkId, Box<Link>>,
+    /// How many of the links have got through their handshake.
+    pub(crate) connected: usize,
     /// The inbox is not empty.
     deliver: bool,
 }
@@ -65,18 +66,17 @@ pub(crate) struct Link {
 
 impl Driver {
     pub(crate) fn new(node: Node) -> Driver {
-        Driver { node, links: BTreeMap::new(), socks: BTreeMap::new(), deliver: false }
+        Driver { node, links: BTreeMap::new(), connected: 0, deliver: false }
     }
 
     /// Every link the node has, or had and that is still being closed.
     pub(crate) fn links(&self) -> impl Iterator<Item = (LinkId, &Link)> {
-        self.links.iter().map(|(&id, link)| (id, link))
+        self.links.iter().map(|(&id, link)| (id, &**link))
     }
 
-    /// Whether everything that the node has said on this connection is with the kernel.
-    pub(crate) fn has_said_all(&mut self, sock: Sock) -> bool {
-        let link = self.socks.get(&sock).and_then(|link| self.links.get_mut(link));
-        link.is_some_and(|link| !link.send && link.channel.output().is_empty())
+    /// Whether everything that the node has said on this link is with the kernel.
+    pub(crate) fn has_said_all(&mut self, link: LinkId) -> bool {
+        self.links.get_mut(&link).is_some_and(|link| !link.send && link.channel.output().is_empty())
     }
 
     /// Time has passed.
@@ -96,7 +96,7 @@ impl Driver {
             Wake::Dialled(sock, outcome) => self.dialled(io, sock, outcome),
             Wake::Readable(sock) => self.readable(io, sock),
             Wake::Writable(sock) => {
-                if let Some(&link) = self.socks.get(&sock) {
+                if let Some(link) = io.link(sock) {
                     self.pump(io, link);
                     self.drain(io);
                 }
@@ -115,7 +115,7 @@ impl Driver {
 
     /// Looks at every link that may have something to read, after reading was stopped.
     pub(crate) fn read_all(&mut self, io: &mut Io<'_>) {
-        for sock in self.socks.keys().copied().collect::<Vec<_>>() {
+        for sock in self.links.values().map(|link| link.sock).collect::<Vec<_>>() {
             self.readable(io, sock);
         }
     }
@@ -145,7 +145,7 @@ impl Driver {
                 }
             }
             Action::Close { link, mode, reason } => {
-                io.close_asked(link, mode, &reason, self.links.get(&link));
+                io.close_asked(link, mode, &reason, self.links.get(&link).map(|link| &**link));
                 self.close(io, link, mode);
             }
             Action::Deliver => {
@@ -181,13 +181,13 @@ impl Driver {
         };
         io.opened(id, sock);
         let link = Link { sock, channel, peer: None, send: false, closing: false, granted: false };
-        self.links.insert(id, link);
-        self.socks.insert(sock, id);
+        self.links.insert(id, Box::new(link));
+        io.set_link(sock, id);
         self.pump(io, id);
     }
 
     fn dialled(&mut self, io: &mut Io<'_>, sock: Sock, outcome: Result<(), DialError>) {
-        let Some(&link) = self.socks.get(&sock) else { return };
+        let Some(link) = io.link(sock) else { return };
         match outcome {
             Ok(()) => self.pump(io, link),
             Err(DialError::Refused) => self.gone(io, link, Disconnect::Refused),
@@ -197,13 +197,13 @@ impl Driver {
     }
 
     fn readable(&mut self, io: &mut Io<'_>, sock: Sock) {
-        while let Some(&id) = self.socks.get(&sock) {
+        let Some(id) = io.link(sock) else { return };
+        while let Some(link) = self.links.get_mut(&id) {
             match io.read(sock) {
+                Read::Bytes(_) if link.closing => {}
                 Read::Bytes(bytes) => {
-                    if let Some(link) = self.links.get_mut(&id).filter(|link| !link.closing) {
-                        link.channel.receive(bytes);
-                        self.frames(io, id);
-                    }
+                    link.channel.receive(bytes);
+                    self.frames(io, id);
                 }
                 Read::Blocked => break,
                 Read::Ended => self.gone(io, id, Disconnect::Ended),
@@ -219,6 +219,7 @@ impl Driver {
             let input = match link.channel.poll() {
                 Ok(Some(Received::Connected(proven))) => {
                     link.peer = Some(proven.run);
+                    self.connected += 1;
                     io.connected(id, link.sock, proven.run);
                     Input::Connected { link: id, proven, local: io.local(link.sock) }
                 }
@@ -287,7 +288,7 @@ impl Driver {
     fn gone(&mut self, io: &mut Io<'_>, id: LinkId, cause: Disconnect) {
         let mut cause = cause;
         if let Some(link) = self.links.remove(&id) {
-            self.socks.remove(&link.sock);
+            self.connected -= usize::from(link.peer.is_some());
             io.close(link.sock);
             if link.closing {
                 cause = Disconnect::Closed;

@@ -49,7 +49,8 @@ impl Io<'_> {
 
     pub(crate) fn resolve(&mut self, target: Target) {
         self.trace(What::Resolve(target.clone()));
-        self.queue.push_after(LOOK_UP, Due::Resolved { host: self.host, life: self.life, target });
+        let due = Due::Resolved { host: self.host, life: self.life, target: Box::new(target) };
+        self.queue.push_after(LOOK_UP, due);
     }
 
     pub(crate) fn dial(&mut self, link: LinkId, to: SocketAddr) -> Option<Sock> {
@@ -65,6 +66,15 @@ impl Io<'_> {
 
     pub(crate) fn accept(&mut self, listener: SocketAddr) -> Option<(Sock, SocketAddr)> {
         self.net.accept(listener)
+    }
+
+    /// The link that a socket is of, by what the driver has said.
+    pub(crate) fn link(&self, sock: Sock) -> Option<LinkId> {
+        self.net.token(sock)
+    }
+
+    pub(crate) fn set_link(&mut self, sock: Sock, link: LinkId) {
+        self.net.set_token(sock, link);
     }
 
     pub(crate) fn local(&self, sock: Sock) -> SocketAddr {
@@ -86,7 +96,7 @@ impl Io<'_> {
     pub(crate) fn write(&mut self, sock: Sock, bytes: &[u8]) -> usize {
         let taken = self.net.write(self.queue, sock, bytes);
         if taken > 0 {
-            self.trace.bytes(self.queue.now(), sock.conn, &bytes[..taken]);
+            self.trace.bytes(self.queue.now(), sock.conn.serial, &bytes[..taken]);
         }
         taken
     }
@@ -126,6 +136,11 @@ impl Io<'_> {
     pub(crate) fn event(&mut self, event: Event) {
         self.trace(What::Event(event.clone()));
         self.oracle.event(self.host, &event, self.when());
+        match event {
+            Event::PeerUp(_) => self.log.up += 1,
+            Event::PeerDown { .. } => self.log.up = self.log.up.saturating_sub(1),
+            _ => {}
+        }
         self.log.events.push(Logged { at: self.at(), run: self.run, event });
     }
 

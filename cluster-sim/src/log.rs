@@ -136,6 +136,8 @@ pub struct LinkView {
 #[derive(Debug, Default)]
 pub(crate) struct Log {
     pub(crate) events: Vec<Logged>,
+    /// How many peers are up by the events of the latest run.
+    pub(crate) up: usize,
     pub(crate) messages: Vec<Taken>,
     pub(crate) taken: u64,
     pub(crate) keep_messages: bool,

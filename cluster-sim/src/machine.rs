@@ -4,13 +4,14 @@ use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use cluster_core::{Config, Incarnation, Input, Instant, NodeId, Run, Target};
+use cluster_core::{Config, Incarnation, Input, Instant, LinkId, NodeId, Run, Target};
 
 use crate::host::{Driver, HostId};
 use crate::io::Io;
 use crate::log::Log;
-use crate::net::{Sock, Wake};
+use crate::net::Wake;
 use crate::puppet::Puppet;
+use crate::rng::Rng;
 
 /// Ticks in a row that leave another one due.
 const BUSY: u32 = 100;
@@ -128,10 +129,16 @@ pub(crate) struct Machine {
     pub(crate) run: Option<Run>,
     pub(crate) inbox: VecDeque<Inbox>,
     pub(crate) paused: bool,
+    /// Counts the pauses, so that the end of an earlier one is recognised.
+    pub(crate) pauses: u32,
     pub(crate) clock: Clock,
-    pub(crate) tick_at: Option<u64>,
+    pub(crate) tick: Option<Tick>,
+    pub(crate) late: Option<Late>,
     pub(crate) log: Log,
     pub(crate) appetite: Option<u64>,
+    pub(crate) bursts: Option<Bursts>,
+    /// Counts what was said of consuming, so that a late burst is recognised.
+    pub(crate) appetites: u32,
     pub(crate) reading: Option<u64>,
 }
 
@@ -150,26 +157,51 @@ pub(crate) enum Inbox {
     Resolved(Target, Result<Vec<SocketAddr>, String>),
 }
 
-/// A host's monotonic clock: the world's time plus an offset, unless it is stopped.
+/// When a host's process is woken for a deadline, in the world's time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tick {
+    pub(crate) due: u64,
+    /// Later than that if the host's ticks come late.
+    pub(crate) wake: u64,
+}
+
+/// How a host's ticks come late.
+#[derive(Debug)]
+pub(crate) struct Late {
+    pub(crate) up_to: u64,
+    pub(crate) rng: Rng,
+}
+
+/// A user that takes messages in bursts.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bursts {
+    pub(crate) count: u64,
+    pub(crate) every: u64,
+}
+
+/// A host's monotonic clock: the world's time from some start on, at a rate of its own, unless it is stopped.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock {
-    offset: i128,
+    /// What the clock showed at `since`.
+    shown: i128,
+    since: u64,
+    /// Millionths that it is too fast; too slow if negative.
+    ppm: i32,
     stopped: Option<Instant>,
 }
 
 impl Clock {
     pub(crate) fn new(offset: u64) -> Clock {
-        Clock { offset: i128::from(offset), stopped: None }
+        Clock { shown: i128::from(offset), since: 0, ppm: 0, stopped: None }
     }
 
     pub(crate) fn read(&self, now: u64) -> Instant {
-        let shown = i128::from(now).saturating_add(self.offset).clamp(0, i128::from(u64::MAX)) as u64;
-        self.stopped.unwrap_or(Instant::from_nanos(shown))
+        self.stopped.unwrap_or_else(|| self.running(now))
     }
 
     pub(crate) fn jump(&mut self, forward: bool, by: Duration) {
         let by = by.as_nanos() as i128;
-        self.offset += if forward { by } else { -by };
+        self.shown += if forward { by } else { -by };
     }
 
     pub(crate) fn stop(&mut self, now: u64, stop: bool) {
@@ -180,6 +212,13 @@ impl Clock {
         self.stopped.is_some()
     }
 
+    /// From now on the clock is too fast by so many millionths.
+    pub(crate) fn drift(&mut self, now: u64, ppm: i32) {
+        self.shown += self.passed(now);
+        self.since = now;
+        self.ppm = ppm;
+    }
+
     /// When, in the world's time, this clock shows `at`: never, if it is stopped.
     pub(crate) fn when(&self, now: u64, at: Instant) -> Option<u64> {
         if at <= self.read(now) {
@@ -188,17 +227,36 @@ impl Clock {
         if self.stopped.is_some() {
             return None;
         }
-        u64::try_from(i128::from(at.as_nanos()) - self.offset).ok().map(|when| when.max(now))
+        let ahead = i128::from(at.as_nanos()) - self.shown;
+        let span = if self.ppm == 0 { ahead } else { (ahead * MILLION + self.rate() - 1) / self.rate() };
+        u64::try_from(span + i128::from(self.since)).ok().map(|when| when.max(now))
+    }
+
+    fn running(&self, now: u64) -> Instant {
+        let shown = self.shown.saturating_add(self.passed(now)).clamp(0, i128::from(u64::MAX));
+        Instant::from_nanos(shown as u64)
+    }
+
+    /// How much this clock has gone on since `since`.
+    fn passed(&self, now: u64) -> i128 {
+        let passed = i128::from(now - self.since);
+        if self.ppm == 0 { passed } else { passed * self.rate() / MILLION }
+    }
+
+    fn rate(&self) -> i128 {
+        MILLION + i128::from(self.ppm)
     }
 }
+
+const MILLION: i128 = 1_000_000;
 
 impl Machine {
     /// Whether a node runs here that has taken in everything the kernel has for it, and has said everything it has to
     /// say on this connection.
-    pub(crate) fn has_said_all(&mut self, sock: Sock) -> bool {
-        match &mut self.process {
-            Process::Node(driver) => !self.paused && self.inbox.is_empty() && driver.has_said_all(sock),
-            Process::None | Process::Puppet(_) => false,
+    pub(crate) fn has_said_all(&mut self, link: Option<LinkId>) -> bool {
+        match (&mut self.process, link) {
+            (Process::Node(driver), Some(link)) => !self.paused && self.inbox.is_empty() && driver.has_said_all(link),
+            _ => false,
         }
     }
 }
@@ -247,5 +305,31 @@ fn turn_node(driver: &mut Driver, io: &mut Io<'_>, inbox: &mut VecDeque<Inbox>) 
             }
             None => break,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_drifts_shows_each_time_when_it_says_it_will() {
+        for ppm in [-500_000, -1, 0, 1, 200, 500_000] {
+            let mut clock = Clock::new(1_000);
+            clock.drift(50, ppm);
+            for ahead in [1_u64, 2, 999, 1_000_000_007, 1 << 50] {
+                let at = Instant::from_nanos(1_050 + ahead);
+                let when = clock.when(50, at).unwrap();
+                assert!(clock.read(when) >= at && clock.read(when - 1) < at, "{ppm} {ahead}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_change_of_rate_makes_no_jump() {
+        let mut clock = Clock::new(0);
+        clock.drift(0, 100_000);
+        clock.drift(1_000, -100_000);
+        assert_eq!((clock.read(1_000), clock.read(2_000)), (Instant::from_nanos(1_100), Instant::from_nanos(2_000)));
     }
 }

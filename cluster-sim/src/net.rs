@@ -4,21 +4,29 @@
 //! and tells the processes on its hosts what they would learn from `epoll`: see [`Wake`].
 
 mod carry;
+mod conns;
 mod faults;
 mod route;
 mod tape;
+mod ways;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
+use cluster_core::LinkId;
 
-use self::tape::Tape;
 use crate::host::HostId;
-use crate::pipe::{Pipe, Way};
+use crate::pipe::Pipe;
 use crate::queue::{Due, Queue};
-use crate::rng::{Purpose, Rng};
+use crate::rng::{Purpose, Small};
+use crate::way::Transit;
 
+use self::conns::Conns;
+use self::tape::Tape;
+use self::ways::Ways;
+
+pub(crate) use conns::ConnId;
 pub use faults::Block;
 pub use route::{Fate, Greeting};
 
@@ -28,9 +36,6 @@ const BACKLOG: usize = 128;
 /// Requests for a connection that got no answer are repeated this often, first after a second, then after twice the
 /// time before.
 const SYN_RETRIES: u32 = 6;
-
-/// One connection, ever.
-pub(crate) type ConnId = usize;
 
 /// Which end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -117,8 +122,21 @@ pub(crate) struct End {
     pub(crate) local: SocketAddr,
     pub(crate) remote: SocketAddr,
     pub(crate) state: EndState,
-    /// Nobody is told about it: a test reads and writes it by hand.
-    pub(crate) raw: bool,
+    holder: Holder,
+    /// What the process calls it.
+    token: Option<LinkId>,
+    /// The process was told that there is something to read, and has not looked yet.
+    told: bool,
+}
+
+/// Who has the descriptor of an end, and hears what there is to hear.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Holder {
+    Process,
+    /// A test reads and writes it by hand, and is told nothing.
+    Test,
+    /// The kernel alone: it closes the end when the other side does.
+    Nobody,
 }
 
 #[derive(Debug)]
@@ -128,6 +146,8 @@ struct Conn {
     /// By who writes.
     pipes: [Pipe; 2],
     target: SocketAddr,
+    /// Nothing gets through any more in either direction, whatever the ways are like.
+    severed: bool,
 }
 
 #[derive(Debug)]
@@ -142,6 +162,8 @@ struct NetHost {
     exhausted: bool,
     dials: u32,
     buffers: Option<Buffers>,
+    /// Its ends of all the connections there are.
+    socks: BTreeSet<Sock>,
 }
 
 /// The sizes of the two buffers of each direction of a connection.
@@ -159,21 +181,6 @@ impl Default for Buffers {
     }
 }
 
-/// How long everything takes that goes from one host to another. What one connection carries stays in order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Latency {
-    /// At least, in nanoseconds. Default 1 ms.
-    pub base: u64,
-    /// At most on top of that, in nanoseconds, drawn anew for each segment. Default 0.2 ms.
-    pub jitter: u64,
-}
-
-impl Default for Latency {
-    fn default() -> Latency {
-        Latency { base: 1_000_000, jitter: 200_000 }
-    }
-}
-
 #[derive(Debug)]
 struct Listener {
     host: HostId,
@@ -185,8 +192,6 @@ struct Listener {
 #[derive(Debug)]
 pub(crate) struct Net {
     seed: u64,
-    pub(crate) latency: Latency,
-    pub(crate) latencies: BTreeMap<(HostId, HostId), Latency>,
     pub(crate) chunked: bool,
     pub(crate) buffers: Buffers,
     /// How long TCP keeps sending again what is not acknowledged.
@@ -194,10 +199,8 @@ pub(crate) struct Net {
     hosts: Vec<NetHost>,
     owners: BTreeMap<IpAddr, HostId>,
     listeners: BTreeMap<SocketAddr, Listener>,
-    conns: Vec<Conn>,
-    live: BTreeSet<ConnId>,
-    cuts: BTreeSet<(HostId, HostId)>,
-    blocks: BTreeMap<(HostId, HostId), Block>,
+    conns: Conns,
+    ways: Ways,
     fates: BTreeMap<SocketAddr, Fate>,
     forwards: BTreeMap<SocketAddr, SocketAddr>,
     next_nat_port: u16,
@@ -205,6 +208,7 @@ pub(crate) struct Net {
     pub(crate) opened: BTreeMap<(HostId, HostId), u64>,
     /// What someone on the path records, if there is someone.
     tape: Option<Tape>,
+    pub(crate) opened_in_all: u64,
     /// What processes are to be told.
     pub(crate) wakes: VecDeque<(HostId, Wake)>,
 }
@@ -213,23 +217,20 @@ impl Net {
     pub(crate) fn new(seed: u64) -> Net {
         Net {
             seed,
-            latency: Latency::default(),
-            latencies: BTreeMap::new(),
             chunked: true,
             buffers: Buffers::default(),
             give_up: 924_000_000_000,
             hosts: Vec::new(),
             owners: BTreeMap::new(),
             listeners: BTreeMap::new(),
-            conns: Vec::new(),
-            live: BTreeSet::new(),
-            cuts: BTreeSet::new(),
-            blocks: BTreeMap::new(),
+            conns: Conns::default(),
+            ways: Ways::new(seed),
             fates: BTreeMap::new(),
             forwards: BTreeMap::new(),
             next_nat_port: 50_000,
             opened: BTreeMap::new(),
             tape: None,
+            opened_in_all: 0,
             wakes: VecDeque::new(),
         }
     }
@@ -246,6 +247,7 @@ impl Net {
             exhausted: false,
             dials: 0,
             buffers: None,
+            socks: BTreeSet::new(),
         });
         host
     }
@@ -256,12 +258,12 @@ impl Net {
 
     /// The ways that are cut.
     pub(crate) fn cuts(&self) -> impl Iterator<Item = (HostId, HostId)> {
-        self.cuts.iter().copied()
+        self.ways.cuts()
     }
 
     /// The ways on which dials are kept out.
     pub(crate) fn blocks(&self) -> impl Iterator<Item = (HostId, HostId, Block)> {
-        self.blocks.iter().map(|(&(from, to), &block)| (from, to, block))
+        self.ways.blocks()
     }
 
     pub(crate) fn owner(&self, ip: IpAddr) -> Option<HostId> {
@@ -281,21 +283,23 @@ impl Net {
         let local = SocketAddr::new(entry.ip, entry.next_port);
         entry.next_port = entry.next_port.checked_add(1).unwrap_or(40_000);
         let index = entry.dials;
-        entry.dials += 1;
-        let conn = self.conns.len();
+        entry.dials = entry.dials.wrapping_add(1);
         let pipe = |side: u32| {
-            let rng = Rng::new(self.seed, Purpose::Pipe, host.0, index << 1 | side);
+            let rng = Small::new(self.seed, Purpose::Pipe, host.0, index << 1 | side);
             Pipe::new(rng, self.chunked, self.buffers.send, self.buffers.receive)
         };
-        self.conns.push(Conn {
-            ends: vec![End { host, local, remote: to, state: EndState::Dialing, raw }],
+        let holder = if raw { Holder::Test } else { Holder::Process };
+        let conn = self.conns.insert(Conn {
+            ends: vec![End { host, local, remote: to, state: EndState::Dialing, holder, token: None, told: false }],
             pipes: [pipe(0), pipe(1)],
             target: to,
+            severed: false,
         });
-        self.live.insert(conn);
-        let span = self.destination(to).map_or(self.latency.base, |target| self.way(host, target).latency);
-        queue.push_after(span, Due::Syn { conn, attempt: 0 });
-        Some(Sock { conn, side: Side::Dialer })
+        let sock = Sock { conn, side: Side::Dialer };
+        self.hosts[host.index()].socks.insert(sock);
+        let target = self.destination(to).unwrap_or(host);
+        queue.push_after(self.ways.latency(host, target), Due::Syn { conn, attempt: 0 });
+        Some(sock)
     }
 
     /// Takes the oldest connection that waits at `listener`, with the address it seems to come from.
@@ -310,22 +314,25 @@ impl Net {
 
     /// Takes what has arrived, at most `limit` bytes.
     pub(crate) fn read(&mut self, queue: &mut Queue, sock: Sock, limit: usize) -> Read {
-        match self.end(sock).state {
+        match self.state(sock) {
             EndState::Open => {}
             EndState::Dialing => return Read::Blocked,
             EndState::Failed | EndState::Reset | EndState::Closed | EndState::Lost => return Read::Reset,
         }
-        let back = self.way_from(sock);
+        self.end_mut(sock).told = false;
         let writer = sock.peer();
-        let pipe = &mut self.conns[sock.conn].pipes[writer.side as usize];
-        match pipe.read(limit) {
-            Ok(Some(bytes)) => {
-                if pipe.is_clogged() && !pipe.window_scheduled && !back.cut {
-                    pipe.window_scheduled = true;
-                    queue.push_after(back.latency, Due::Window { conn: sock.conn, side: writer.side });
-                }
-                Read::Bytes(bytes)
-            }
+        let pipe = self.pipe_mut(writer);
+        let read = pipe.read(limit);
+        if pipe.is_clogged()
+            && !pipe.window_scheduled
+            && matches!(read, Ok(Some(_)))
+            && let Some(latency) = self.back(sock)
+        {
+            self.pipe_mut(writer).window_scheduled = true;
+            queue.push_after(latency, Due::Window { conn: sock.conn, side: writer.side });
+        }
+        match read {
+            Ok(Some(bytes)) => Read::Bytes(bytes),
             Ok(None) => Read::Blocked,
             Err(()) => Read::Ended,
         }
@@ -333,32 +340,29 @@ impl Net {
 
     /// Writes what the send buffer takes; if that is not all, [`Wake::Writable`] follows.
     pub(crate) fn write(&mut self, queue: &mut Queue, sock: Sock, bytes: &[u8]) -> usize {
-        if self.end(sock).state != EndState::Open {
+        if self.state(sock) != EndState::Open {
             return 0;
         }
-        let pipe = &mut self.conns[sock.conn].pipes[sock.side as usize];
+        let pipe = self.pipe_mut(sock);
         if pipe.is_finished() {
             return 0;
         }
         let taken = pipe.write(queue.now(), bytes);
         if let Some(tape) = &mut self.tape
             && sock.side == Side::Dialer
-            && !self.conns[sock.conn].ends[0].raw
+            && self.conns[sock.conn].ends[0].holder == Holder::Process
         {
             tape.record(sock.conn, &bytes[..taken]);
         }
-        let pipe = &mut self.conns[sock.conn].pipes[sock.side as usize];
-        if let Some(at) = pipe.next_ack().filter(|_| pipe.blocked) {
-            queue.push(at, Due::Acked { conn: sock.conn, side: sock.side });
-        }
+        self.await_ack(queue, sock);
         self.pump(queue, sock);
         taken
     }
 
     /// Ends our direction of the stream after what is written.
     pub(crate) fn shutdown(&mut self, queue: &mut Queue, sock: Sock) {
-        if self.end(sock).state == EndState::Open {
-            self.conns[sock.conn].pipes[sock.side as usize].finish();
+        if self.state(sock) == EndState::Open {
+            self.pipe_mut(sock).finish();
             self.pump(queue, sock);
         }
     }
@@ -366,8 +370,7 @@ impl Net {
     /// Gives the socket up as an operating system does: what is written is still delivered, unless something that has
     /// arrived was not read, which resets the connection.
     pub(crate) fn close(&mut self, queue: &mut Queue, sock: Sock) {
-        let unread = self.conns[sock.conn].pipes[sock.peer().side as usize].has_unread();
-        if self.end(sock).state != EndState::Open || unread {
+        if self.state(sock) != EndState::Open || self.pipe_mut(sock.peer()).has_unread() {
             return self.reset(queue, sock);
         }
         self.shutdown(queue, sock);
@@ -377,12 +380,15 @@ impl Net {
 
     /// Gives the socket up and resets the connection.
     pub(crate) fn reset(&mut self, queue: &mut Queue, sock: Sock) {
-        let state = self.end(sock).state;
-        self.conns[sock.conn].pipes[sock.peer().side as usize].drop_unread();
+        if self.conns.get(sock.conn).is_none() {
+            return;
+        }
+        let state = self.state(sock);
+        self.pipe_mut(sock.peer()).drop_unread();
         if state == EndState::Open {
             self.send_rst(queue, sock);
         }
-        if !matches!(state, EndState::Lost) {
+        if state != EndState::Lost {
             self.end_mut(sock).state = EndState::Closed;
         }
         self.reap(sock.conn);
@@ -390,15 +396,27 @@ impl Net {
 
     /// Whether the other side has ended its stream, and everything was read.
     pub(crate) fn is_ended(&self, sock: Sock) -> bool {
-        self.conns[sock.conn].pipes[sock.peer().side as usize].is_ended()
+        self.conns.get(sock.conn).is_none_or(|conn| conn.pipes[sock.peer().side as usize].is_ended())
     }
 
+    /// The state of an end; of a connection that is over, closed.
     pub(crate) fn state(&self, sock: Sock) -> EndState {
-        self.end(sock).state
+        let end = self.conns.get(sock.conn).and_then(|conn| conn.ends.get(sock.side as usize));
+        end.map_or(EndState::Closed, |end| end.state)
     }
 
+    /// An end that somebody holds.
     pub(crate) fn end(&self, sock: Sock) -> &End {
         &self.conns[sock.conn].ends[sock.side as usize]
+    }
+
+    /// What the process that holds an end calls it.
+    pub(crate) fn token(&self, sock: Sock) -> Option<LinkId> {
+        self.conns.get(sock.conn)?.ends.get(sock.side as usize)?.token
+    }
+
+    pub(crate) fn set_token(&mut self, sock: Sock, token: LinkId) {
+        self.end_mut(sock).token = Some(token);
     }
 
     /// The host at the other end of a connection, once there is one.
@@ -408,30 +426,51 @@ impl Net {
 
     /// Who has this end of a connection.
     pub(crate) fn host_at(&self, conn: ConnId, side: Side) -> Option<HostId> {
-        self.conns[conn].ends.get(side as usize).map(|end| end.host)
+        self.conns.get(conn)?.ends.get(side as usize).map(|end| end.host)
     }
 
     /// Whether a connection stands at both ends, and nothing is on its way or unread.
     pub(crate) fn is_quiet(&self, conn: ConnId) -> bool {
-        let Conn { ends, pipes, .. } = &self.conns[conn];
+        let Some(Conn { ends, pipes, .. }) = self.conns.get(conn) else { return false };
         let open = ends.len() == 2 && ends.iter().all(|end| end.state == EndState::Open);
         open && pipes.iter().all(|pipe| pipe.is_empty() && !pipe.is_finished() && !pipe.has_unread())
     }
 
+    /// How many connections there are, those included whose last bytes are under way.
+    pub(crate) fn connections(&self) -> usize {
+        self.conns.len()
+    }
+
     /// Carries out what is due.
     pub(crate) fn handle(&mut self, queue: &mut Queue, due: &Due) {
+        let conn = match *due {
+            Due::Clog { from, to, number } => return self.turn_clog(queue, from, to, number),
+            Due::Tick { .. } | Due::Resolved { .. } | Due::Hostile { .. } | Due::Resume { .. } | Due::Feed { .. } => {
+                return;
+            }
+            Due::Syn { conn, .. }
+            | Due::Established { conn }
+            | Due::DialFailed { conn, .. }
+            | Due::Segments { conn, .. }
+            | Due::Window { conn, .. }
+            | Due::Acked { conn, .. }
+            | Due::GiveUp { conn, .. } => conn,
+        };
+        if self.conns.get(conn).is_none() {
+            return;
+        }
         match *due {
             Due::Syn { conn, attempt } => self.syn(queue, conn, attempt),
             Due::Established { conn } => self.established(queue, conn),
             Due::DialFailed { conn, error } => self.dial_failed(conn, error),
             Due::Segments { conn, side } => self.segments(queue, Sock { conn, side }),
             Due::Window { conn, side } => {
-                self.conns[conn].pipes[side as usize].window_scheduled = false;
+                self.pipe_mut(Sock { conn, side }).window_scheduled = false;
                 self.pump(queue, Sock { conn, side });
             }
             Due::Acked { conn, side } => self.acked(queue, Sock { conn, side }),
             Due::GiveUp { conn, side, epoch } => self.give_up(Sock { conn, side }, epoch),
-            Due::Tick { .. } | Due::Resolved { .. } | Due::Hostile { .. } => {}
+            _ => {}
         }
     }
 
@@ -439,17 +478,24 @@ impl Net {
         &mut self.conns[sock.conn].ends[sock.side as usize]
     }
 
+    /// What `writer` writes to.
+    fn pipe_mut(&mut self, writer: Sock) -> &mut Pipe {
+        &mut self.conns[writer.conn].pipes[writer.side as usize]
+    }
+
     fn wake(&mut self, sock: Sock, wake: Wake) {
-        let end = self.end(sock);
-        if !end.raw {
-            self.wakes.push_back((end.host, wake));
+        let end = self.end_mut(sock);
+        let again = matches!(wake, Wake::Readable(_)) && std::mem::replace(&mut end.told, true);
+        if end.holder == Holder::Process && !again {
+            let host = end.host;
+            self.wakes.push_back((host, wake));
         }
     }
 
     fn established(&mut self, queue: &mut Queue, conn: ConnId) {
         let sock = Sock { conn, side: Side::Dialer };
-        match self.end(sock).state {
-            EndState::Dialing if self.way_from(sock.peer()).cut => {
+        match self.state(sock) {
+            EndState::Dialing if self.back(sock.peer()).is_none() => {
                 queue.push_after(1_000_000_000, Due::Established { conn });
             }
             EndState::Dialing => self.open(sock),
@@ -465,34 +511,50 @@ impl Net {
 
     fn dial_failed(&mut self, conn: ConnId, error: DialError) {
         let sock = Sock { conn, side: Side::Dialer };
-        if self.end(sock).state == EndState::Dialing {
+        if self.state(sock) == EndState::Dialing {
             self.end_mut(sock).state = EndState::Failed;
             self.wake(sock, Wake::Dialled(sock, Err(error)));
         }
         self.reap(conn);
     }
 
-    /// The way that what `writer` sends has to go.
-    fn way_from(&self, writer: Sock) -> Way {
-        let ends = &self.conns[writer.conn].ends;
-        match ends.get(writer.peer().side as usize) {
-            Some(reader) => self.way(self.end(writer).host, reader.host),
-            None => Way { latency: self.latency.base, jitter: 0, cut: false },
-        }
+    /// Lets a pipe meet the way that what `writer` sends has to go.
+    fn with_way<T>(&mut self, writer: Sock, act: impl FnOnce(&mut Pipe, &mut Transit<'_>) -> T) -> T {
+        let conn = &mut self.conns[writer.conn];
+        let from = conn.ends[writer.side as usize].host;
+        let to = conn.ends.get(writer.peer().side as usize).map_or(from, |end| end.host);
+        let powered = self.hosts[from.index()].up && self.hosts[to.index()].up;
+        let mut way = if powered && !conn.severed { self.ways.transit(from, to) } else { Transit::cut() };
+        act(&mut conn.pipes[writer.side as usize], &mut way)
     }
 
-    fn way(&self, from: HostId, to: HostId) -> Way {
-        let latency = self.latencies.get(&(from, to)).unwrap_or(&self.latency);
-        let powered = self.hosts[from.index()].up && self.hosts[to.index()].up;
-        Way { latency: latency.base, jitter: latency.jitter, cut: !powered || self.cuts.contains(&(from, to)) }
+    /// How long what `writer` says takes to get to the other side, apart from segments; `None` if it does not.
+    fn back(&self, writer: Sock) -> Option<u64> {
+        let conn = &self.conns[writer.conn];
+        let from = conn.ends[writer.side as usize].host;
+        let to = conn.ends.get(writer.peer().side as usize).map_or(from, |end| end.host);
+        (!conn.severed && self.is_open(from, to)).then(|| self.ways.latency(from, to))
+    }
+
+    /// Whether anything gets from one host to another.
+    fn is_open(&self, from: HostId, to: HostId) -> bool {
+        self.hosts[from.index()].up && self.hosts[to.index()].up && !self.ways.is_shut(from, to)
     }
 
     /// Forgets a connection that nothing can come of any more.
     fn reap(&mut self, conn: ConnId) {
-        let entry = &self.conns[conn];
-        let over = |end: &End| !matches!(end.state, EndState::Open | EndState::Dialing);
-        if entry.ends.iter().all(over) && entry.pipes.iter().all(Pipe::is_empty) {
-            self.live.remove(&conn);
+        let Some(entry) = self.conns.get(conn) else { return };
+        let over = |end: &End| match end.state {
+            EndState::Open | EndState::Dialing => false,
+            EndState::Closed | EndState::Lost => true,
+            EndState::Failed | EndState::Reset => end.holder == Holder::Nobody,
+        };
+        if !entry.ends.iter().all(over) || !entry.pipes.iter().all(Pipe::is_empty) {
+            return;
         }
+        for (end, side) in entry.ends.iter().zip([Side::Dialer, Side::Listener]) {
+            self.hosts[end.host.index()].socks.remove(&Sock { conn, side });
+        }
+        self.conns.remove(conn);
     }
 }

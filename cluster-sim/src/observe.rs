@@ -1,10 +1,11 @@
 //! What a test can see.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use cluster_core::{Event, Instant, NodeId, PeerState, Run};
 
-use crate::host::HostId;
+use crate::host::{Driver, HostId};
 use crate::log::{Closed, Dialled, Ended, LinkView, Logged, Noticed, Taken, Wire};
 use crate::net::Side;
 use crate::world::World;
@@ -177,7 +178,7 @@ impl World {
         let Some(driver) = self.machines[host.index()].process.driver() else { return Vec::new() };
         let view = |(link, entry): (_, &crate::host::Link)| LinkView {
             link,
-            connection: entry.sock.conn,
+            connection: entry.sock.conn.serial as usize,
             outbound: entry.sock.side == Side::Dialer,
             remote: self.net.end(entry.sock).remote,
             peer: entry.peer,
@@ -209,17 +210,52 @@ impl World {
     }
 
     /// Whether these nodes form a complete mesh: each two of them are [linked](World::linked), and have no peer up
-    /// besides.
+    /// besides. Costs little as long as a node has too few peers or links.
     #[must_use]
     pub fn is_mesh(&self, hosts: &[HostId]) -> bool {
-        let up = |host: HostId| self.core(host).peers().filter(|info| info.state == PeerState::Up).count();
-        hosts.iter().all(|&host| self.is_running(host) && up(host) == hosts.len() - 1)
-            && hosts.iter().enumerate().all(|(index, &a)| hosts[index + 1..].iter().all(|&b| self.linked(a, b)))
+        let others = hosts.len().saturating_sub(1);
+        let machine = |host: HostId| &self.machines[host.index()];
+        let connected = |host| machine(host).process.driver().map_or(0, |driver: &Driver| driver.connected);
+        if !hosts.iter().all(|&host| machine(host).log.up == others && connected(host) >= others)
+            || !hosts.iter().all(|&host| self.is_running(host))
+        {
+            return false;
+        }
+        // Those with more links than that first: there it is most likely that something is amiss.
+        let mut order: Vec<usize> = (0..hosts.len()).collect();
+        order.sort_by_key(|&index| connected(hosts[index]) == others);
+        let places: BTreeMap<Run, usize> =
+            hosts.iter().enumerate().map(|(index, &host)| (self.run(host), index)).collect();
+        let mut connections = vec![Vec::new(); hosts.len()];
+        for index in order {
+            let Some(found) = self.connections_with(hosts[index], &places) else { return false };
+            connections[index] = found;
+        }
+        let agree = |a: usize, b: usize| {
+            connections[a][b].is_some()
+                && connections[a][b] == connections[b][a]
+                && self.sees(hosts[a], hosts[b])
+                && self.sees(hosts[b], hosts[a])
+        };
+        (0..hosts.len()).all(|a| (a + 1..hosts.len()).all(|b| agree(a, b)))
     }
 
     /// Whether all the nodes that run form a complete mesh.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.is_mesh(&self.running())
+    }
+
+    /// The connection that a host has with each of these runs; `None` if it has several with one of them.
+    fn connections_with(&self, host: HostId, places: &BTreeMap<Run, usize>) -> Option<Vec<Option<usize>>> {
+        let mut found = vec![None; places.len()];
+        for link in self.links(host) {
+            if let Some(&place) = link.peer.as_ref().and_then(|run| places.get(run))
+                && found[place].replace(link.connection).is_some()
+            {
+                return None;
+            }
+        }
+        Some(found)
     }
 }

@@ -701,8 +701,8 @@ mod tests {
         joins.last().unwrap()
     }
 
-    pub(super) fn sock(conn: usize) -> Sock {
-        Sock { conn, side: Side::Dialer }
+    pub(super) fn sock(conn: u32) -> Sock {
+        Sock { conn: ConnId::nth(conn), side: Side::Dialer }
     }
 
     pub(super) fn accept() -> Frame {

@@ -5,42 +5,34 @@
 
 use std::collections::VecDeque;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes, BytesMut};
 
-use crate::rng::Rng;
+use crate::rng::Small;
+use crate::way::Transit;
 
-/// The largest segment, and the most that one read returns.
+/// The largest segment.
 const SEGMENT: usize = 64 << 10;
 
 /// The arrival time of what cannot arrive at present.
 const HELD: u64 = u64::MAX;
 
-/// What the way from one host to another is like at the moment.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Way {
-    /// Nanoseconds that everything takes.
-    pub(crate) latency: u64,
-    /// The most nanoseconds on top of that.
-    pub(crate) jitter: u64,
-    /// Nothing gets through.
-    pub(crate) cut: bool,
-}
-
 /// One direction of one connection.
+///
+/// ```text
+///   bytes:   arrived │ in flight │ unsent
+///            ◄─ read                 write ◄─
+/// ```
 #[derive(Debug)]
 pub(crate) struct Pipe {
-    rng: Rng,
+    rng: Small,
     chunked: bool,
     send_limit: usize,
     receive_limit: usize,
-    /// Written, and not yet sent because the receiver's window is full.
-    unsent: VecDeque<Bytes>,
-    unsent_len: usize,
+    /// Everything that was written and not yet read.
+    bytes: BytesMut,
+    arrived: usize,
+    in_flight: usize,
     flight: VecDeque<Segment>,
-    flight_len: usize,
-    /// Arrived, and not yet read.
-    arrived: VecDeque<Bytes>,
-    arrived_len: usize,
     /// Sent, and not yet known to have arrived.
     unacked: usize,
     /// When how many bytes become known to have arrived.
@@ -54,8 +46,12 @@ pub(crate) struct Pipe {
     pub(crate) scheduled: Option<u64>,
     /// Whether the writer was told that there is no room, and waits to hear otherwise.
     pub(crate) blocked: bool,
+    /// Whether the next acknowledgement is scheduled, for a writer that waits for it.
+    pub(crate) ack_scheduled: bool,
     /// Whether a window update is on its way to the writer.
     pub(crate) window_scheduled: bool,
+    /// Whether the time is running after which what is held is given up.
+    pub(crate) give_up_scheduled: bool,
     /// Counts the times that something was held, so that a late give-up is recognised.
     pub(crate) hold: u32,
 }
@@ -67,10 +63,10 @@ struct Segment {
 }
 
 /// What arrives.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Body {
-    /// Bytes.
-    Data(Bytes),
+    /// So many bytes.
+    Data(usize),
     /// The end of the stream.
     Fin,
     /// The end of the connection.
@@ -85,18 +81,16 @@ enum Fin {
 }
 
 impl Pipe {
-    pub(crate) fn new(rng: Rng, chunked: bool, send_limit: usize, receive_limit: usize) -> Pipe {
+    pub(crate) fn new(rng: Small, chunked: bool, send_limit: usize, receive_limit: usize) -> Pipe {
         Pipe {
             rng,
             chunked,
             send_limit,
             receive_limit,
-            unsent: VecDeque::new(),
-            unsent_len: 0,
+            bytes: BytesMut::new(),
+            arrived: 0,
+            in_flight: 0,
             flight: VecDeque::new(),
-            flight_len: 0,
-            arrived: VecDeque::new(),
-            arrived_len: 0,
             unacked: 0,
             acks: VecDeque::new(),
             acks_held: 0,
@@ -105,7 +99,9 @@ impl Pipe {
             last_arrival: 0,
             scheduled: None,
             blocked: false,
+            ack_scheduled: false,
             window_scheduled: false,
+            give_up_scheduled: false,
             hold: 0,
         }
     }
@@ -117,10 +113,7 @@ impl Pipe {
     /// Takes as much of `bytes` into the send buffer as fits.
     pub(crate) fn write(&mut self, now: u64, bytes: &[u8]) -> usize {
         let taken = bytes.len().min(self.room(now));
-        if taken > 0 {
-            self.unsent.push_back(Bytes::copy_from_slice(&bytes[..taken]));
-            self.unsent_len += taken;
-        }
+        self.bytes.extend_from_slice(&bytes[..taken]);
         self.blocked |= taken < bytes.len();
         taken
     }
@@ -131,7 +124,7 @@ impl Pipe {
             self.unacked -= bytes;
             self.acks.pop_front();
         }
-        self.send_limit.saturating_sub(self.unsent_len + self.unacked)
+        self.send_limit.saturating_sub(self.unsent() + self.unacked)
     }
 
     /// When the writer next learns that something has arrived.
@@ -151,23 +144,20 @@ impl Pipe {
     }
 
     /// Sends what the window allows. Says whether anything had to be held.
-    pub(crate) fn pump(&mut self, now: u64, way: Way) -> bool {
+    pub(crate) fn pump(&mut self, now: u64, way: &mut Transit<'_>) -> bool {
         let mut held = false;
-        while self.unsent_len > 0 && self.flight_len + self.arrived_len < self.receive_limit {
-            let window = self.receive_limit - self.flight_len - self.arrived_len;
-            let front = self.unsent.front().map_or(0, Bytes::len);
-            let size = self.chunk(front.min(window).min(SEGMENT));
-            let Some(piece) = self.unsent.front_mut() else { break };
-            let segment = piece.split_to(size);
-            if piece.is_empty() {
-                self.unsent.pop_front();
+        loop {
+            let window = self.receive_limit.saturating_sub(self.in_flight + self.arrived);
+            let most = self.unsent().min(window).min(way.segment()).min(SEGMENT);
+            if most == 0 {
+                break;
             }
-            self.unsent_len -= size;
-            self.flight_len += size;
+            let size = self.chunk(most);
+            self.in_flight += size;
             self.unacked += size;
-            held |= self.launch(now, way, Body::Data(segment));
+            held |= self.launch(now, way, Body::Data(size));
         }
-        if self.unsent_len == 0 && self.fin == Fin::Queued {
+        if self.unsent() == 0 && self.fin == Fin::Queued {
             self.fin = Fin::Sent;
             held |= self.launch(now, way, Body::Fin);
         }
@@ -175,10 +165,10 @@ impl Pipe {
     }
 
     /// Ends the connection: nothing that was not yet sent ever is. Lost if nothing gets through.
-    pub(crate) fn send_rst(&mut self, now: u64, way: Way) {
+    pub(crate) fn send_rst(&mut self, now: u64, way: &mut Transit<'_>) {
         self.drop_unsent();
         self.fin = Fin::Sent;
-        if !way.cut {
+        if !way.is_cut() {
             self.launch(now, way, Body::Rst);
         }
     }
@@ -188,27 +178,31 @@ impl Pipe {
         self.flight.front().map(|segment| segment.arrive).filter(|&at| at != HELD)
     }
 
-    /// Takes the next segment off the way if it is due.
+    /// Takes the next segment off the way if it is due. Bytes are then to be [taken in](Pipe::arrive) or
+    /// [dropped](Pipe::refuse).
     pub(crate) fn land(&mut self, now: u64) -> Option<Body> {
-        if self.flight.front()?.arrive > now {
-            return None;
-        }
-        let segment = self.flight.pop_front()?;
-        if let Body::Data(bytes) = &segment.body {
-            self.flight_len -= bytes.len();
+        let segment = self.flight.pop_front_if(|segment| segment.arrive <= now)?;
+        if let Body::Data(bytes) = segment.body {
+            self.in_flight -= bytes;
         }
         Some(segment.body)
     }
 
-    /// Puts bytes that have landed where they can be read, and acknowledges them by the way back.
-    pub(crate) fn arrive(&mut self, now: u64, bytes: Bytes, back: Way) {
-        if back.cut {
-            self.acks_held += bytes.len();
-        } else {
-            self.acks.push_back((now + back.latency, bytes.len()));
+    /// Puts bytes that have landed where they can be read, and acknowledges them by the way back, which takes
+    /// `back` nanoseconds unless it is cut.
+    pub(crate) fn arrive(&mut self, now: u64, bytes: usize, back: Option<u64>) {
+        match back {
+            Some(latency) => self.acknowledge(now + latency, bytes),
+            None => self.acks_held += bytes,
         }
-        self.arrived_len += bytes.len();
-        self.arrived.push_back(bytes);
+        self.arrived += bytes;
+    }
+
+    /// Drops bytes that have landed, and whatever was there to be read: nobody is left to do so.
+    pub(crate) fn refuse(&mut self, bytes: usize) {
+        self.bytes.advance(self.arrived + bytes);
+        self.arrived = 0;
+        self.tidy();
     }
 
     pub(crate) fn arrive_fin(&mut self) {
@@ -217,81 +211,93 @@ impl Pipe {
 
     /// Takes bytes that have arrived. `Ok(None)`: none at present. `Err(())`: none ever again.
     pub(crate) fn read(&mut self, limit: usize) -> Result<Option<Bytes>, ()> {
-        let front = self.arrived.front().map_or(0, Bytes::len).min(limit);
-        if front == 0 {
+        let most = self.arrived.min(limit);
+        if most == 0 {
             return if self.is_ended() { Err(()) } else { Ok(None) };
         }
-        let size = if self.chunked && self.rng.below(4) == 0 { self.chunk(front) } else { front };
-        let Some(piece) = self.arrived.front_mut() else { return Ok(None) };
-        let bytes = piece.split_to(size);
-        if piece.is_empty() {
-            self.arrived.pop_front();
-        }
-        self.arrived_len -= size;
+        let size = if self.chunked && self.rng.below(4) == 0 { self.chunk(most) } else { most };
+        let bytes = self.bytes.split_to(size).freeze();
+        self.arrived -= size;
+        self.tidy();
         Ok(Some(bytes))
     }
 
     /// Whether everything was read that will ever arrive.
     pub(crate) fn is_ended(&self) -> bool {
-        self.fin_arrived && self.arrived.is_empty()
+        self.fin_arrived && self.arrived == 0
     }
 
     /// Whether the writer waits for the reader to make room.
     pub(crate) fn is_clogged(&self) -> bool {
-        self.unsent_len > 0
+        self.unsent() > 0
     }
 
     pub(crate) fn has_unread(&self) -> bool {
-        !self.arrived.is_empty()
+        self.arrived > 0
     }
 
     /// Whether nothing is left that would still have to be carried.
     pub(crate) fn is_empty(&self) -> bool {
-        self.unsent_len == 0 && self.flight.is_empty()
+        self.unsent() == 0 && self.flight.is_empty()
     }
 
     pub(crate) fn drop_unread(&mut self) {
-        self.arrived.clear();
-        self.arrived_len = 0;
+        self.refuse(0);
     }
 
     pub(crate) fn drop_unsent(&mut self) {
-        self.unsent.clear();
-        self.unsent_len = 0;
+        self.bytes.truncate(self.arrived + self.in_flight);
+        self.tidy();
     }
 
     /// Nothing gets through any more: what is on its way waits, except what nobody would send again. Says whether
     /// anything is held.
     pub(crate) fn hold(&mut self) -> bool {
-        self.flight.retain(|segment| !matches!(segment.body, Body::Rst));
+        self.flight.retain(|segment| segment.body != Body::Rst);
         for segment in &mut self.flight {
             segment.arrive = HELD;
         }
         !self.flight.is_empty()
     }
 
-    /// Drops what is held: whoever would have sent it again is gone.
+    /// Drops what is held, and what is not sent: whoever would have sent it is gone.
     pub(crate) fn drop_held(&mut self) {
-        self.flight.retain(|segment| segment.arrive != HELD);
-        self.flight_len =
-            self.flight.iter().map(|segment| if let Body::Data(bytes) = &segment.body { bytes.len() } else { 0 }).sum();
+        self.drop_unsent();
+        while let Some(segment) = self.flight.pop_back_if(|segment| segment.arrive == HELD) {
+            if let Body::Data(bytes) = segment.body {
+                self.in_flight -= bytes;
+            }
+        }
+        self.drop_unsent();
     }
 
-    /// The way is open again: what was held arrives in a burst.
-    pub(crate) fn release(&mut self, now: u64, way: Way) {
-        self.hold += 1;
-        let at = self.last_landing(now).max(now + way.latency);
+    /// The way is open again: what was held arrives, in a burst if the way is wide.
+    pub(crate) fn release(&mut self, now: u64, way: &mut Transit<'_>) {
+        self.hold = self.hold.wrapping_add(1);
+        self.give_up_scheduled = false;
         for segment in self.flight.iter_mut().filter(|segment| segment.arrive == HELD) {
-            segment.arrive = at;
-            self.last_arrival = at;
+            let at = way.departure(now, segment.body.len()).saturating_add(way.latency());
+            self.last_arrival = self.last_arrival.max(at);
+            segment.arrive = self.last_arrival;
         }
     }
 
-    /// The way back is open again.
-    pub(crate) fn release_acks(&mut self, now: u64, back: Way) {
-        if self.acks_held > 0 {
-            self.acks.push_back((now + back.latency, self.acks_held));
-            self.acks_held = 0;
+    /// The way is as wide as `way` says from now on, and what is under way goes through it once more.
+    pub(crate) fn relaunch(&mut self, now: u64, way: &mut Transit<'_>) {
+        if !way.is_cut() {
+            self.last_arrival = now;
+            for segment in &mut self.flight {
+                segment.arrive = HELD;
+            }
+            self.release(now, way);
+        }
+    }
+
+    /// The way back is open again, and takes `back` nanoseconds.
+    pub(crate) fn release_acks(&mut self, now: u64, back: u64) {
+        let held = std::mem::take(&mut self.acks_held);
+        if held > 0 {
+            self.acknowledge(now + back, held);
         }
     }
 
@@ -300,18 +306,40 @@ impl Pipe {
         self.last_arrival = self.last_arrival.max(at);
     }
 
-    fn launch(&mut self, now: u64, way: Way, body: Body) -> bool {
-        let jitter = if way.jitter == 0 { 0 } else { self.rng.below(way.jitter + 1) };
-        let arrive = if way.cut { HELD } else { self.last_landing(now).max(now + way.latency + jitter) };
-        if !way.cut {
-            self.last_arrival = arrive;
+    fn launch(&mut self, now: u64, way: &mut Transit<'_>, body: Body) -> bool {
+        if way.is_cut() {
+            self.flight.push_back(Segment { arrive: HELD, body });
+            return true;
         }
-        self.flight.push_back(Segment { arrive, body });
-        way.cut
+        let at = way.departure(now, body.len()).saturating_add(way.draw(&mut self.rng));
+        let arrive = self.last_arrival.max(at).min(HELD - 1);
+        self.last_arrival = arrive;
+        match (self.flight.back_mut(), body) {
+            // They arrive as one.
+            (Some(Segment { arrive: before, body: Body::Data(last) }), Body::Data(size)) if *before == arrive => {
+                *last += size;
+            }
+            _ => self.flight.push_back(Segment { arrive, body }),
+        }
+        false
     }
 
-    fn last_landing(&self, now: u64) -> u64 {
-        self.last_arrival.max(now)
+    fn acknowledge(&mut self, at: u64, bytes: usize) {
+        match self.acks.back_mut() {
+            Some((last, more)) if *last >= at => *more += bytes,
+            _ => self.acks.push_back((at, bytes)),
+        }
+    }
+
+    fn unsent(&self) -> usize {
+        self.bytes.len() - self.arrived - self.in_flight
+    }
+
+    /// Gives the memory back when nothing is left in it.
+    fn tidy(&mut self) {
+        if self.bytes.is_empty() {
+            self.bytes = BytesMut::new();
+        }
     }
 
     /// How much of `available` bytes travels, or is read, together.
@@ -330,18 +358,45 @@ impl Pipe {
     }
 }
 
+impl Body {
+    fn len(self) -> usize {
+        match self {
+            Body::Data(bytes) => bytes,
+            Body::Fin | Body::Rst => 0,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::rng::Purpose;
+    use crate::way::{Latency, Throttle};
     use proptest::collection::vec;
     use proptest::prelude::any;
     use proptest::{prop_assert, prop_assert_eq, proptest};
+    use std::time::Duration;
 
-    const WAY: Way = Way { latency: 1_000, jitter: 700, cut: false };
+    const BACK: Option<u64> = Some(1_000);
+
+    fn way(jitter: u64) -> Transit<'static> {
+        let latency = Latency::Uniform { base: Duration::from_nanos(1_000), jitter: Duration::from_nanos(jitter) };
+        Transit::open(latency.into())
+    }
 
     fn pipe(seed: u64, chunked: bool, send: usize, receive: usize) -> Pipe {
-        Pipe::new(Rng::new(seed, Purpose::Pipe, 0, 0), chunked, send, receive)
+        Pipe::new(Small::new(seed, Purpose::Pipe, 0, 0), chunked, send, receive)
+    }
+
+    fn land_all(pipe: &mut Pipe, now: u64) -> Vec<u8> {
+        while let Some(Body::Data(bytes)) = pipe.land(now) {
+            pipe.arrive(now, bytes, BACK);
+        }
+        let mut got = Vec::new();
+        while let Ok(Some(bytes)) = pipe.read(50) {
+            got.extend_from_slice(&bytes);
+        }
+        got
     }
 
     proptest! {
@@ -356,16 +411,11 @@ mod tests {
             let mut pipe = pipe(seed, chunked, send, receive);
             let expected: Vec<u8> = writes.concat();
             let (mut sent, mut got, mut now) = (0, Vec::new(), 0);
-            pipe.pump(now, WAY);
+            pipe.pump(now, &mut way(700));
             while got.len() < expected.len() {
                 sent += pipe.write(now, &expected[sent..(sent + 97).min(expected.len())]);
-                pipe.pump(now, WAY);
-                while let Some(Body::Data(bytes)) = pipe.land(now) {
-                    pipe.arrive(now, bytes, WAY);
-                }
-                while let Ok(Some(bytes)) = pipe.read(50) {
-                    got.extend_from_slice(&bytes);
-                }
+                pipe.pump(now, &mut way(700));
+                got.extend(land_all(&mut pipe, now));
                 now += 500;
                 prop_assert!(now < 100_000_000, "stuck at {} of {}", got.len(), expected.len());
             }
@@ -375,31 +425,63 @@ mod tests {
 
     #[test]
     fn a_full_send_buffer_takes_nothing_until_the_acknowledgement_is_back() {
-        let way = Way { jitter: 0, ..WAY };
         let mut pipe = pipe(1, false, 10, 100);
         assert_eq!(pipe.write(0, &[0; 12]), 10);
         assert!(pipe.blocked);
-        pipe.pump(0, way);
+        pipe.pump(0, &mut way(0));
         let Some(Body::Data(bytes)) = pipe.land(1_000) else { panic!("nothing landed") };
-        pipe.arrive(1_000, bytes, way);
+        pipe.arrive(1_000, bytes, BACK);
         assert_eq!((pipe.room(1_999), pipe.room(2_000)), (0, 10));
     }
 
     #[test]
     fn what_a_cut_holds_arrives_in_a_burst_and_in_order_after_it() {
-        let cut = Way { cut: true, ..WAY };
         let mut pipe = pipe(1, false, 100, 100);
         pipe.write(0, b"ab");
-        pipe.pump(0, WAY);
+        pipe.pump(0, &mut way(0));
         assert!(pipe.hold());
         pipe.write(10, b"cd");
-        assert!(pipe.pump(10, cut));
+        assert!(pipe.pump(10, &mut Transit::cut()));
         assert_eq!(pipe.next_arrival(), None);
-        pipe.release(5_000, WAY);
-        let mut got = Vec::new();
-        while let Some(Body::Data(bytes)) = pipe.land(6_000) {
-            got.extend_from_slice(&bytes);
+        pipe.release(5_000, &mut way(0));
+        assert_eq!(land_all(&mut pipe, 6_000), b"abcd");
+    }
+
+    #[test]
+    fn a_narrow_way_delivers_so_many_bytes_a_second_and_not_one_early() {
+        let mut throttle = Throttle::default();
+        let mut pipe = pipe(1, false, 1_000, 1_000);
+        pipe.write(0, &[7; 900]);
+        let mut narrow = Transit::narrow(Latency::Constant(Duration::ZERO).into(), &mut throttle, 3_000);
+        pipe.pump(0, &mut narrow);
+        let mut got = 0;
+        for ms in 1..=300 {
+            got += land_all(&mut pipe, ms * 1_000_000).len() as u64;
+            assert!(got <= ms * 3 && got + 30 >= ms * 3, "{got} bytes in {ms} ms");
         }
-        assert_eq!(got, b"abcd");
+        assert_eq!(got, 900);
+    }
+
+    #[test]
+    fn a_way_that_becomes_wider_speeds_up_what_is_under_way() {
+        let mut throttle = Throttle::default();
+        let mut pipe = pipe(1, false, 1_000, 1_000);
+        pipe.write(0, &[7; 900]);
+        pipe.pump(0, &mut Transit::narrow(Latency::Constant(Duration::ZERO).into(), &mut throttle, 1));
+        assert_eq!(land_all(&mut pipe, 2_000_000_000).len(), 2);
+        pipe.relaunch(2_000_000_000, &mut way(0));
+        assert_eq!(land_all(&mut pipe, 2_000_001_000).len(), 898);
+    }
+
+    #[test]
+    fn an_emptied_pipe_holds_no_memory() {
+        let mut pipe = pipe(1, false, 1 << 20, 1 << 20);
+        pipe.write(0, &[7; 1 << 20]);
+        pipe.pump(0, &mut way(0));
+        while let Some(Body::Data(bytes)) = pipe.land(1_000) {
+            pipe.arrive(1_000, bytes, BACK);
+        }
+        assert!(pipe.read(usize::MAX).is_ok());
+        assert_eq!(pipe.bytes.capacity(), 0);
     }
 }

@@ -337,6 +337,7 @@ impl Puppet {
             Wake::Dialled(sock, Err(_)) => {
                 if let Some(&link) = self.by_sock.get(&sock) {
                     self.links[link].state = PuppetState::Over;
+                    io.close(sock);
                 }
             }
             Wake::Readable(sock) => {

@@ -28,9 +28,15 @@ pub(crate) enum Due {
     /// A host may have a deadline now.
     Tick { host: HostId },
     /// A look-up ends.
-    Resolved { host: HostId, life: u32, target: Target },
+    Resolved { host: HostId, life: u32, target: Box<Target> },
     /// A hostile host acts.
     Hostile { index: usize },
+    /// A clogged way opens or shuts.
+    Clog { from: HostId, to: HostId, number: u32 },
+    /// A pause ends.
+    Resume { host: HostId, number: u32 },
+    /// The user of a node takes messages again.
+    Feed { host: HostId, number: u32 },
 }
 
 /// The clock of the world and everything that is still to come.

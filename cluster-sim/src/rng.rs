@@ -30,6 +30,10 @@ pub(crate) enum Purpose {
     Core,
     /// What a hostile host does.
     Hostile,
+    /// How long a way is open and shut, by who sends and who receives.
+    Clog,
+    /// How late the ticks of a host come.
+    Late,
 }
 
 /// One random stream.
@@ -84,6 +88,30 @@ impl Rng {
         for end in (1..items.len()).rev() {
             items.swap(end, self.below(end as u64 + 1) as usize);
         }
+    }
+}
+
+/// One random stream in eight bytes (SplitMix64), for the jitter and the chunks of connections, of which there are many.
+#[derive(Clone, Debug)]
+pub(crate) struct Small(u64);
+
+impl Small {
+    /// The stream of `seed` for the `index`-th use that `owner` makes of `purpose`: from a place that no other stream
+    /// comes near.
+    pub(crate) fn new(seed: u64, purpose: Purpose, owner: u32, index: u32) -> Small {
+        Small(Rng::new(seed, purpose, owner, index).next_u64())
+    }
+
+    pub(crate) fn next_u64(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// A number below `bound`, evenly enough; 0 if `bound` is 0.
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
+        ((u128::from(self.next_u64()) * u128::from(bound)) >> 64) as u64
     }
 }
 

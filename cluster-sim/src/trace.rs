@@ -4,7 +4,10 @@ use std::collections::VecDeque;
 use std::fmt::{self, Write as _};
 use std::net::SocketAddr;
 
-use cluster_core::{CloseMode, Disconnect, Event, Frame, Instant, LinkId, NodeId, Notice, Reason, Run, Target};
+use cluster_core::wire::{Ack, Close};
+use cluster_core::{
+    CloseMode, Disconnect, Event, Frame, Instant, LinkId, NodeId, Notice, Reason, RejectCode, Run, Target,
+};
 
 use crate::host::HostId;
 use crate::timeline::Recorder;
@@ -19,6 +22,8 @@ pub(crate) enum What {
     Fault(String),
     Condition(String),
     Verb(String),
+    Send(NodeId, usize),
+    Broadcast(usize),
     Started(Run, SocketAddr),
     Dial(LinkId, SocketAddr),
     Admitted(LinkId, SocketAddr),
@@ -37,28 +42,42 @@ pub(crate) enum What {
 }
 
 /// A frame without what is long in it.
-#[derive(Clone)]
+#[derive(Clone, Copy)]
 pub(crate) enum Brief {
     Data { offset: u64, length: usize },
     Runs { kind: FrameKind, runs: usize },
-    Whole(Frame),
+    Token { kind: FrameKind, token: u64 },
+    Ack(Ack),
+    Claim { generation: u64 },
+    Reject(RejectCode),
+    Close(Close),
+    Other(FrameKind),
 }
 
 impl Brief {
     pub(crate) fn of(frame: &Frame) -> Brief {
+        let kind = FrameKind::of(frame);
         match frame {
             Frame::Data(data) => Brief::Data { offset: data.offset, length: data.bytes.len() },
-            Frame::List(list) => Brief::Runs { kind: FrameKind::List, runs: list.entries.len() },
-            Frame::Announce(announce) => Brief::Runs { kind: FrameKind::Announce, runs: announce.entries.len() },
-            other => Brief::Whole(other.clone()),
+            Frame::List(list) => Brief::Runs { kind, runs: list.entries.len() },
+            Frame::Announce(announce) => Brief::Runs { kind, runs: announce.entries.len() },
+            Frame::Ping { token } | Frame::Pong { token } => Brief::Token { kind, token: *token },
+            Frame::Ack(ack) => Brief::Ack(*ack),
+            Frame::Claim(claim) => Brief::Claim { generation: claim.generation },
+            Frame::Reject(reject) => Brief::Reject(reject.code),
+            Frame::Close(close) => Brief::Close(*close),
+            Frame::Accept(_) | Frame::Resume(_) | Frame::Digest(_) | Frame::Update(_) => Brief::Other(kind),
         }
     }
 
     pub(crate) fn kind(&self) -> FrameKind {
         match self {
             Brief::Data { .. } => FrameKind::Data,
-            Brief::Runs { kind, .. } => *kind,
-            Brief::Whole(frame) => FrameKind::of(frame),
+            Brief::Runs { kind, .. } | Brief::Token { kind, .. } | Brief::Other(kind) => *kind,
+            Brief::Ack(_) => FrameKind::Ack,
+            Brief::Claim { .. } => FrameKind::Claim,
+            Brief::Reject(_) => FrameKind::Reject,
+            Brief::Close(_) => FrameKind::Close,
         }
     }
 }
@@ -68,12 +87,12 @@ impl fmt::Debug for Brief {
         match self {
             Brief::Data { offset, length } => write!(f, "Data {{ offset: {offset}, {length} bytes }}"),
             Brief::Runs { kind, runs } => write!(f, "{kind:?} {{ {runs} runs }}"),
-            Brief::Whole(Frame::Claim(claim)) => write!(f, "Claim {{ generation: {} }}", claim.generation),
-            Brief::Whole(Frame::Accept(_)) => f.write_str("Accept"),
-            Brief::Whole(Frame::Reject(reject)) => write!(f, "Reject({})", reject.code),
-            Brief::Whole(Frame::Resume(_)) => f.write_str("Resume"),
-            Brief::Whole(Frame::Digest(_)) => f.write_str("Digest"),
-            Brief::Whole(frame) => fmt::Debug::fmt(frame, f),
+            Brief::Token { kind, token } => write!(f, "{kind:?} {{ token: {token} }}"),
+            Brief::Ack(ack) => ack.fmt(f),
+            Brief::Claim { generation } => write!(f, "Claim {{ generation: {generation} }}"),
+            Brief::Reject(code) => write!(f, "Reject({code})"),
+            Brief::Close(close) => write!(f, "Close({close:?})"),
+            Brief::Other(kind) => kind.fmt(f),
         }
     }
 }
@@ -218,8 +237,18 @@ impl Trace {
         self.hash.word(at);
         self.hash.word(host.map_or(u64::MAX, |host| u64::from(host.0)));
         match &what {
-            What::Sent(link, _) => self.hash.word(link.as_u64() << 1),
-            What::Got(link, _) => self.hash.word(link.as_u64() << 1 | 1),
+            // Their bytes are in the hash already.
+            What::Sent(link, _) => self.hash.words([1, link.as_u64()]),
+            What::Got(link, _) => self.hash.words([2, link.as_u64()]),
+            What::Send(to, length) => {
+                self.hash.words([3, *length as u64]);
+                self.hash.bytes(to.as_bytes());
+            }
+            What::Broadcast(length) => self.hash.words([4, *length as u64]),
+            What::Message(from, length) => {
+                self.hash.words([5, from.incarnation.0, *length as u64]);
+                self.hash.bytes(from.id.as_bytes());
+            }
             // Writing to a hash cannot fail.
             other => drop(write!(self.hash, "{other:?}")),
         }
@@ -235,9 +264,9 @@ impl Trace {
     }
 
     /// Bytes that were written to a connection: part of the hash, no line.
-    pub(crate) fn bytes(&mut self, at: u64, conn: usize, bytes: &[u8]) {
+    pub(crate) fn bytes(&mut self, at: u64, conn: u32, bytes: &[u8]) {
         self.hash.word(at);
-        self.hash.word(conn as u64);
+        self.hash.word(conn.into());
         self.hash.bytes(bytes);
     }
 
@@ -277,11 +306,21 @@ impl Hash {
         self.0 = mixed ^ (mixed >> 32);
     }
 
+    fn words<const N: usize>(&mut self, words: [u64; N]) {
+        for word in words {
+            self.word(word);
+        }
+    }
+
     fn bytes(&mut self, bytes: &[u8]) {
         self.word(bytes.len() as u64);
-        for chunk in bytes.chunks(8) {
+        let (whole, rest) = bytes.as_chunks();
+        for chunk in whole {
+            self.word(u64::from_le_bytes(*chunk));
+        }
+        if !rest.is_empty() {
             let mut word = [0; 8];
-            word[..chunk.len()].copy_from_slice(chunk);
+            word[..rest.len()].copy_from_slice(rest);
             self.word(u64::from_le_bytes(word));
         }
     }

@@ -111,7 +111,7 @@ impl NodeMut<'_> {
         let target = self.target(to.into());
         let wanted = target.clone();
         self.call(
-            format!("join {target}"),
+            What::Verb(format!("join {target}")),
             |node, now| node.join(now, target),
             |join, _, io| {
                 if let Ok(join) = join {
@@ -130,7 +130,7 @@ impl NodeMut<'_> {
         let target = self.target(to.into());
         let seed = target.clone();
         self.call(
-            format!("add_seed {target}"),
+            What::Verb(format!("add_seed {target}")),
             |node, now| node.add_seed(now, target),
             |added, _, io| {
                 if added.is_ok() {
@@ -149,7 +149,7 @@ impl NodeMut<'_> {
         let payload = payload.into();
         let (kept, copy) = (payload.clone(), self.copy_to_record(&payload));
         self.call(
-            format!("send {} bytes to {to:?}", payload.len()),
+            What::Send(to, payload.len()),
             |node, now| node.send(now, to, payload),
             |sent, node, io| {
                 if sent.is_ok() {
@@ -170,7 +170,7 @@ impl NodeMut<'_> {
         let payload = payload.into();
         let (kept, copy) = (payload.clone(), self.copy_to_record(&payload));
         let report = self.call(
-            format!("broadcast {} bytes", payload.len()),
+            What::Broadcast(payload.len()),
             |node, now| node.broadcast(now, payload),
             |sent, node, io| {
                 for &to in sent.iter().flat_map(|report| &report.queued) {
@@ -190,7 +190,7 @@ impl NodeMut<'_> {
     pub fn disconnect(&mut self, peer: NodeId) -> Result<(), UnknownPeer> {
         let run = self.world.core(self.host).peer(peer).map(|info| info.run);
         self.call(
-            format!("disconnect {peer:?}"),
+            What::Verb(format!("disconnect {peer:?}")),
             |node, now| node.disconnect(now, peer),
             |done, _, io| {
                 if let (Ok(()), Some(run)) = (done, run) {
@@ -202,7 +202,7 @@ impl NodeMut<'_> {
 
     /// Leaves gracefully, waiting at most `timeout` for what was sent to be taken.
     pub fn leave(&mut self, timeout: Duration) {
-        self.call(format!("leave {timeout:?}"), |node, now| node.leave(now, timeout), |(), _, _| {});
+        self.call(What::Verb(format!("leave {timeout:?}")), |node, now| node.leave(now, timeout), |(), _, _| {});
     }
 
     /// Changes settings.
@@ -212,7 +212,7 @@ impl NodeMut<'_> {
     /// If they contradict each other, or cannot change.
     pub fn set_config(&mut self, config: Config) -> Result<(), ConfigError> {
         self.call(
-            "set_config".to_owned(),
+            What::Verb("set_config".to_owned()),
             |node, now| node.set_config(now, config),
             |set, node, io| {
                 if set.is_ok() {
@@ -220,6 +220,15 @@ impl NodeMut<'_> {
                 }
             },
         )
+    }
+
+    /// Forgets every peer that is lost, as if `forget_after` had passed since it was.
+    pub fn forget_lost(&mut self) {
+        let config = self.config();
+        for config in [config.clone().forget_after(Some(Duration::ZERO)), config] {
+            // Nothing in it contradicts anything: it is in force but for this one span.
+            let _ = self.set_config(config);
+        }
     }
 
     /// Up and lost peers, ordered by id.
@@ -278,13 +287,13 @@ impl NodeMut<'_> {
     /// Calls a verb of the state machine, has the checks take note of it, and does whatever it asks for.
     fn call<T>(
         &mut self,
-        text: String,
+        what: What,
         verb: impl FnOnce(&mut Node, Instant) -> T,
         note: impl FnOnce(&T, &Node, &mut Io<'_>),
     ) -> T {
         let host = self.host;
         assert!(!self.world.machines[host.index()].paused, "{host} is paused: its process does not run");
-        self.world.trace.add(self.world.queue.now(), Some(host), What::Verb(text));
+        self.world.trace.add(self.world.queue.now(), Some(host), what);
         self.world.with_driver(host, |driver, io| {
             let result = verb(&mut driver.node, io.clock());
             note(&result, &driver.node, io);

@@ -11,7 +11,7 @@ use crate::host::{Driver, HostId};
 use crate::hostile::Hostiles;
 use crate::io::Io;
 use crate::log::{Dialled, Log};
-use crate::machine::{Bind, Clock, Inbox, Machine, Process, Spec};
+use crate::machine::{Bind, Clock, Inbox, Machine, Process, Spec, Tick};
 use crate::net::Net;
 use crate::oracle::{Broken, Oracle};
 use crate::queue::{Due, Queue};
@@ -284,10 +284,14 @@ impl World {
             run: None,
             inbox: Default::default(),
             paused: false,
+            pauses: 0,
             clock: Clock::new(offset),
-            tick_at: None,
+            tick: None,
+            late: None,
             log: Log { keep_messages: true, ..Log::default() },
             appetite: None,
+            bursts: None,
+            appetites: 0,
             reading: None,
         });
         id
@@ -321,8 +325,10 @@ impl World {
         machine.run = Some(run);
         machine.listen = (bind != Bind::Nothing).then_some(address);
         machine.process = Process::Node(Box::new(Driver::new(node)));
+        machine.log.up = 0;
         machine.inbox.clear();
         machine.paused = false;
+        machine.pauses = machine.pauses.wrapping_add(1);
         let clock = machine.clock.read(now);
         if let Some(driver) = machine.process.driver() {
             self.oracle.started(host, &driver.node, start_listen, clock);
@@ -414,11 +420,13 @@ impl World {
         let now = self.queue.now();
         let machine = &mut self.machines[host.index()];
         let Some(at) = machine.process.driver().and_then(|driver| driver.node.next_tick()) else { return };
-        let Some(at) = machine.clock.when(now, at) else { return };
+        let Some(due) = machine.clock.when(now, at) else { return };
         // An earlier wake-up that is scheduled already finds nothing due, and comes back here.
-        if machine.tick_at.is_none_or(|scheduled| scheduled > at) {
-            machine.tick_at = Some(at);
-            self.queue.push(at, Due::Tick { host });
+        if machine.tick.is_none_or(|tick| tick.due > due) {
+            let late = machine.late.as_mut().map_or(0, |late| late.rng.below(late.up_to.saturating_add(1)));
+            let wake = due.saturating_add(late);
+            machine.tick = Some(Tick { due, wake });
+            self.queue.push(wake, Due::Tick { host });
         }
     }
 
@@ -430,13 +438,15 @@ impl World {
         match due {
             Due::Tick { host } => {
                 let machine = &mut self.machines[host.index()];
-                if machine.tick_at == Some(self.queue.now()) {
-                    machine.tick_at = None;
+                if machine.tick.is_some_and(|tick| tick.wake == self.queue.now()) {
+                    machine.tick = None;
                     self.turn(host);
                 }
             }
             Due::Resolved { host, life, ref target } => self.resolved(host, life, target),
             Due::Hostile { index } => self.turn_hostile(index),
+            Due::Resume { host, number } if self.machines[host.index()].pauses == number => self.resume(host),
+            Due::Feed { host, number } if self.machines[host.index()].appetites == number => self.burst(host),
             ref due => self.net.handle(&mut self.queue, due),
         }
         self.wake_all();
@@ -502,7 +512,7 @@ impl World {
     fn activity(&self) -> (usize, usize, usize, u64) {
         let events = self.machines.iter().map(|machine| machine.log.events.len()).sum();
         let ends = self.machines.iter().map(|machine| machine.log.ends.len()).sum();
-        (events, ends, self.dials.len(), self.net.opened.values().sum())
+        (events, ends, self.dials.len(), self.net.opened_in_all)
     }
 
     fn tail(&self) -> String {

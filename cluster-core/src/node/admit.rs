@@ -35,13 +35,18 @@ impl Node {
             return Err(Reason::LocalLeave);
         }
         let source = prefix(from.ip());
-        let pending = || self.links.values().filter(|link| link.is_pending());
-        let of_source = pending().filter(|link| prefix(link.remote.ip()) == source).count();
+        let (mut inbound, mut count, mut of_source) = (0, 0, 0);
+        for link in self.links.values().filter(|link| link.is_inbound()) {
+            inbound += 1;
+            if link.is_pending() {
+                count += 1;
+                of_source += usize::from(prefix(link.remote.ip()) == source);
+            }
+        }
         if !source.is_loopback() && of_source >= self.config.limits.max_pending_per_ip {
             self.stats.per_ip_limit += 1;
             return Err(Reason::TooManyFromIp);
         }
-        let count = pending().count();
         if count >= self.config.limits.max_pending {
             self.stats.pending_limit += 1;
             let unlucky = self.rng.below(count as u64) as usize;
@@ -51,7 +56,7 @@ impl Node {
             }
         }
         // Connections that were closed and not yet reported gone hold descriptors too.
-        if self.links.values().filter(|link| link.is_inbound()).count() >= self.max_inbound() {
+        if inbound >= self.max_inbound() {
             self.stats.pending_limit += 1;
             return Err(Reason::Exhausted);
         }

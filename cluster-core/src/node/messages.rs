@@ -95,7 +95,7 @@ impl Node {
     pub fn poll_message(&mut self, now: Instant) -> Option<Message> {
         self.advance(now);
         while let Some(id) = self.inbox.turn() {
-            let message = self.take_leftover(id).or_else(|| self.take_past(id)).or_else(|| self.take(id));
+            let message = self.take_leftover(id).or_else(|| self.take(id));
             if self.is_readable(id) {
                 self.inbox.rotate();
             } else {
@@ -130,22 +130,19 @@ impl Node {
         message
     }
 
-    /// From the stream of a run that is lost and may return.
-    fn take_past(&mut self, id: NodeId) -> Option<Message> {
-        let peer = self.peers.get_mut(&id)?;
-        let Past::Open(leftover) = &mut peer.past else { return None };
-        let message = poll(peer.run, &mut leftover.stream);
-        if !leftover.stream.readable() {
-            let closed = Past::Closed(leftover.stream.id(), leftover.stream.consumed());
-            if let Past::Open(leftover) = core::mem::replace(&mut peer.past, closed) {
-                self.release(leftover);
-            }
-        }
-        message
-    }
-
     fn take(&mut self, id: NodeId) -> Option<Message> {
         let peer = self.peers.get_mut(&id)?;
+        if let Past::Open(leftover) = &mut peer.past {
+            // From the stream of a run that is lost and may return.
+            let message = poll(peer.run, &mut leftover.stream);
+            if !leftover.stream.readable() {
+                let closed = Past::Closed(leftover.stream.id(), leftover.stream.consumed());
+                if let Past::Open(leftover) = core::mem::replace(&mut peer.past, closed) {
+                    self.release(leftover);
+                }
+            }
+            return message;
+        }
         let session = peer.session.as_mut()?;
         match session.poll() {
             Ok(payload) => {
@@ -206,10 +203,12 @@ impl Node {
 
     /// Grants a peer what its window and the budget allow now, and tells it when that is worth a frame.
     fn regrant(&mut self, id: NodeId) {
-        let Some(session) = self.peers.get_mut(&id).and_then(|peer| peer.session.as_mut()) else { return };
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let Some(session) = &mut peer.session else { return };
         let served = session.regrant(id, &mut self.budget);
+        let due = ack_due(peer);
         self.stats.recv_budget_limit = self.budget.waits();
-        self.schedule_ack(id);
+        self.schedule_ack(due);
         if !served.is_empty() {
             self.serve(served);
         }
@@ -223,7 +222,8 @@ impl Node {
             if unused > 0 {
                 served.extend(self.budget.release(unused));
             }
-            self.schedule_ack(peer);
+            let due = self.peers.get_mut(&peer).and_then(ack_due);
+            self.schedule_ack(due);
         }
     }
 
@@ -241,17 +241,11 @@ impl Node {
         }
     }
 
-    fn schedule_ack(&mut self, id: NodeId) {
-        let Some(peer) = self.peers.get_mut(&id) else { return };
-        let (Some(session), Some(live)) = (&peer.session, peer.live) else { return };
-        match session.due() {
-            Due::Never => {}
-            Due::Soon => {
-                if !core::mem::replace(&mut peer.ack_scheduled, true) {
-                    self.timers.set(Timer::Ack(live), self.now + ACK_DELAY);
-                }
-            }
-            Due::Now => self.edit(live, |link| link.slots.ack |= link.is_up()),
+    fn schedule_ack(&mut self, due: Option<(LinkId, Due)>) {
+        match due {
+            None | Some((_, Due::Never)) => {}
+            Some((live, Due::Soon)) => self.timers.set(Timer::Ack(live), self.now + ACK_DELAY),
+            Some((live, Due::Now)) => self.edit(live, |link| link.slots.ack |= link.is_up()),
         }
     }
 
@@ -356,6 +350,14 @@ impl Node {
             self.announce_messages(peer.run.id);
         }
     }
+}
+
+/// How soon a peer needs to hear of its stream, and on which link; `Soon` is said once.
+fn ack_due(peer: &mut Peer) -> Option<(LinkId, Due)> {
+    let due = peer.session.as_ref()?.due();
+    let live = peer.live?;
+    let known = due == Due::Soon && core::mem::replace(&mut peer.ack_scheduled, true);
+    (!known).then_some((live, due))
 }
 
 /// Takes a message from a stream that has ended. What follows a broken head can never be read.

@@ -241,6 +241,18 @@ fn a_lost_peer_whose_return_fails_half_way_is_still_dialled() {
 }
 
 #[test]
+fn a_shorter_time_to_forget_forgets_and_is_no_sign_that_the_process_stood_still() {
+    let mut bench = Bench::new(lan());
+    let link = bench.up(run(1, 1));
+    bench.end(link);
+    bench.pass(MINUTE);
+    bench.node.set_config(bench.now, bench.node.config().clone().forget_after(Some(Duration::from_secs(1)))).unwrap();
+    bench.pass(Duration::from_secs(1));
+    assert_eq!(bench.word(run(1, 1).id), ["up", "down", "gone"]);
+    assert_eq!((bench.node.peers().count(), bench.node.stats().own_stalls), (0, 0));
+}
+
+#[test]
 fn a_later_run_whose_claim_fails_half_way_neither_ends_the_retries_nor_lets_an_earlier_run_in() {
     let mut bench = Bench::new(lan());
     let link = bench.up(run(1, 5));

@@ -98,7 +98,8 @@ impl Node {
         for (id, since) in lost {
             self.timers.set_no_later(Timer::Reconnect(id), self.now + timing.reconnect_max);
             match timing.forget_after {
-                Some(span) => self.timers.set(Timer::Forget(id), since + span),
+                // Not in the past: a deadline that was missed would say that this process stood still.
+                Some(span) => self.timers.set(Timer::Forget(id), self.now.max(since + span)),
                 None => self.timers.cancel(Timer::Forget(id)),
             }
         }

@@ -1,6 +1,6 @@
 //! What connections carry: segments, acknowledgements, window updates, resets.
 
-use super::{EndState, Net, Sock, Wake};
+use super::{EndState, Holder, Net, Sock, Wake};
 use crate::pipe::Body;
 use crate::queue::{Due, Queue};
 
@@ -8,40 +8,48 @@ impl Net {
     /// What `writer` sent has arrived.
     pub(super) fn segments(&mut self, queue: &mut Queue, writer: Sock) {
         let now = queue.now();
-        let pipe = &mut self.conns[writer.conn].pipes[writer.side as usize];
+        let pipe = self.pipe_mut(writer);
         if pipe.scheduled == Some(now) {
             pipe.scheduled = None;
         }
-        while let Some(body) = self.conns[writer.conn].pipes[writer.side as usize].land(now) {
+        while let Some(body) = self.conns.get_mut(writer.conn).and_then(|conn| {
+            let pipe = &mut conn.pipes[writer.side as usize];
+            pipe.land(now)
+        }) {
             self.land(queue, writer, body);
         }
-        self.schedule(queue, writer);
-        self.reap(writer.conn);
+        if self.conns.get(writer.conn).is_some() {
+            self.schedule(queue, writer);
+            self.reap(writer.conn);
+        }
     }
 
-    pub(super) fn land(&mut self, queue: &mut Queue, writer: Sock, body: Body) {
+    fn land(&mut self, queue: &mut Queue, writer: Sock, body: Body) {
         let reader = writer.peer();
-        if self.end(reader).state == EndState::Dialing {
+        if self.state(reader) == EndState::Dialing {
             self.open(reader);
         }
-        let back = self.way_from(reader);
-        let state = self.end(reader).state;
-        let pipe = &mut self.conns[writer.conn].pipes[writer.side as usize];
+        let (state, holder) = (self.state(reader), self.end(reader).holder);
         match (state, body) {
             (EndState::Open, Body::Data(bytes)) => {
-                pipe.arrive(queue.now(), bytes, back);
-                if let Some(at) = pipe.next_ack().filter(|_| pipe.blocked) {
-                    queue.push(at, Due::Acked { conn: writer.conn, side: writer.side });
-                }
+                let back = self.back(reader);
+                self.pipe_mut(writer).arrive(queue.now(), bytes, back);
+                self.await_ack(queue, writer);
                 self.wake(reader, Wake::Readable(reader));
             }
             (EndState::Open, Body::Fin) => {
-                pipe.arrive_fin();
+                self.pipe_mut(writer).arrive_fin();
                 self.wake(reader, Wake::Readable(reader));
+                if holder == Holder::Nobody {
+                    self.close(queue, reader);
+                }
             }
             (EndState::Open, Body::Rst) => self.fail(reader),
             // Nobody is there to read it, and the kernel says so.
-            (_, Body::Data(_)) => self.send_rst(queue, reader),
+            (_, Body::Data(bytes)) => {
+                self.pipe_mut(writer).refuse(bytes);
+                self.send_rst(queue, reader);
+            }
             (_, Body::Fin | Body::Rst) => {}
         }
     }
@@ -49,57 +57,75 @@ impl Net {
     /// The connection is dead as far as this end knows, and neither end's data survive it.
     pub(super) fn fail(&mut self, sock: Sock) {
         self.end_mut(sock).state = EndState::Reset;
-        let pipes = &mut self.conns[sock.conn].pipes;
-        pipes[sock.peer().side as usize].drop_unread();
-        pipes[sock.side as usize].drop_unsent();
+        self.pipe_mut(sock.peer()).drop_unread();
+        self.pipe_mut(sock).drop_unsent();
         self.wake(sock, Wake::Readable(sock));
     }
 
-    pub(super) fn acked(&mut self, queue: &mut Queue, writer: Sock) {
-        let now = queue.now();
-        let pipe = &mut self.conns[writer.conn].pipes[writer.side as usize];
-        if pipe.blocked && pipe.room(now) > 0 {
-            pipe.blocked = false;
-            self.wake(writer, Wake::Writable(writer));
-        } else if let Some(at) = pipe.next_ack().filter(|_| pipe.blocked) {
+    /// Has a writer that waits for room told when there is some.
+    pub(super) fn await_ack(&mut self, queue: &mut Queue, writer: Sock) {
+        let pipe = self.pipe_mut(writer);
+        if pipe.blocked
+            && !pipe.ack_scheduled
+            && let Some(at) = pipe.next_ack()
+        {
+            pipe.ack_scheduled = true;
             queue.push(at, Due::Acked { conn: writer.conn, side: writer.side });
         }
     }
 
+    pub(super) fn acked(&mut self, queue: &mut Queue, writer: Sock) {
+        let now = queue.now();
+        let pipe = self.pipe_mut(writer);
+        pipe.ack_scheduled = false;
+        if pipe.blocked && pipe.room(now) > 0 {
+            pipe.blocked = false;
+            self.wake(writer, Wake::Writable(writer));
+        } else {
+            self.await_ack(queue, writer);
+        }
+    }
+
     pub(super) fn give_up(&mut self, writer: Sock, epoch: u32) {
-        let held = self.conns[writer.conn].pipes[writer.side as usize].hold == epoch;
-        if held && self.end(writer).state == EndState::Open {
+        if self.pipe_mut(writer).hold != epoch {
+            return;
+        }
+        if self.state(writer) == EndState::Open {
             self.fail(writer);
         }
-        if held {
-            self.conns[writer.conn].pipes[writer.side as usize].drop_held();
-            self.reap(writer.conn);
-        }
+        self.pipe_mut(writer).drop_held();
+        self.reap(writer.conn);
     }
 
     pub(super) fn pump(&mut self, queue: &mut Queue, writer: Sock) {
         if self.conns[writer.conn].ends.len() < 2 {
             return;
         }
-        let way = self.way_from(writer);
-        let pipe = &mut self.conns[writer.conn].pipes[writer.side as usize];
-        if pipe.pump(queue.now(), way) {
-            let epoch = pipe.hold;
-            queue.push_after(self.give_up, Due::GiveUp { conn: writer.conn, side: writer.side, epoch });
+        if self.with_way(writer, |pipe, way| pipe.pump(queue.now(), way)) {
+            self.await_give_up(queue, writer);
         }
         self.schedule(queue, writer);
     }
 
+    /// TCP does not send again for ever what it cannot get through.
+    pub(super) fn await_give_up(&mut self, queue: &mut Queue, writer: Sock) {
+        let give_up = self.give_up;
+        let pipe = self.pipe_mut(writer);
+        if !std::mem::replace(&mut pipe.give_up_scheduled, true) {
+            let epoch = pipe.hold;
+            queue.push_after(give_up, Due::GiveUp { conn: writer.conn, side: writer.side, epoch });
+        }
+    }
+
     pub(super) fn send_rst(&mut self, queue: &mut Queue, writer: Sock) {
         if self.conns[writer.conn].ends.len() == 2 {
-            let way = self.way_from(writer);
-            self.conns[writer.conn].pipes[writer.side as usize].send_rst(queue.now(), way);
+            self.with_way(writer, |pipe, way| pipe.send_rst(queue.now(), way));
             self.schedule(queue, writer);
         }
     }
 
     pub(super) fn schedule(&mut self, queue: &mut Queue, writer: Sock) {
-        let pipe = &mut self.conns[writer.conn].pipes[writer.side as usize];
+        let pipe = self.pipe_mut(writer);
         if let Some(at) = pipe.next_arrival().filter(|&at| pipe.scheduled != Some(at)) {
             pipe.scheduled = Some(at);
             queue.push(at, Due::Segments { conn: writer.conn, side: writer.side });

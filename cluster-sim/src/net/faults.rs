@@ -4,9 +4,11 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use super::ways::Ways;
 use super::{Buffers, ConnId, EndState, Net, Side, Sock, Wake};
 use crate::host::HostId;
 use crate::queue::{Due, Queue};
+use crate::way::Delay;
 
 /// How dials from one host to another are kept out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,28 +21,61 @@ pub enum Block {
 }
 
 impl Net {
-    /// Nothing gets from one host to the other, or everything does again.
-    pub(crate) fn set_cut(&mut self, queue: &mut Queue, from: HostId, to: HostId, cut: bool) {
-        if cut && self.cuts.insert((from, to)) {
-            for conn in self.between(from, to) {
-                self.hold(queue, conn, from);
+    /// How long everything takes; between two hosts, or wherever nothing else was said.
+    pub(crate) fn set_delay(&mut self, between: Option<(HostId, HostId)>, delay: Delay) {
+        match between {
+            Some((from, to)) => self.ways.way(from, to).delay = Some(delay),
+            None => self.ways.delay = delay,
+        }
+    }
+
+    /// How many bytes a second get through; between two hosts, or wherever nothing else was said.
+    pub(crate) fn set_rate(&mut self, queue: &mut Queue, between: Option<(HostId, HostId)>, rate: Option<u64>) {
+        match between {
+            Some((from, to)) => {
+                let way = self.ways.way(from, to);
+                (way.rate, way.throttle) = (rate, Default::default());
+                self.relaunch(queue, from, to);
             }
-        } else if !cut && self.cuts.remove(&(from, to)) {
-            for conn in self.between(from, to) {
-                self.release(queue, conn, from);
+            None => {
+                self.ways.rate = rate;
+                let hosts = (0..self.hosts.len() as u32).map(HostId);
+                for (from, to) in hosts.clone().flat_map(|from| hosts.clone().map(move |to| (from, to))) {
+                    self.relaunch(queue, from, to);
+                }
             }
         }
     }
 
-    pub(crate) fn is_cut(&self, from: HostId, to: HostId) -> bool {
-        self.cuts.contains(&(from, to))
+    /// Nothing gets from one host to the other, or everything does again.
+    pub(crate) fn set_cut(&mut self, queue: &mut Queue, from: HostId, to: HostId, cut: bool) {
+        self.change_way(queue, from, to, |ways| ways.way(from, to).cut = cut);
+    }
+
+    /// Nothing gets from one host to the other for up to `shut` nanoseconds, then everything for up to `open`, in turns.
+    pub(crate) fn clog(&mut self, queue: &mut Queue, from: HostId, to: HostId, open: u64, shut: u64) {
+        self.unclog(queue, from, to);
+        let number = self.ways.clog(from, to, open, shut);
+        self.turn_clog(queue, from, to, number);
+    }
+
+    pub(crate) fn unclog(&mut self, queue: &mut Queue, from: HostId, to: HostId) {
+        self.change_way(queue, from, to, |ways| ways.unclog(from, to));
+    }
+
+    pub(super) fn turn_clog(&mut self, queue: &mut Queue, from: HostId, to: HostId, number: u32) {
+        if let Some(span) = self.change_way(queue, from, to, |ways| ways.turn(from, to, number)) {
+            queue.push_after(span, Due::Clog { from, to, number });
+        }
+    }
+
+    /// The ways that are cut or clogged.
+    pub(crate) fn hindered(&self) -> Vec<(HostId, HostId)> {
+        self.ways.hindered()
     }
 
     pub(crate) fn set_block(&mut self, from: HostId, to: HostId, block: Option<Block>) {
-        match block {
-            Some(block) => self.blocks.insert((from, to), block),
-            None => self.blocks.remove(&(from, to)),
-        };
+        self.ways.way(from, to).block = block;
     }
 
     /// The process on the host ends, and the kernel closes or resets what it held.
@@ -59,27 +94,26 @@ impl Net {
     pub(crate) fn power_off(&mut self, queue: &mut Queue, host: HostId) {
         for sock in self.sockets(host) {
             self.end_mut(sock).state = EndState::Lost;
-            let outgoing = &mut self.conns[sock.conn].pipes[sock.side as usize];
-            outgoing.drop_unsent();
-            outgoing.drop_held();
+            self.pipe_mut(sock).drop_held();
             if let Some(peer) = self.peer_host(sock) {
+                self.pipe_mut(sock.peer()).drop_unread();
                 self.hold(queue, sock.conn, peer);
             }
         }
         self.hosts[host.index()].up = false;
         self.unlisten_all(queue, host);
+        for sock in self.sockets(host) {
+            self.reap(sock.conn);
+        }
     }
 
     pub(crate) fn power_on(&mut self, queue: &mut Queue, host: HostId) {
         if std::mem::replace(&mut self.hosts[host.index()].up, true) {
             return;
         }
-        for conn in self.live.iter().copied().collect::<Vec<_>>() {
-            let hosts = self.conns[conn].ends.iter().map(|end| end.host).collect::<Vec<_>>();
-            if let [dialer, listener] = hosts[..]
-                && (dialer == host || listener == host)
-            {
-                self.release(queue, conn, if dialer == host { listener } else { dialer });
+        for sock in self.sockets(host) {
+            if let Some(peer) = self.peer_host(sock) {
+                self.release(queue, sock.conn, peer);
             }
         }
     }
@@ -118,28 +152,47 @@ impl Net {
     pub(crate) fn reset_between(&mut self, a: HostId, b: HostId) -> usize {
         let mut count = 0;
         for conn in self.between(a, b) {
-            for side in [Side::Dialer, Side::Listener] {
-                let sock = Sock { conn, side };
-                if matches!(self.end(sock).state, EndState::Open | EndState::Dialing) {
-                    self.fail(sock);
-                    count += 1;
-                }
+            count += self.fail_end(Sock { conn, side: Side::Dialer });
+            count += self.fail_end(Sock { conn, side: Side::Listener });
+        }
+        count
+    }
+
+    /// The ends that `at` has of connections with `peer` are reset, and `peer` is not told.
+    pub(crate) fn reset_at(&mut self, at: HostId, peer: HostId) -> usize {
+        let mut count = 0;
+        for conn in self.between(at, peer) {
+            for side in self.sides(conn, at) {
+                count += self.fail_end(Sock { conn, side });
             }
         }
         count
     }
 
-    /// The ends that `host` has of connections that are not over.
-    pub(crate) fn sockets(&self, host: HostId) -> Vec<Sock> {
-        let mut sockets = Vec::new();
-        for &conn in &self.live {
-            for side in [Side::Dialer, Side::Listener] {
-                if self.conns[conn].ends.get(side as usize).is_some_and(|end| end.host == host) {
-                    sockets.push(Sock { conn, side });
-                }
+    /// The connections that stand between two hosts carry nothing any more, ever.
+    pub(crate) fn sever(&mut self, queue: &mut Queue, a: HostId, b: HostId) -> usize {
+        let conns = self.between(a, b);
+        for &conn in &conns {
+            self.conns[conn].severed = true;
+            self.hold(queue, conn, a);
+            if a != b {
+                self.hold(queue, conn, b);
             }
         }
-        sockets
+        conns.len()
+    }
+
+    fn fail_end(&mut self, sock: Sock) -> usize {
+        let stands = matches!(self.state(sock), EndState::Open | EndState::Dialing);
+        if stands {
+            self.fail(sock);
+        }
+        usize::from(stands)
+    }
+
+    /// The ends that `host` has of connections that are not over.
+    fn sockets(&self, host: HostId) -> Vec<Sock> {
+        self.hosts[host.index()].socks.iter().copied().collect()
     }
 
     fn unlisten_all(&mut self, queue: &mut Queue, host: HostId) {
@@ -151,21 +204,52 @@ impl Net {
         }
     }
 
+    /// The connections that stand between two hosts, or are over and still deliver.
     fn between(&self, a: HostId, b: HostId) -> Vec<ConnId> {
-        let joins = |&conn: &ConnId| {
-            let ends = &self.conns[conn].ends;
-            ends.len() == 2 && (a.min(b), a.max(b)) == (ends[0].host.min(ends[1].host), ends[0].host.max(ends[1].host))
-        };
-        self.live.iter().copied().filter(joins).collect()
+        let fewer = |host: HostId| self.hosts[host.index()].socks.len();
+        let (host, other) = if fewer(a) <= fewer(b) { (a, b) } else { (b, a) };
+        let socks = self.hosts[host.index()].socks.iter();
+        let mut conns: Vec<ConnId> =
+            socks.filter(|sock| self.peer_host(**sock) == Some(other)).map(|sock| sock.conn).collect();
+        conns.dedup();
+        conns
+    }
+
+    /// Changes a way, and what is under way with it.
+    fn change_way<T>(&mut self, queue: &mut Queue, from: HostId, to: HostId, change: impl FnOnce(&mut Ways) -> T) -> T {
+        let before = self.ways.is_shut(from, to);
+        let result = change(&mut self.ways);
+        let after = self.ways.is_shut(from, to);
+        if after != before {
+            self.ways.way(from, to).throttle = Default::default();
+            for conn in self.between(from, to) {
+                if after {
+                    self.hold(queue, conn, from);
+                } else {
+                    self.release(queue, conn, from);
+                }
+            }
+        }
+        result
+    }
+
+    /// The way from one host to the other is wider or narrower than before.
+    fn relaunch(&mut self, queue: &mut Queue, from: HostId, to: HostId) {
+        for conn in self.between(from, to) {
+            for side in self.sides(conn, from) {
+                let writer = Sock { conn, side };
+                self.with_way(writer, |pipe, way| pipe.relaunch(queue.now(), way));
+                self.schedule(queue, writer);
+            }
+        }
     }
 
     /// What `from` has sent on a connection does not get through any more.
     fn hold(&mut self, queue: &mut Queue, conn: ConnId, from: HostId) {
         for side in self.sides(conn, from) {
-            let pipe = &mut self.conns[conn].pipes[side as usize];
-            if pipe.hold() {
-                let epoch = pipe.hold;
-                queue.push_after(self.give_up, Due::GiveUp { conn, side, epoch });
+            let writer = Sock { conn, side };
+            if self.pipe_mut(writer).hold() {
+                self.await_give_up(queue, writer);
             }
         }
     }
@@ -174,34 +258,24 @@ impl Net {
     fn release(&mut self, queue: &mut Queue, conn: ConnId, from: HostId) {
         for side in self.sides(conn, from) {
             let writer = Sock { conn, side };
-            let way = self.way_from(writer);
-            if way.cut {
-                continue;
-            }
-            self.conns[conn].pipes[side as usize].release(queue.now(), way);
+            let Some(latency) = self.back(writer) else { continue };
+            self.with_way(writer, |pipe, way| pipe.release(queue.now(), way));
             self.schedule(queue, writer);
             // The acknowledgements and window updates for the other direction go this way too.
-            let other = side.other();
-            let pipe = &mut self.conns[conn].pipes[other as usize];
-            pipe.release_acks(queue.now(), way);
-            if pipe.blocked {
-                queue.push_after(way.latency, Due::Acked { conn, side: other });
+            let other = writer.peer();
+            let pipe = self.pipe_mut(other);
+            pipe.release_acks(queue.now(), latency);
+            if pipe.is_clogged() && !std::mem::replace(&mut pipe.window_scheduled, true) {
+                queue.push_after(latency, Due::Window { conn, side: other.side });
             }
-            if pipe.is_clogged() && !pipe.window_scheduled {
-                pipe.window_scheduled = true;
-                queue.push_after(way.latency, Due::Window { conn, side: other });
-            }
+            self.await_ack(queue, other);
         }
     }
 
     /// The sides of a connection that are on `host`; both when it dialled itself.
-    fn sides(&self, conn: ConnId, host: HostId) -> Vec<Side> {
-        let mut sides = Vec::new();
-        for side in [Side::Dialer, Side::Listener] {
-            if self.conns[conn].ends.get(side as usize).is_some_and(|end| end.host == host) {
-                sides.push(side);
-            }
-        }
-        sides
+    fn sides(&self, conn: ConnId, host: HostId) -> impl Iterator<Item = Side> + use<> {
+        let of = |side: Side| self.conns[conn].ends.get(side as usize).is_some_and(|end| end.host == host);
+        let sides = [Side::Dialer, Side::Listener].map(|side| of(side).then_some(side));
+        sides.into_iter().flatten()
     }
 }

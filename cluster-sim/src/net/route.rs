@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{BACKLOG, Block, ConnId, DialError, End, EndState, Listener, Net, SYN_RETRIES, Side, Sock, Wake};
+use super::{BACKLOG, Block, ConnId, DialError, End, EndState, Holder, Listener, Net, SYN_RETRIES, Side, Sock, Wake};
 use crate::host::HostId;
 use crate::queue::{Due, Queue};
 
@@ -19,6 +19,14 @@ pub enum Fate {
     Hang,
     /// A router says that there is no way.
     Unreachable,
+    /// The connection stands, and nobody ever reads from it or writes to it. Needs a host with that address.
+    Stall,
+    /// The connection stands, and is closed at once. Needs a host with that address.
+    Close,
+    /// The connection stands, and is reset at once. Needs a host with that address.
+    Reset,
+    /// Whoever listens at this other address answers, as if the dial had gone there.
+    Elsewhere(SocketAddr),
 }
 
 /// What becomes of connections that a raw listener has got.
@@ -34,12 +42,21 @@ pub enum Greeting {
 
 /// Where a request for a connection goes.
 enum Route {
-    /// Here, seeming to come from there.
-    To { listener: SocketAddr, source: SocketAddr },
+    /// To a listener, or to a kernel that takes it by itself, here; it seems to come from `source`.
+    To { host: HostId, address: SocketAddr, source: SocketAddr, taker: Taker },
     /// An answer that there is no connection.
     Fail(DialError),
     /// No answer.
     Silent,
+}
+
+/// Who takes a connection.
+#[derive(Clone, Copy)]
+enum Taker {
+    Process,
+    Test(Greeting),
+    /// The kernel, which leaves it at that or closes it.
+    Nobody(Greeting),
 }
 
 impl Net {
@@ -55,6 +72,14 @@ impl Net {
             for sock in listener.backlog {
                 self.reset(queue, sock);
             }
+        }
+    }
+
+    /// What listened at one address listens at the other, or no more.
+    pub(crate) fn move_listener(&mut self, queue: &mut Queue, from: SocketAddr, to: Option<SocketAddr>) {
+        let Some(to) = to else { return self.unlisten(queue, from) };
+        if let Some(listener) = self.listeners.remove(&from) {
+            self.listeners.insert(to, listener);
         }
     }
 
@@ -74,26 +99,34 @@ impl Net {
 
     /// The host that a dial to `address` ends at, if there is one.
     pub(super) fn destination(&self, address: SocketAddr) -> Option<HostId> {
-        let address = *self.forwards.get(&address).unwrap_or(&address);
+        let address = self.translate(address);
         self.listeners.get(&address).map(|listener| listener.host).or_else(|| self.owner(address.ip()))
     }
 
     /// The host that a connection to `address` would be accepted by, if nothing were in the way.
     pub(crate) fn leads_to(&self, address: SocketAddr) -> Option<HostId> {
-        let address = *self.forwards.get(&address).unwrap_or(&address);
-        self.listeners.get(&address).map(|listener| listener.host)
+        self.listeners.get(&self.translate(address)).map(|listener| listener.host)
+    }
+
+    /// Where a dial to `address` really goes.
+    fn translate(&self, address: SocketAddr) -> SocketAddr {
+        let address = match self.fates.get(&address) {
+            Some(&Fate::Elsewhere(other)) => other,
+            _ => address,
+        };
+        *self.forwards.get(&address).unwrap_or(&address)
     }
 
     pub(super) fn syn(&mut self, queue: &mut Queue, conn: ConnId, attempt: u32) {
         let sock = Sock { conn, side: Side::Dialer };
         let (host, to) = (self.end(sock).host, self.conns[conn].target);
-        if self.end(sock).state != EndState::Dialing || self.conns[conn].ends.len() > 1 {
+        if self.state(sock) != EndState::Dialing || self.conns[conn].ends.len() > 1 {
             return;
         }
         match self.route(sock, to) {
-            Route::To { listener, source } => self.answer(queue, conn, listener, source),
+            Route::To { host, address, source, taker } => self.answer(queue, conn, host, address, source, taker),
             Route::Fail(error) => {
-                let back = self.destination(to).map_or(self.latency.base, |target| self.way(target, host).latency);
+                let back = self.ways.latency(self.destination(to).unwrap_or(host), host);
                 queue.push_after(back, Due::DialFailed { conn, error });
             }
             Route::Silent if attempt < SYN_RETRIES => {
@@ -104,66 +137,88 @@ impl Net {
     }
 
     fn route(&mut self, sock: Sock, to: SocketAddr) -> Route {
-        match self.fates.get(&to) {
+        let fate = self.fates.get(&to).copied();
+        match fate {
             Some(Fate::Refuse) => return Route::Fail(DialError::Refused),
             Some(Fate::Hang) => return Route::Silent,
             Some(Fate::Unreachable) => return Route::Fail(DialError::Unreachable),
-            None => {}
+            Some(Fate::Stall | Fate::Close | Fate::Reset | Fate::Elsewhere(_)) | None => {}
         }
         let from = self.end(sock).host;
         let Some(host) = self.destination(to) else { return Route::Silent };
-        if self.way(from, host).cut {
+        if !self.is_open(from, host) {
             return Route::Silent;
         }
-        match self.blocks.get(&(from, host)) {
+        match self.ways.block(from, host) {
             Some(Block::Drop) => return Route::Silent,
             Some(Block::Refuse) => return Route::Fail(DialError::Refused),
             None => {}
         }
-        let listener = *self.forwards.get(&to).unwrap_or(&to);
-        match self.listeners.get(&listener) {
-            None => Route::Fail(DialError::Refused),
-            Some(entry) if entry.backlog.len() >= BACKLOG => Route::Silent,
-            Some(_) => Route::To { listener, source: self.source(sock, to, listener) },
-        }
+        let address = self.translate(to);
+        let greeting = match fate {
+            Some(Fate::Stall) => Some(Greeting::Wait),
+            Some(Fate::Close) => Some(Greeting::Close),
+            Some(Fate::Reset) => Some(Greeting::Reset),
+            _ => None,
+        };
+        let taker = match (greeting, self.listeners.get(&address)) {
+            (Some(greeting), _) => Taker::Nobody(greeting),
+            (None, None) => return Route::Fail(DialError::Refused),
+            (None, Some(entry)) if entry.backlog.len() >= BACKLOG => return Route::Silent,
+            (None, Some(entry)) => entry.greeting.map_or(Taker::Process, Taker::Test),
+        };
+        Route::To { host, address, source: self.source(sock, to), taker }
     }
 
     /// The address that the listener sees.
-    fn source(&mut self, sock: Sock, to: SocketAddr, listener: SocketAddr) -> SocketAddr {
+    fn source(&mut self, sock: Sock, to: SocketAddr) -> SocketAddr {
         let end = self.end(sock);
-        let masquerade = self.hosts[end.host.index()].masquerade;
-        let translated = if to == listener { masquerade } else { Some(to.ip()) };
-        let Some(ip) = translated else { return end.local };
+        let forwarded = self.forwards.contains_key(&to).then_some(to.ip());
+        let Some(ip) = forwarded.or(self.hosts[end.host.index()].masquerade) else { return end.local };
         self.next_nat_port = self.next_nat_port.checked_add(1).unwrap_or(50_000);
         SocketAddr::new(ip, self.next_nat_port)
     }
 
     /// The listener's kernel completes the connection.
-    fn answer(&mut self, queue: &mut Queue, conn: ConnId, address: SocketAddr, source: SocketAddr) {
+    fn answer(
+        &mut self,
+        queue: &mut Queue,
+        conn: ConnId,
+        host: HostId,
+        address: SocketAddr,
+        source: SocketAddr,
+        taker: Taker,
+    ) {
         let dialer = self.conns[conn].ends[0].host;
-        let Some(listener) = self.listeners.get_mut(&address) else { return };
-        let (host, greeting) = (listener.host, listener.greeting);
         let sock = Sock { conn, side: Side::Listener };
-        let raw = greeting.is_some();
-        if !matches!(greeting, Some(Greeting::Close | Greeting::Reset)) {
+        let (holder, greeting) = match taker {
+            Taker::Process => (Holder::Process, Greeting::Wait),
+            Taker::Test(greeting) => (Holder::Test, greeting),
+            Taker::Nobody(greeting) => (Holder::Nobody, greeting),
+        };
+        if let (Greeting::Wait, Holder::Process | Holder::Test, Some(listener)) =
+            (greeting, holder, self.listeners.get_mut(&address))
+        {
             listener.backlog.push_back(sock);
         }
-        self.conns[conn].ends.push(End { host, local: address, remote: source, state: EndState::Open, raw });
-        for (writer, reader) in [(dialer, host), (host, dialer)] {
+        let end = End { host, local: address, remote: source, state: EndState::Open, holder, token: None, told: false };
+        self.conns[conn].ends.push(end);
+        self.hosts[host.index()].socks.insert(sock);
+        for (side, writer, reader) in [(Side::Dialer, dialer, host), (Side::Listener, host, dialer)] {
             let send = self.hosts[writer.index()].buffers.unwrap_or(self.buffers).send;
             let receive = self.hosts[reader.index()].buffers.unwrap_or(self.buffers).receive;
-            let side = if (writer, reader) == (dialer, host) { Side::Dialer } else { Side::Listener };
-            self.conns[conn].pipes[side as usize].set_limits(send, receive);
+            self.pipe_mut(Sock { conn, side }).set_limits(send, receive);
         }
         *self.opened.entry((dialer.min(host), dialer.max(host))).or_default() += 1;
-        let at = queue.now() + self.way(host, dialer).latency;
-        self.conns[conn].pipes[Side::Listener as usize].not_before(at);
+        self.opened_in_all += 1;
+        let at = queue.now().saturating_add(self.ways.latency(host, dialer));
+        self.pipe_mut(sock).not_before(at);
         queue.push(at, Due::Established { conn });
         match greeting {
-            Some(Greeting::Close) => self.close(queue, sock),
-            Some(Greeting::Reset) => self.reset(queue, sock),
-            Some(Greeting::Wait) => {}
-            None => self.wakes.push_back((host, Wake::Incoming(address))),
+            Greeting::Close => self.close(queue, sock),
+            Greeting::Reset => self.reset(queue, sock),
+            Greeting::Wait if holder == Holder::Process => self.wakes.push_back((host, Wake::Incoming(address))),
+            Greeting::Wait => {}
         }
     }
 }

@@ -55,11 +55,11 @@ mod tests {
     fn the_first_words_of_the_latest_connections_are_kept() {
         let mut tape = Tape::default();
         for conn in 0..40 {
-            tape.record(conn, b"one ");
-            tape.record(conn, &[7; 2_000]);
+            tape.record(ConnId::nth(conn), b"one ");
+            tape.record(ConnId::nth(conn), &[7; 2_000]);
         }
-        tape.record(0, b"late");
-        assert_eq!((tape.0.len(), tape.0[0].0), (MAX_FLIGHTS, 8));
+        tape.record(ConnId::nth(0), b"late");
+        assert_eq!((tape.0.len(), tape.0[0].0), (MAX_FLIGHTS, ConnId::nth(8)));
         assert!(tape.0.iter().all(|(_, flight)| flight.len() == MAX_LENGTH && flight.starts_with(b"one \x07")));
     }
 }

@@ -30,7 +30,7 @@ impl Oracle {
         let quiet = net.is_quiet(conn)
             && [(dialer, Side::Dialer), (listener, Side::Listener)]
                 .into_iter()
-                .all(|(host, side)| machines[host.index()].has_said_all(Sock { conn, side }));
+                .all(|(host, side)| machines[host.index()].has_said_all(net.token(Sock { conn, side })));
         if !quiet {
             return;
         }
@@ -43,7 +43,8 @@ impl Oracle {
             && here != there
         {
             let (one, other) = if here { (dialer, listener) } else { (listener, dialer) };
-            let text = format!("connection {conn} connects it with {other}, which holds it for none that does");
+            let text =
+                format!("connection {} connects it with {other}, which holds it for none that does", conn.serial);
             self.broken.get_or_insert(Broken { host: one, text });
         }
     }

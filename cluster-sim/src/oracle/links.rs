@@ -201,7 +201,7 @@ mod tests {
         let mut links = Links::default();
         for &id in ids {
             let link = super::super::tests::link(id);
-            links.opened(link, sock(id as usize), None);
+            links.opened(link, sock(id as u32), None);
             links.connected(link, run(1, 1));
         }
         links
@@ -240,7 +240,7 @@ mod tests {
         let mut links = Links::default();
         let source: IpAddr = "10.0.0.9".parse().unwrap();
         for id in [1, 2, 3] {
-            links.opened(super::super::tests::link(id), sock(id as usize), Some(source));
+            links.opened(super::super::tests::link(id), sock(id as u32), Some(source));
             links.connected(super::super::tests::link(id), run(id as u8, 1));
         }
         links.sent(super::super::tests::link(1), &accept()).unwrap();

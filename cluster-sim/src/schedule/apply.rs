@@ -7,6 +7,7 @@ use super::{Identity, Op, Schedule, ScheduleError, Setting, WorldError};
 use crate::faults::Restart;
 use crate::host::HostId;
 use crate::numbered::SHORTEST;
+use crate::way::Latency;
 use crate::world::World;
 
 /// How far the wall clock was set back when a node starts as [`Identity::Stale`], in microseconds.
@@ -56,9 +57,9 @@ impl World {
     fn do_network(&mut self, op: &Op) -> bool {
         let hosts = |numbers: &[u32]| numbers.iter().map(|&number| HostId(number)).collect::<Vec<_>>();
         match *op {
-            Op::Latency { base, jitter } => self.set_latency(base, jitter),
+            Op::Latency { base, jitter } => self.set_latency(Latency::Uniform { base, jitter }),
             Op::LatencyFrom { from, to, base, jitter } => {
-                self.set_latency_from(HostId(from), HostId(to), base, jitter);
+                self.set_latency_from(HostId(from), HostId(to), Latency::Uniform { base, jitter });
             }
             Op::Cut { a, b } => self.cut(HostId(a), HostId(b)),
             Op::CutOneWay { from, to } => self.cut_one_way(HostId(from), HostId(to)),

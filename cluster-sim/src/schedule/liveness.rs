@@ -11,6 +11,7 @@ use crate::faults::{Crash, Restart};
 use crate::host::HostId;
 use crate::log::Logged;
 use crate::rng::{Purpose, Rng};
+use crate::way::Latency;
 use crate::world::World;
 
 /// A mesh that has formed may for this long still dial what it was about to try: seeds, and addresses of nodes that
@@ -105,11 +106,10 @@ fn bound(schedule: &Schedule, core: usize) -> Duration {
 }
 
 fn heal_pair(world: &mut World, a: HostId, b: HostId) {
-    let (base, jitter) = (Duration::from_millis(1), Duration::from_micros(200));
     world.heal(a, b);
     for (from, to) in [(a, b), (b, a)] {
         world.allow_dials(from, to);
-        world.set_latency_from(from, to, base, jitter);
+        world.set_latency_from(from, to, Latency::default());
     }
 }
 

@@ -114,9 +114,9 @@ fn pace(pace: Pace) -> String {
 fn verb(op: &Op) -> String {
     let list = |hosts: &[u32]| hosts.iter().map(|host| format!("n[{host}]")).collect::<Vec<_>>().join(", ");
     match op {
-        Op::Latency { base, jitter } => format!("world.set_latency({}, {});", duration(*base), duration(*jitter)),
+        Op::Latency { base, jitter } => format!("world.set_latency({});", uniform(*base, *jitter)),
         Op::LatencyFrom { from, to, base, jitter } => {
-            format!("world.set_latency_from(n[{from}], n[{to}], {}, {});", duration(*base), duration(*jitter))
+            format!("world.set_latency_from(n[{from}], n[{to}], {});", uniform(*base, *jitter))
         }
         Op::Cut { a, b } => format!("world.cut(n[{a}], n[{b}]);"),
         Op::CutOneWay { from, to } => format!("world.cut_one_way(n[{from}], n[{to}]);"),
@@ -147,6 +147,10 @@ fn verb(op: &Op) -> String {
         Op::Exhaust { host, exhausted } => format!("world.exhaust(n[{host}], {exhausted});"),
         _ => user_verb(op),
     }
+}
+
+fn uniform(base: Duration, jitter: Duration) -> String {
+    format!("Latency::Uniform {{ base: {}, jitter: {} }}", duration(base), duration(jitter))
 }
 
 fn restart(host: u32, identity: Identity, moved: bool) -> String {

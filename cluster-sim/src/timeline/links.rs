@@ -85,11 +85,11 @@ impl Links {
     pub(crate) fn socket(&mut self, host: HostId, link: LinkId, sock: Sock) {
         let Some(present) = self.present.get_mut(&(host, link)) else { return };
         present.sock = Some(sock);
-        let connection = self.connections.entry(sock.conn).or_default();
+        let connection = self.connections.entry(sock.conn.serial as usize).or_default();
         connection.ends[sock.side as usize] = Some((host, link));
         let other = connection.ends[sock.peer().side as usize];
         if let Some(span) = self.span(host, link) {
-            span.connection = Some(sock.conn);
+            span.connection = Some(sock.conn.serial as usize);
             span.peer = other.map(|(peer, _)| peer);
         }
         if let Some((peer, its)) = other
@@ -122,13 +122,13 @@ impl Links {
         let frame = Frame {
             from: Some(host),
             to: peer,
-            connection: sock.conn,
+            connection: sock.conn.serial as usize,
             sent: Some(at),
             got: None,
-            brief: brief.clone(),
+            brief: *brief,
         };
         let number = self.list(brief).push(frame);
-        if let Some(connection) = self.connections.get_mut(&sock.conn) {
+        if let Some(connection) = self.connections.get_mut(&(sock.conn.serial as usize)) {
             connection.flying[sock.side as usize].push_back((is_heartbeat(brief), number));
         }
     }
@@ -139,7 +139,10 @@ impl Links {
         }
         let Some((sock, peer)) = self.end(host, link) else { return };
         let writer = sock.peer().side as usize;
-        let first = self.connections.get_mut(&sock.conn).and_then(|connection| connection.flying[writer].pop_front());
+        let first = self
+            .connections
+            .get_mut(&(sock.conn.serial as usize))
+            .and_then(|connection| connection.flying[writer].pop_front());
         match first {
             Some((_, number)) => {
                 if let Some(frame) = self.list(brief).at_mut(number) {
@@ -147,8 +150,8 @@ impl Links {
                 }
             }
             None => {
-                let brief = brief.clone();
-                let connection = sock.conn;
+                let brief = *brief;
+                let connection = sock.conn.serial as usize;
                 let frame = Frame { from: peer, to: Some(host), connection, sent: None, got: Some(at), brief };
                 self.list(&frame.brief).push(frame);
             }
@@ -169,11 +172,11 @@ impl Links {
             span.reason.get_or_insert_with(|| cause.to_owned());
         }
         let Some(Present { sock: Some(sock), .. }) = self.present.remove(&(host, link)) else { return };
-        let Some(connection) = self.connections.get_mut(&sock.conn) else { return };
+        let Some(connection) = self.connections.get_mut(&(sock.conn.serial as usize)) else { return };
         connection.ends[sock.side as usize] = None;
         connection.flying[sock.peer().side as usize].clear();
         if connection.ends == [None, None] {
-            self.connections.remove(&sock.conn);
+            self.connections.remove(&(sock.conn.serial as usize));
         }
     }
 

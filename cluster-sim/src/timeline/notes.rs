@@ -62,6 +62,8 @@ fn told(what: &What, names: &Names) -> Option<Told> {
         What::Fault(text) => plain(NoteKind::Fault, names.replace(text)),
         What::Condition(text) => plain(NoteKind::Condition, names.replace(text)),
         What::Verb(text) => plain(NoteKind::Call, names.replace(text)),
+        What::Send(to, length) => plain(NoteKind::Call, names.replace(&format!("send {length} bytes to {to:?}"))),
+        What::Broadcast(length) => plain(NoteKind::Call, format!("broadcast {length} bytes")),
         What::Puppet(text) => plain(NoteKind::Puppet, names.replace(text)),
         What::Notice(notice) => {
             let held =

@@ -107,6 +107,8 @@ impl Recorder {
                 What::Fault(_)
                 | What::Condition(_)
                 | What::Verb(_)
+                | What::Send(..)
+                | What::Broadcast(_)
                 | What::Notice(_)
                 | What::Refused(..)
                 | What::Puppet(_),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cluster_core::{Config, Event, Instant, JoinError, Reason, Target};
-use cluster_sim::{Block, Fate, HostId, Restart, Spec, World};
+use cluster_sim::{Block, Fate, HostId, Latency, Restart, Spec, World};
 
 use crate::harness::*;
 
@@ -76,7 +76,7 @@ fn s01_what_is_sent_while_links_of_a_pair_compete_arrives_or_is_reported() {
     for seed in 0..100 {
         let (mut world, hosts) = strangers(seed, 2);
         let (a, b) = (hosts[0], hosts[1]);
-        world.set_latency(ms(1), ms(2));
+        world.set_latency(Latency::Uniform { base: ms(1), jitter: ms(2) });
         world.node(a).join(b).unwrap();
         let lag = world.draw(12_000_000);
         world.run_for(Duration::from_nanos(lag));
@@ -129,7 +129,7 @@ fn two_addresses_dialled_by_one_side_while_the_other_dials_too_leave_one_link() 
     for seed in 0..60 {
         let (mut world, hosts) = strangers(seed, 2);
         let (a, b) = (hosts[0], hosts[1]);
-        world.set_latency(ms(1), ms(3));
+        world.set_latency(Latency::Uniform { base: ms(1), jitter: ms(3) });
         let way = world.forward("10.0.50.1:9000", world.addr(b));
         for step in 0..3 {
             match (step + seed) % 3 {

@@ -1,10 +1,8 @@
 //! Links that are dead or were never authenticated, seen from one side only: scenarios S03, S05 and S06, and the races
 //! between a link that is being set up and its end.
 
-use std::time::Duration;
-
 use cluster_core::{Event, Frame, Incarnation, Instant, Reason, RejectCode, Run};
-use cluster_sim::{Crash, Greeting, HostId, PuppetState, RawState, Restart, Script, World};
+use cluster_sim::{Crash, Greeting, HostId, Latency, PuppetState, RawState, Restart, Script, World};
 
 use crate::harness::*;
 
@@ -200,7 +198,7 @@ fn a_handshake_that_one_end_finishes_after_the_other_gave_up_connects_nobody() {
         let a = world.add(config());
         let b = world.add(config().probe_timeout(ms(500)).handshake_timeout(ms(2_500)));
         // So slow that a is told Accept in time, and b is told Resume when its time is over.
-        world.set_latency(ms(600), Duration::ZERO);
+        world.set_latency(ms(600));
         world.node(a).join(b).unwrap();
         world.expect("a is told that it is accepted", secs(5), |world| world.ups(a, b) == 1);
         assert!(!world.sees(b, a), "seed {seed}");
@@ -210,7 +208,7 @@ fn a_handshake_that_one_end_finishes_after_the_other_gave_up_connects_nobody() {
         world.run_for(secs(60));
         assert_eq!(world.ups(b, a), 0, "seed {seed}");
         assert!(world.dials_from(a, Instant::ZERO) < 30, "seed {seed}: {} dials", world.dials().len());
-        world.set_latency(ms(1), ms(1));
+        world.set_latency(Latency::Uniform { base: ms(1), jitter: ms(1) });
         world.expect("they are linked", secs(40), |world| world.linked(a, b));
         world.settle();
         assert_eq!((world.ups(b, a), world.downs(b, a)), (1, 0), "seed {seed}");
@@ -224,13 +222,13 @@ fn a_handshake_that_the_dialler_gave_up_is_forgotten_by_the_other() {
         let a = world.add(config().probe_timeout(ms(500)).handshake_timeout(ms(1_700)).join_timeout(secs(1)));
         let b = world.add(config());
         // a gives up when its claim has just been granted.
-        world.set_latency(ms(300), Duration::ZERO);
+        world.set_latency(ms(300));
         world.node(a).join(b).unwrap();
         world.run_for(secs(10));
         assert_eq!((world.ups(a, b), world.ups(b, a)), (0, 0), "seed {seed}");
         assert_eq!((world.links(a).len(), world.links(b).len()), (0, 0), "seed {seed}");
         assert!(world.node(b).peers().is_empty(), "seed {seed}: hearing of a node makes no peer");
-        world.set_latency(ms(1), ms(1));
+        world.set_latency(Latency::Uniform { base: ms(1), jitter: ms(1) });
         world.node(a).join(b).unwrap();
         world.expect("they are linked", secs(1), |world| world.linked(a, b));
     }

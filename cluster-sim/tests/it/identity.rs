@@ -7,7 +7,7 @@ use cluster_core::wire::{Ack, Announce, Close, Digest, Entry, Profile, Update};
 use cluster_core::{
     Config, Event, Frame, Incarnation, Instant, JoinError, NodeId, PeerInfo, PeerState, Reason, RejectCode, Run,
 };
-use cluster_sim::{Block, Crash, Fate, FrameKind, HostId, Logged, PuppetState, Restart, Script, Spec, World};
+use cluster_sim::{Block, Crash, Fate, FrameKind, HostId, Latency, Logged, PuppetState, Restart, Script, Spec, World};
 
 use crate::harness::*;
 
@@ -153,7 +153,7 @@ fn a_restart_that_crosses_the_others_own_dial_ends_in_one_link() {
     for seed in 0..60 {
         let (mut world, a, b) = pair(seed);
         let old = world.run(b);
-        world.set_latency(ms(40), ms(20));
+        world.set_latency(Latency::Uniform { base: ms(40), jitter: ms(20) });
         world.crash(b, Crash::Kill);
         let begin = world.now();
         let way = world.addr(b);
@@ -192,7 +192,7 @@ fn a_restart_whose_first_connection_breaks_during_the_handshake_is_still_found()
         let (mut world, hosts) = mesh(seed, 2 + seed as usize % 3);
         let (b, others) = one_of(&mut world, &hosts);
         let old = world.run(b);
-        world.set_latency(ms(20), ms(5));
+        world.set_latency(Latency::Uniform { base: ms(20), jitter: ms(5) });
         world.crash(b, Crash::Kill);
         world.run_for(ms(1));
         world.restart(b, Restart::default());
@@ -712,7 +712,7 @@ fn what_the_old_connection_still_carries_is_ignored() {
             world.node(a).send(run.id, &b"for the first link"[..]).unwrap();
             world.run_for(secs(5));
             // Long ways, so that much is under way when the connection is closed.
-            world.set_latency(ms(100), ms(0));
+            world.set_latency(ms(100));
             if restart {
                 world.puppet(old).script(|script| script.pong = false);
             }
@@ -865,7 +865,7 @@ fn a_profile_that_changes_during_a_handshake_reaches_that_peer_too() {
     for seed in 0..60 {
         let (mut world, hosts) = mesh(seed, 2);
         let c = world.add(config());
-        world.set_latency(ms(20), ms(0));
+        world.set_latency(ms(20));
         // Either end changes, whoever dials, at some point of the three round trips.
         let (from, to) = if seed % 2 == 0 { (c, hosts[0]) } else { (hosts[0], c) };
         world.node(from).join(to).unwrap();
@@ -912,7 +912,7 @@ fn a_changed_heartbeat_and_timeout_hold_for_every_link_from_now_on() {
                 world.node(host).set_config(lazy).unwrap();
             }
             let late = world.add(config().heartbeat(secs(20)).peer_timeout(secs(60)));
-            world.set_latency(ms(20), ms(0));
+            world.set_latency(ms(20));
             world.node(late).join(b).unwrap();
             let lag = world.draw(160);
             world.run_for(ms(lag));

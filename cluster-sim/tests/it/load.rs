@@ -10,7 +10,7 @@ use cluster_core::{
     Action, Advertised, Channel, Config, Disconnect, Event, Frame, Incarnation, Input, Instant, Limits, LinkId, Node,
     NodeId, PeerState, Reason, Received, SendErrorKind, Start,
 };
-use cluster_sim::{Crash, FrameKind, HostId, Script, World};
+use cluster_sim::{Crash, FrameKind, HostId, Latency, Script, World};
 
 use crate::harness::*;
 
@@ -319,7 +319,7 @@ fn s42_heartbeats_go_between_the_chunks_of_a_large_message() {
         let (mut world, hosts) = mesh_of(seed, &[config().limits(large.clone()), config().limits(large.clone())]);
         let (a, b) = (hosts[0], hosts[1]);
         // 256 KiB on their way, for 0.2 s there and back: about 1.3 MB/s.
-        world.set_latency(ms(100), ms(1));
+        world.set_latency(Latency::Uniform { base: ms(100), jitter: ms(1) });
         let pings = world.wire(a).frames(FrameKind::Ping);
         let begin = world.now();
         world.send_numbered(a, b, 20 * MIB).unwrap();

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use cluster_sim::{Block, Crash, Fate, Identity, Op, Pace, Profile, Restart, Schedule, Setting, World};
+use cluster_sim::{Block, Crash, Fate, Identity, Latency, Op, Pace, Profile, Restart, Schedule, Setting, World};
 
 use crate::harness::*;
 

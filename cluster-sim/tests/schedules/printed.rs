@@ -5,9 +5,9 @@ fn seed_7() {
     world.set_buffers(profile.buffers());
     let n = world.add_many(3, &profile.config(3));
     world.run_for(Duration::from_secs(1));
-    world.set_latency(Duration::from_millis(2), Duration::from_micros(300));
+    world.set_latency(Latency::Uniform { base: Duration::from_millis(2), jitter: Duration::from_micros(300) });
     world.run_for(Duration::from_secs(1));
-    world.set_latency_from(n[0], n[1], Duration::from_millis(2), Duration::ZERO);
+    world.set_latency_from(n[0], n[1], Latency::Uniform { base: Duration::from_millis(2), jitter: Duration::ZERO });
     world.run_for(Duration::from_secs(1));
     world.cut(n[0], n[1]);
     world.run_for(Duration::from_secs(1));

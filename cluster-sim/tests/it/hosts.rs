@@ -1,0 +1,178 @@
+//! What can be done to hosts: clones, clocks that drift, ticks that come late, long pauses, odd consumers, new addresses.
+
+use std::time::Duration;
+
+use cluster_core::{Event, Instant};
+use cluster_sim::{Crash, FrameKind, Spec, Twin, World};
+
+use crate::harness::*;
+
+fn told_of_clone(event: &Event) -> bool {
+    matches!(event, Event::DuplicateIdentity { .. })
+}
+
+#[test]
+fn a_clone_has_the_id_of_another_and_its_run_or_a_later_one() {
+    for twin in [Twin::SameRun, Twin::LaterRun] {
+        let (mut world, hosts) = mesh(1, 3);
+        let clone = world.add_clone(hosts[0], twin);
+        assert_eq!(world.id(clone), world.id(hosts[0]));
+        assert_eq!(world.run(clone) == world.run(hosts[0]), twin == Twin::SameRun);
+        assert_ne!(world.addr(clone), world.addr(hosts[0]));
+        world.node(clone).join(hosts[1]).unwrap();
+        world.run_for(secs(30));
+        assert!(world.is_mesh(&hosts), "{twin:?}: those who were there first stay together");
+        assert_eq!(world.count_events(clone, told_of_clone) > 0, twin == Twin::LaterRun);
+    }
+}
+
+#[test]
+fn late_ticks_come_late_and_none_is_lost() {
+    let (mut world, a, b) = pair(2);
+    world.set_late(a, ms(900));
+    let pings = |world: &World| world.wire(a).frames(FrameKind::Ping);
+    let before = pings(&world);
+    world.run_for(secs(120));
+    let late = pings(&world) - before;
+    world.set_late(a, Duration::ZERO);
+    let before = pings(&world);
+    world.run_for(secs(120));
+    let well = pings(&world) - before;
+    assert!(late > 20 && late < well, "{late} late, {well} well");
+    assert_eq!(world.downs(a, b) + world.downs(b, a), 0);
+}
+
+#[test]
+fn a_clock_that_drifts_makes_deadlines_come_earlier_or_later_by_that_much() {
+    for (ppm, expected) in [(-200_000, ms(6_250)), (0, secs(5)), (250_000, secs(4))] {
+        let (mut world, a, b) = pair(3);
+        world.set_drift(a, ppm);
+        world.run_for(secs(10));
+        let cut = world.now();
+        world.cut(a, b);
+        world.expect("silence is noticed", secs(9), |world| world.downs(a, b) == 1);
+        let span = world.now() - cut;
+        assert!(span < expected + ms(100) && span + ms(1_500) > expected, "{ppm} ppm: {span:?}");
+    }
+}
+
+#[test]
+fn a_drift_of_a_hundred_millionths_for_a_day_harms_nobody() {
+    let (mut world, hosts) = mesh(4, 3);
+    world.set_drift(hosts[0], 100);
+    world.set_drift(hosts[1], -100);
+    world.run_for(secs(86_400));
+    assert!(world.is_mesh(&hosts));
+    assert!(hosts.iter().all(|&host| world.count_events(host, |event| matches!(event, Event::PeerDown { .. })) == 0));
+}
+
+#[test]
+fn a_process_that_is_paused_for_long_is_lost_and_comes_back_by_itself() {
+    for span in [ms(10), secs(3), secs(1_800)] {
+        let (mut world, a, b) = pair(5);
+        let resumes = world.now() + span;
+        world.pause_for(b, span);
+        world.run_for(span);
+        assert_eq!(world.now(), resumes);
+        assert_eq!(world.downs(a, b), usize::from(span > secs(5)), "{span:?}");
+        world.expect("linked again", secs(35), |world| world.linked(a, b));
+        assert!(world.can_act(b));
+    }
+}
+
+#[test]
+fn a_pause_that_was_ended_by_hand_does_not_end_the_next_one() {
+    let (mut world, _, b) = pair(6);
+    world.pause_for(b, secs(10));
+    world.resume(b);
+    world.pause(b);
+    world.run_for(secs(20));
+    assert!(!world.can_act(b));
+}
+
+#[test]
+fn a_user_may_take_messages_in_bursts_and_none_is_lost() {
+    let (mut world, a, b) = pair(7);
+    for _ in 0..95 {
+        world.send_numbered(a, b, 64).unwrap();
+    }
+    world.run_for(ms(10));
+    assert_eq!(world.taken(b), 95);
+    world.consume_in_bursts(b, 10, ms(500));
+    for _ in 0..95 {
+        world.send_numbered(a, b, 64).unwrap();
+    }
+    world.run_for(ms(499));
+    assert_eq!(world.taken(b), 95 + 10, "of the burst that had begun");
+    world.run_for(secs(2));
+    assert_eq!(world.taken(b), 95 + 50);
+    world.run_for(secs(5));
+    assert_eq!(world.taken(b), 190);
+    world.set_consuming(b, true);
+    world.send_numbered(a, b, 64).unwrap();
+    world.expect("it is taken at once", ms(5), |world| world.taken(b) == 191);
+}
+
+#[test]
+fn a_slow_user_slows_its_senders_and_is_not_lost() {
+    let (mut world, a, b) = pair(8);
+    world.consume_in_bursts(b, 1, ms(100));
+    let mut refused = 0;
+    for _ in 0..600 {
+        refused += usize::from(world.send_numbered(a, b, 100_000).is_err());
+        world.run_for(ms(50));
+    }
+    assert!(refused > 100, "{refused}");
+    assert_eq!(world.downs(a, b) + world.downs(b, a), 0);
+}
+
+#[test]
+fn a_host_that_gets_another_address_keeps_its_connections_and_is_dialled_there() {
+    let mut world = World::new(9);
+    let a = world.add(config());
+    let b = world.add(Spec::new(config()).unspecified());
+    world.node(b).join(a).unwrap();
+    world.expect("linked", secs(1), |world| world.linked(a, b));
+    let before = world.addr(b);
+    world.change_address(b, "10.0.77.7");
+    assert_eq!(world.addr(b), "10.0.77.7:7000".parse().unwrap());
+    world.send_numbered(a, b, 64).unwrap();
+    world.expect("it arrives", ms(5), |world| world.numbered(b, a) == 1);
+    world.sever_connections(a, b);
+    world.expect("linked again", secs(20), |world| world.downs(a, b) == 1 && world.linked(a, b));
+    assert_eq!(world.links(a)[0].remote.ip(), "10.0.77.7".parse::<std::net::IpAddr>().unwrap());
+    let c = world.add(config());
+    world.node(c).join(before).unwrap();
+    world.run_for(secs(6));
+    assert!(!world.sees(c, b), "nobody is at the old address");
+    world.node(c).join(b).unwrap();
+    world.expect("linked", secs(6), |world| world.linked(c, b));
+}
+
+#[test]
+fn a_node_bound_to_an_address_that_its_host_lost_hears_nothing_there() {
+    let mut world = World::new(10);
+    let (a, b) = (world.add(config()), world.add(config()));
+    world.change_address(b, "10.0.77.7");
+    world.node(a).join(b).unwrap();
+    world.run_for(secs(6));
+    assert!(!world.sees(a, b));
+    world.node(b).join(a).unwrap();
+    world.expect("it can still dial", secs(6), |world| world.linked(a, b));
+}
+
+#[test]
+fn those_that_are_lost_can_be_forgotten_at_once() {
+    let (mut world, hosts) = mesh(11, 3);
+    world.crash(hosts[2], Crash::Power);
+    world.expect("it is lost", secs(8), |world| world.downs(hosts[0], hosts[2]) == 1);
+    world.run_for(secs(60));
+    world.node(hosts[0]).forget_lost();
+    assert_eq!(world.node(hosts[0]).peers().len(), 1);
+    let since: Instant = world.now();
+    let gone = |event: &Event| matches!(event, Event::PeerGone { .. });
+    assert_eq!((world.count_events(hosts[0], gone), world.count_events(hosts[1], gone)), (1, 0));
+    world.run_for(secs(120));
+    assert_eq!(world.dials_from(hosts[0], since), 0);
+    assert!(world.dials_from(hosts[1], since) > 0);
+}
