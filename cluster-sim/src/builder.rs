@@ -9,7 +9,7 @@ use cluster_core::{Config, Instant};
 use crate::catch::{Caught, caught};
 use crate::failure::{Cause, Failure};
 use crate::marks::Marks;
-use crate::schedule::{Faults, Profile, Rate, Schedule, ScheduleError, heal_and_converge};
+use crate::schedule::{Faults, Profile, Rate, Schedule, ScheduleError};
 use crate::timeline::{Breach, Timeline};
 use crate::world::World;
 
@@ -272,8 +272,12 @@ impl Builder {
             world.check_invariants();
         }
         world.run_for((Instant::ZERO + schedule.duration) - world.now());
-        if self.converge {
-            heal_and_converge(world, schedule);
+        if self.converge && schedule.nodes > 1 {
+            let core = schedule.core();
+            world.recover(&core);
+            if !schedule.quiet.is_zero() {
+                world.stay_quiet(&core, schedule.quiet);
+            }
         }
     }
 }

@@ -448,6 +448,15 @@ impl World {
         self.net.set_rate(&mut self.queue, Some((from, to)), bytes_per_second);
     }
 
+    /// What goes from one host to another takes a millisecond and finds all the room it needs, as by default, whatever
+    /// holds for the others.
+    pub(crate) fn clear_way(&mut self, from: HostId, to: HostId) {
+        self.set_latency_from(from, to, Latency::default());
+        if self.net.is_narrow(from, to) {
+            self.set_bandwidth_from(from, to, Some(u64::MAX));
+        }
+    }
+
     /// Whether new connections split what is written and what is read at random (the default).
     pub fn set_chunked(&mut self, chunked: bool) {
         self.net.chunked = chunked;

@@ -60,7 +60,7 @@
 //! | members that misbehave | [`add_puppet`](World::add_puppet) with a [`Script`], [`puppet`](World::puppet) → [`PuppetMut`], [`heard`](World::heard) |
 //! | hosts that mean harm, by themselves | [`add_outsider`](World::add_outsider) with [`Attack`]s, [`add_insider`](World::add_insider) with [`Abuse`]s |
 //! | see what happened | [`record`](World::record), [`timeline`](World::timeline) → [`Timeline`]: a page, a text, lines of JSON |
-//! | demand that what is healed recovers | [`heal_and_converge`](World::heal_and_converge), [`heal_core`](World::heal_core), [`converge`](World::converge), [`stay_quiet`](World::stay_quiet), [`bound`](World::bound), [`are_linked`](World::are_linked) |
+//! | demand that what is healed recovers | [`heal_and_converge`](World::heal_and_converge), [`recover`](World::recover), [`heal_core`](World::heal_core), [`converge`](World::converge), [`stay_quiet`](World::stay_quiet), [`bound`](World::bound), [`are_linked`](World::are_linked) |
 //! | choose what is checked | [`set_checks`](World::set_checks), [`sweep`](World::sweep) |
 //! | compare and explain runs | [`trace_hash`](World::trace_hash), [`dump`](World::dump), [`fail`](World::fail) |
 //!

@@ -5,7 +5,7 @@
 //! |---|---|---|
 //! | L1: one link each two agree about, within [`World::bound`] | every pair of the core | [`World::converge`] |
 //! | L2: each knows all the others | the core | the same: a link that both have up is knowledge |
-//! | L3, L7: what was accepted has an outcome, whoever else has stopped taking messages | every pair of the core | [`World::heal_and_converge`] |
+//! | L3, L7: what was accepted has an outcome, whoever else has stopped taking messages | every pair of the core | [`World::recover`] |
 //! | L4: down everywhere within three `peer_timeout`s | nodes that are dead | the same |
 //! | L5: no dial, no link that comes or goes, nothing on the wire but heartbeats and anti-entropy | the core | [`World::stay_quiet`] |
 
@@ -14,8 +14,9 @@ use std::time::Duration;
 
 use cluster_core::{Event, Instant, Run};
 
-use crate::faults::Restart;
+use crate::faults::{Crash, Restart};
 use crate::host::HostId;
+use crate::log::Logged;
 use crate::machine::Process;
 use crate::trace::FrameKind;
 use crate::world::World;
@@ -37,21 +38,37 @@ const QUIET: Duration = Duration::from_secs(600);
 
 impl World {
     /// Heals everything among the hosts of `core`, and nothing else: whatever is wrong with others, or between them and
-    /// the core, stays so. Then demands that the core recovers, see [`converge`](World::converge), and that it is quiet
-    /// for ten minutes, see [`stay_quiet`](World::stay_quiet). Returns how long it took until every two of them were
-    /// linked.
+    /// the core, stays so. Then demands that the core [recovers](World::recover), and that it is quiet for ten minutes,
+    /// see [`stay_quiet`](World::stay_quiet). Returns how long it took until every two of them were linked.
     ///
     /// # Panics
     ///
     /// If the core does not recover, or is not quiet; or as [`heal_core`](World::heal_core).
     #[track_caller]
     pub fn heal_and_converge(&mut self, core: &[HostId]) -> Duration {
+        let took = self.recover(core);
+        self.stay_quiet(core, QUIET);
+        took
+    }
+
+    /// Heals the hosts of `core`, see [`heal_core`](World::heal_core), and demands that they [converge](World::converge),
+    /// that what they have accepted for each other has an outcome, and that whoever is dead is down. Returns how long
+    /// it took until every two of them were linked.
+    ///
+    /// A node that says that a later run of its id was seen cannot help itself: its user starts it again.
+    ///
+    /// # Panics
+    ///
+    /// If the core does not recover; or as [`heal_core`](World::heal_core).
+    #[track_caller]
+    pub fn recover(&mut self, core: &[HostId]) -> Duration {
         let healed = self.now();
         self.heal_core(core);
-        let took = self.converge(core);
+        self.restart_contested(core);
+        self.converge(core);
+        let took = self.now() - healed;
         self.expect_outcomes(core);
         self.expect_dead_to_be_down(core, healed);
-        self.stay_quiet(core, QUIET);
         took
     }
 
@@ -69,6 +86,7 @@ impl World {
             for &other in core.iter().filter(|&&other| other != host) {
                 self.heal_one_way(host, other);
                 self.allow_dials(host, other);
+                self.clear_way(host, other);
             }
         }
         let leaving = |world: &World| core.iter().any(|&host| world.is_running(host) && world.core(host).is_leaving());
@@ -183,13 +201,38 @@ impl World {
 
     fn heal_host(&mut self, host: HostId) {
         self.power_on(host);
-        self.resume(host);
         self.clock_stop(host, false);
+        self.set_drift(host, 0);
+        self.set_late(host, Duration::ZERO);
+        let behind = self.machines[host.index()].clock.behind();
+        self.clock_forward(host, behind);
+        self.resume(host);
         self.exhaust(host, false);
         self.set_reading(host, true);
         self.set_consuming(host, true);
-        let address = self.addr(host);
-        self.set_fate(address, None);
+        self.net.forget_fates(host);
+    }
+
+    /// The users of nodes that are kept out for the clock of an earlier run start them again.
+    fn restart_contested(&mut self, core: &[HostId]) {
+        for _ in core {
+            let contested = |world: &World| core.iter().copied().find(|&host| world.is_contested(host));
+            let bound = self.bound(core);
+            let over = self.run_until(bound, |world| world.are_linked(core) || contested(world).is_some());
+            let Some(host) = contested(self).filter(|_| over) else { return };
+            self.crash(host, Crash::Kill);
+            self.restart(host, Restart::default());
+            self.introduce(core);
+        }
+    }
+
+    /// Whether the node on `host` has told that its id is in use, or was by a later run.
+    fn is_contested(&self, host: HostId) -> bool {
+        let run = self.run(host);
+        let told = |logged: &Logged| {
+            logged.run == run && matches!(logged.event, Event::DuplicateIdentity { newcomer } if newcomer == run)
+        };
+        self.is_running(host) && self.events(host).iter().rev().any(told)
     }
 
     /// Has users join where nodes cannot find each other by themselves.

@@ -188,11 +188,12 @@ pub(crate) struct Clock {
     /// Millionths that it is too fast; too slow if negative.
     ppm: i32,
     stopped: Option<Instant>,
+    behind: Duration,
 }
 
 impl Clock {
     pub(crate) fn new(offset: u64) -> Clock {
-        Clock { shown: i128::from(offset), since: 0, ppm: 0, stopped: None }
+        Clock { shown: i128::from(offset), since: 0, ppm: 0, stopped: None, behind: Duration::ZERO }
     }
 
     pub(crate) fn read(&self, now: u64) -> Instant {
@@ -200,8 +201,14 @@ impl Clock {
     }
 
     pub(crate) fn jump(&mut self, forward: bool, by: Duration) {
+        self.behind = if forward { self.behind.saturating_sub(by) } else { self.behind.saturating_add(by) };
         let by = by.as_nanos() as i128;
         self.shown += if forward { by } else { -by };
+    }
+
+    /// How far it was set back, and not forward again.
+    pub(crate) fn behind(&self) -> Duration {
+        self.behind
     }
 
     pub(crate) fn stop(&mut self, now: u64, stop: bool) {

@@ -4,7 +4,6 @@ mod apply;
 mod draw;
 mod error;
 mod fault;
-mod liveness;
 mod op;
 mod print;
 mod profile;
@@ -17,9 +16,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::host::HostId;
+use crate::rng::{Purpose, Rng};
+
 pub use self::error::{ScheduleError, WorldError};
 pub use self::fault::{Fault, Faults, Rate, UnknownFault};
-pub(crate) use self::liveness::heal_and_converge;
 pub use self::op::{Identity, Op, Setting};
 pub(crate) use self::print::test_of_builder;
 pub use self::profile::{Pace, Profile};
@@ -98,6 +99,22 @@ impl Schedule {
     pub fn push(&mut self, at: Duration, op: Op) {
         let index = self.steps.partition_point(|step| step.at <= at);
         self.steps.insert(index, Step { at, op });
+    }
+
+    /// The hosts that heal after the last step, drawn from the seed: at least two, if there are two, and one of them a
+    /// seed, if there are seeds.
+    #[must_use]
+    pub fn core(&self) -> Vec<HostId> {
+        let mut rng = Rng::new(self.seed, Purpose::Core, 0, 0);
+        let mut hosts: Vec<u32> = (0..self.nodes).collect();
+        rng.shuffle(&mut hosts);
+        hosts.truncate(2 + rng.below(u64::from(self.nodes).saturating_sub(1)) as usize);
+        let seeds = self.profile.seeds;
+        if seeds > 0 && hosts.iter().all(|&host| host >= seeds) {
+            hosts[0] = rng.below(u64::from(seeds)) as u32;
+        }
+        hosts.sort_unstable();
+        hosts.into_iter().map(HostId).collect()
     }
 
     /// The schedule as JSON, a line per step.
@@ -215,6 +232,17 @@ mod tests {
         let text = schedule().to_json();
         assert_eq!(Schedule::from_json(&text), Ok(schedule()), "{text}");
         assert_eq!(Schedule::from_json(&Schedule::new(1, 2, Duration::ZERO).to_json()).map(|s| s.nodes), Ok(2));
+    }
+
+    #[test]
+    fn the_core_is_of_two_hosts_or_more_and_one_of_them_is_a_seed() {
+        for seed in 0..200 {
+            let schedule = Schedule::random(seed);
+            let core = schedule.core();
+            assert!(core.len() >= 2 && core.is_sorted() && core.iter().all(|host| host.0 < schedule.nodes));
+            assert!(core[0].0 < schedule.profile.seeds);
+        }
+        assert_eq!(Schedule::new(1, 1, Duration::ZERO).core(), [HostId(0)]);
     }
 
     #[test]

@@ -47,6 +47,11 @@ impl Net {
         }
     }
 
+    /// Whether there is an end to what gets through from one host to the other.
+    pub(crate) fn is_narrow(&self, from: HostId, to: HostId) -> bool {
+        self.ways.is_narrow(from, to)
+    }
+
     /// Nothing gets from one host to the other, or everything does again.
     pub(crate) fn set_cut(&mut self, queue: &mut Queue, from: HostId, to: HostId, cut: bool) {
         self.change_way(queue, from, to, |ways| ways.way(from, to).cut = cut);

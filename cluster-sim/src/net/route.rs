@@ -90,6 +90,12 @@ impl Net {
         };
     }
 
+    /// Dials to the addresses of this host, and to those where nobody is, end as they normally would.
+    pub(crate) fn forget_fates(&mut self, host: HostId) {
+        let owners = &self.owners;
+        self.fates.retain(|address, _| owners.get(&address.ip()).is_some_and(|&owner| owner != host));
+    }
+
     pub(crate) fn forward(&mut self, from: SocketAddr, to: Option<SocketAddr>) {
         match to {
             Some(to) => self.forwards.insert(from, to),

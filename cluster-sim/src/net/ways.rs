@@ -68,6 +68,10 @@ impl Ways {
         self.own.get(&(from, to)).and_then(|way| way.delay).unwrap_or(self.delay).base()
     }
 
+    pub(super) fn is_narrow(&self, from: HostId, to: HostId) -> bool {
+        self.rate.is_some() || self.own.get(&(from, to)).is_some_and(|way| way.rate.is_some())
+    }
+
     pub(super) fn is_shut(&self, from: HostId, to: HostId) -> bool {
         self.own.get(&(from, to)).is_some_and(Way::is_shut)
     }

@@ -4,7 +4,6 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::apply::public;
-use super::liveness::core;
 use super::{Identity, Op, Pace, Profile, Schedule, Setting};
 use crate::net::Buffers;
 use crate::numbered::SHORTEST;
@@ -33,8 +32,14 @@ impl Schedule {
             let _ = writeln!(text, "    {}", verb(&step.op));
         }
         pass(&mut text, self.duration - now);
-        let hosts: Vec<String> = core(self).iter().map(|host| format!("n[{}]", host.index())).collect();
-        let _ = writeln!(text, "    world.heal_and_converge(&[{}]);\n}}", hosts.join(", "));
+        if self.nodes > 1 {
+            let hosts: Vec<String> = self.core().iter().map(|host| format!("n[{}]", host.index())).collect();
+            let _ = writeln!(text, "    let core = [{}];\n    world.recover(&core);", hosts.join(", "));
+        }
+        if self.nodes > 1 && !self.quiet.is_zero() {
+            let _ = writeln!(text, "    world.stay_quiet(&core, {});", duration(self.quiet));
+        }
+        text.push_str("}\n");
         text
     }
 }

@@ -168,10 +168,8 @@ fn those_that_are_lost_can_be_forgotten_at_once() {
     world.expect("it is lost", secs(8), |world| world.downs(hosts[0], hosts[2]) == 1);
     world.run_for(secs(60));
     world.node(hosts[0]).forget_lost();
-    assert_eq!(world.node(hosts[0]).peers().len(), 1);
+    assert_eq!((world.node(hosts[0]).peers().len(), world.node(hosts[1]).peers().len()), (1, 2));
     let since: Instant = world.now();
-    let gone = |event: &Event| matches!(event, Event::PeerGone { .. });
-    assert_eq!((world.count_events(hosts[0], gone), world.count_events(hosts[1], gone)), (1, 0));
     world.run_for(secs(120));
     assert_eq!(world.dials_from(hosts[0], since), 0);
     assert!(world.dials_from(hosts[1], since) > 0);

@@ -55,6 +55,7 @@ fn schedule() -> Schedule {
         Op::Restart { host: 2, identity: Identity::Same, moved: false },
     ];
     let mut schedule = Schedule::new(7, 3, secs(45));
+    schedule.quiet = secs(60);
     schedule.profile = Profile { max_message: 10_000, buffer: 8_192, seeds: 1, ..Profile::default() };
     for (second, op) in (1..).zip(ops) {
         schedule.push(secs(second), op);

@@ -92,5 +92,7 @@ fn seed_7() {
     world.run_for(Duration::from_secs(1));
     world.restart(n[2], Restart::default());
     world.run_for(Duration::from_secs(5));
-    world.heal_and_converge(&[n[0], n[2]]);
+    let core = [n[0], n[2]];
+    world.recover(&core);
+    world.stay_quiet(&core, Duration::from_secs(60));
 }
