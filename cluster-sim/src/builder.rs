@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use cluster_core::{Config, Instant};
 
+use crate::app::{App, Ctx, Factory};
 use crate::catch::{Caught, caught};
 use crate::failure::{Cause, Failure};
 use crate::marks::Marks;
@@ -43,6 +44,7 @@ pub struct Builder {
     config: Option<Config>,
     converge: bool,
     invariants: Invariants,
+    factory: Option<Factory>,
 }
 
 /// What a run that ended well was like.
@@ -73,6 +75,7 @@ impl World {
             config: None,
             converge: true,
             invariants: Invariants::default(),
+            factory: None,
         }
     }
 }
@@ -137,6 +140,14 @@ impl Builder {
         self
     }
 
+    /// Every node runs an application, which `make` makes when the node has just started, at the beginning and after
+    /// each crash. Default: none does. What [traffic](Builder::traffic) sends comes to it as well.
+    #[must_use]
+    pub fn app<A: App>(mut self, make: impl Fn(&mut Ctx<'_>) -> A + 'static) -> Builder {
+        self.factory = Some(Factory::new(make));
+        self
+    }
+
     /// Runs exactly this schedule, and draws nothing.
     #[must_use]
     pub fn schedule(mut self, schedule: Schedule) -> Builder {
@@ -182,8 +193,10 @@ impl Builder {
     ///
     /// If such a world cannot be.
     pub fn build(&self) -> Result<World, ScheduleError> {
-        let mut world = self.world(&self.schedule)?;
+        let config = self.schedule.node_config(self.config.as_ref())?;
+        let mut world = self.empty_world(self.schedule.seed);
         world.be_loud();
+        world.populate(&self.schedule, &config);
         Ok(world)
     }
 
@@ -205,9 +218,10 @@ impl Builder {
     /// If such a world cannot be.
     pub fn timeline(&self) -> Result<(Result<Summary, Cause>, Timeline), ScheduleError> {
         let schedule = self.plan()?;
-        let mut world = self.world(&schedule)?;
+        let config = schedule.node_config(self.config.as_ref())?;
+        let mut world = self.empty_world(schedule.seed);
         world.record();
-        let result = self.attempt_in(&mut world, &schedule);
+        let result = self.attempt_in(&mut world, &schedule, &config);
         let mut timeline = world.timeline();
         if let Err(Cause::Panic(text)) = &result {
             timeline.violations.push(Breach { at: timeline.end, host: None, text: text.clone() });
@@ -227,16 +241,18 @@ impl Builder {
 
     /// Runs a schedule, keeping so many lines of the trace. The time is that of the end.
     pub(crate) fn attempt_with(&self, schedule: &Schedule, lines: usize) -> (Result<Summary, Cause>, Instant) {
-        let mut world = match self.world(schedule) {
-            Ok(world) => world,
+        let config = match schedule.node_config(self.config.as_ref()) {
+            Ok(config) => config,
             Err(error) => return (Err(Cause::Impossible(error)), Instant::ZERO),
         };
+        let mut world = self.empty_world(schedule.seed);
         world.keep_lines(lines);
-        (self.attempt_in(&mut world, schedule), world.now())
+        (self.attempt_in(&mut world, schedule, &config), world.now())
     }
 
-    fn attempt_in(&self, world: &mut World, schedule: &Schedule) -> Result<Summary, Cause> {
+    fn attempt_in(&self, world: &mut World, schedule: &Schedule, config: &Config) -> Result<Summary, Cause> {
         let result = caught(|| {
+            world.populate(schedule, config);
             self.execute(world, schedule);
             Summary {
                 seed: schedule.seed,
@@ -254,13 +270,15 @@ impl Builder {
 
     /// Whether the schedule says everything about the run.
     pub(crate) fn is_plain(&self) -> bool {
-        self.config.is_none() && self.converge && self.invariants.is_empty()
+        self.config.is_none() && self.converge && self.invariants.is_empty() && self.factory.is_none()
     }
 
-    fn world(&self, schedule: &Schedule) -> Result<World, ScheduleError> {
-        let mut world = World::of_schedule_with(schedule, self.config.as_ref())?;
+    /// A world without hosts, whose failures unwind.
+    fn empty_world(&self, seed: u64) -> World {
+        let mut world = World::quiet(seed);
         world.set_invariants(self.invariants.clone());
-        Ok(world)
+        world.set_factory(self.factory.clone());
+        world
     }
 
     fn execute(&self, world: &mut World, schedule: &Schedule) {

@@ -3,14 +3,17 @@
 //! It contains no decision. What it does with an input or an action is what any adapter does with it: see the contract
 //! of [`Node`].
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 
-use cluster_core::{Action, Channel, CloseMode, Disconnect, Input, LinkId, Node, Received, Run};
+use cluster_core::{Action, Channel, CloseMode, Disconnect, Input, Instant, LinkId, Node, Received, Run};
 
+use crate::app::{App, Ctx, Factory, Resident, Told};
 use crate::io::Io;
 use crate::net::{DialError, Read, Sock, Wake};
+use crate::rng::Rng;
 
 /// The most bytes that are pulled ahead of what the socket has taken.
 const AHEAD: usize = 1 << 20;
@@ -48,6 +51,7 @@ pub(crate) struct Driver {
     pub(crate) connected: usize,
     /// The inbox is not empty.
     deliver: bool,
+    app: Option<Resident>,
 }
 
 #[derive(Debug)]
@@ -66,7 +70,7 @@ pub(crate) struct Link {
 
 impl Driver {
     pub(crate) fn new(node: Node) -> Driver {
-        Driver { node, links: BTreeMap::new(), connected: 0, deliver: false }
+        Driver { node, links: BTreeMap::new(), connected: 0, deliver: false, app: None }
     }
 
     /// Every link the node has, or had and that is still being closed.
@@ -77,6 +81,41 @@ impl Driver {
     /// Whether everything that the node has said on this link is with the kernel.
     pub(crate) fn has_said_all(&mut self, link: LinkId) -> bool {
         self.links.get_mut(&link).is_some_and(|link| !link.send && link.channel.output().is_empty())
+    }
+
+    /// Has an application run here from now on.
+    pub(crate) fn start_app(&mut self, io: &mut Io<'_>, factory: &Factory, rng: Rng) {
+        self.app = Some(Resident::start(factory, rng, &mut self.node, io));
+    }
+
+    pub(crate) fn app(&self) -> Option<&dyn Any> {
+        self.app.as_ref().map(Resident::app)
+    }
+
+    /// Calls a function with the application, if it is one of this type, and does whatever it asks for.
+    pub(crate) fn with_app<A: App, T>(
+        &mut self,
+        io: &mut Io<'_>,
+        act: impl FnOnce(&mut A, &mut Ctx<'_>) -> T,
+    ) -> Option<T> {
+        let result = self.app.as_mut()?.with(&mut self.node, io, act);
+        self.drain(io);
+        result
+    }
+
+    /// Tells the application one thing, and does whatever it asks for. Says whether there was anything to tell.
+    pub(crate) fn turn_app(&mut self, io: &mut Io<'_>) -> bool {
+        let told = self.app.as_mut().is_some_and(|app| app.turn(&mut self.node, io));
+        if told {
+            self.drain(io);
+        }
+        told
+    }
+
+    /// When the node or the application next has something to do by itself.
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        let timer = self.app.as_ref().and_then(Resident::next_timer);
+        self.node.next_tick().into_iter().chain(timer).min()
     }
 
     /// Time has passed.
@@ -125,7 +164,12 @@ impl Driver {
         io.run = self.node.run();
         while self.deliver && io.is_hungry() {
             match self.node.poll_message(io.clock()) {
-                Some(message) => io.message(message),
+                Some(message) => {
+                    if let Some(app) = &mut self.app {
+                        app.tell(Told::Message(message.clone()));
+                    }
+                    io.message(message);
+                }
                 None => self.deliver = false,
             }
         }
@@ -152,8 +196,18 @@ impl Driver {
                 self.deliver = true;
                 self.consume(io);
             }
-            Action::Writable { peer } => io.writable(peer),
-            Action::Event(event) => io.event(event),
+            Action::Writable { peer } => {
+                if let Some(app) = &mut self.app {
+                    app.tell(Told::Writable(peer));
+                }
+                io.writable(peer);
+            }
+            Action::Event(event) => {
+                if let Some(app) = &mut self.app {
+                    app.tell(Told::Event(event.clone()));
+                }
+                io.event(event);
+            }
             Action::Notice(notice) => io.notice(notice),
         }
     }

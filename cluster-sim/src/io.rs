@@ -7,6 +7,7 @@ use cluster_core::{
     CloseMode, Disconnect, Event, Frame, Instant, LinkId, Message, Node, NodeId, Notice, Reason, Refused, Run, Target,
 };
 
+use crate::app::Disk;
 use crate::host::{HostId, Link};
 use crate::log::{Closed, Dialled, Ended, Log, Logged, Noticed, Taken};
 use crate::net::{Net, Read, Side, Sock};
@@ -21,6 +22,7 @@ const READ: usize = 64 << 10;
 const LOOK_UP: u64 = 2_000_000;
 
 /// One host's view of the world, for the length of one turn.
+#[derive(Debug)]
 pub(crate) struct Io<'a> {
     pub(crate) host: HostId,
     /// Which of the host's processes it is.
@@ -39,9 +41,30 @@ pub(crate) struct Io<'a> {
     pub(crate) appetite: &'a mut Option<u64>,
     /// Bytes the process reads from its sockets at present; `None`: all.
     pub(crate) reading: &'a mut Option<u64>,
+    /// What applications have kept.
+    pub(crate) disk: &'a mut Disk,
 }
 
 impl Io<'_> {
+    /// The same view, for a shorter time.
+    pub(crate) fn reborrow(&mut self) -> Io<'_> {
+        Io {
+            host: self.host,
+            life: self.life,
+            run: self.run,
+            clock: self.clock,
+            net: self.net,
+            queue: self.queue,
+            trace: self.trace,
+            log: self.log,
+            oracle: self.oracle,
+            dials: self.dials,
+            appetite: self.appetite,
+            reading: self.reading,
+            disk: self.disk,
+        }
+    }
+
     /// The host's own monotonic clock.
     pub(crate) fn clock(&self) -> Instant {
         self.clock

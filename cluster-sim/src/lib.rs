@@ -39,6 +39,60 @@
 //! assert_eq!(world.ups(alice, carol), 2);
 //! ```
 //!
+//! # Testing your own program
+//!
+//! An [`App`] is one process of a distributed program: it is told events and messages, sets timers, and sends. Every node
+//! of the world runs one; [`World::builder`] says how it is made, what happens to the nodes, and what must hold.
+//!
+//! ```
+//! use cluster_core::{Event, Message};
+//! use cluster_sim::{App, Ctx, World, check_seeds};
+//! use std::time::Duration;
+//!
+//! /// Knows the largest number that anybody has drawn.
+//! struct Largest(u64);
+//!
+//! impl App for Largest {
+//!     fn on_event(&mut self, ctx: &mut Ctx<'_>, event: Event) {
+//!         if let Event::PeerUp(peer) = event {
+//!             let _ = ctx.send(peer.run.id, self.0.to_be_bytes().to_vec());
+//!         }
+//!     }
+//!
+//!     fn on_message(&mut self, ctx: &mut Ctx<'_>, message: Message) {
+//!         let Ok(bytes) = message.payload[..].try_into() else { return };
+//!         let told = u64::from_be_bytes(bytes);
+//!         if told > self.0 {
+//!             self.0 = told;
+//!             ctx.log(format!("{told} is larger"));
+//!             let _ = ctx.broadcast(message.payload);
+//!         }
+//!     }
+//! }
+//!
+//! // By hand: what is to happen, and what is to come of it.
+//! let builder = World::builder().nodes(3).app(|ctx| Largest(ctx.draw(1_000)));
+//! let mut world = builder.seed(42).build()?;
+//! world.expect("all know the largest", Duration::from_secs(5), |world| {
+//!     let mut known = world.apps::<Largest>().map(|(_, app)| app.0);
+//!     let first = known.next();
+//!     known.all(|number| Some(number) == first)
+//! });
+//!
+//! // Or with many seeds, each of which has other faults: what must hold after every step.
+//! let small = |world: &World| match world.apps::<Largest>().find(|(_, app)| app.0 >= 1_000) {
+//!     Some((host, app)) => Err(format!("{host} knows {}, which nobody can have drawn", app.0)),
+//!     None => Ok(()),
+//! };
+//! check_seeds(0..10, |_| {
+//!     World::builder().random_faults().app(|ctx| Largest(ctx.draw(1_000))).invariant(small)
+//! });
+//! # Ok::<(), cluster_sim::ScheduleError>(())
+//! ```
+//!
+//! A seed that fails, be it that an invariant does not hold or that the program panics, is told with the shortest
+//! schedule of faults that shows it. `examples/counter.rs` is a replicated counter with a bug that is found so.
+//!
 //! # Map
 //!
 //! | to do | with |
@@ -46,6 +100,8 @@
 //! | make a world and hosts with nodes | [`World::new`], [`add`](World::add), [`add_many`](World::add_many), [`Spec`] |
 //! | let time pass | [`run_for`](World::run_for), [`run_until`](World::run_until), [`expect`](World::expect), [`settle`](World::settle) |
 //! | use a node as its user does | [`World::node`] → [`NodeMut`], [`send_numbered`](World::send_numbered) |
+//! | run a program of yours on every node | [`App`], [`Ctx`], [`Disk`]; [`Builder::app`], [`set_app`](World::set_app), [`app`](World::app), [`apps`](World::apps), [`with_app`](World::with_app), [`disk`](World::disk) |
+//! | run many seeds, each with other faults | [`World::builder`] → [`Builder`], [`check_seeds`], [`Swarm`], [`Schedule`] |
 //! | look at a node | [`core`](World::core), [`run`](World::run), [`id`](World::id), [`addr`](World::addr), [`sees`](World::sees), [`linked`](World::linked), [`is_mesh`](World::is_mesh), [`is_complete`](World::is_complete) |
 //! | look at what was told | [`events`](World::events), [`count_events`](World::count_events), [`ups`](World::ups), [`downs`](World::downs), [`notices`](World::notices), [`messages`](World::messages), [`numbered`](World::numbered) |
 //! | look at links and the wire | [`links`](World::links), [`closes`](World::closes), [`ends`](World::ends), [`dials`](World::dials), [`dials_to`](World::dials_to), [`opened`](World::opened), [`wire`](World::wire) |
@@ -90,7 +146,9 @@
 //! not listen there is refused. A cut is silent: what is sent during it arrives in a burst when it heals, unless TCP has
 //! given up by then (15 minutes).
 
+mod app;
 mod builder;
+mod calls;
 mod catch;
 mod failure;
 mod faults;
@@ -119,7 +177,9 @@ mod violation;
 mod way;
 mod world;
 
+pub use app::{App, Ctx, Disk};
 pub use builder::{Builder, Summary};
+pub use cluster_core;
 pub use failure::{Cause, Failure};
 pub use faults::{Crash, Restart, Twin};
 pub use host::HostId;

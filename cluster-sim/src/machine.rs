@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use cluster_core::{Config, Incarnation, Input, Instant, LinkId, NodeId, Run, Target};
 
+use crate::app::Disk;
 use crate::host::{Driver, HostId};
 use crate::io::Io;
 use crate::log::Log;
@@ -15,6 +16,9 @@ use crate::rng::Rng;
 
 /// Ticks in a row that leave another one due.
 const BUSY: u32 = 100;
+
+/// Calls of an application in a row that leave another one due.
+const BUSY_APP: u32 = 100_000;
 
 /// A host to be added to a [`World`](crate::World), and the node that runs on it.
 ///
@@ -135,6 +139,7 @@ pub(crate) struct Machine {
     pub(crate) tick: Option<Tick>,
     pub(crate) late: Option<Late>,
     pub(crate) log: Log,
+    pub(crate) disk: Disk,
     pub(crate) appetite: Option<u64>,
     pub(crate) bursts: Option<Bursts>,
     /// Counts what was said of consuming, so that a late burst is recognised.
@@ -292,15 +297,24 @@ impl Process {
     }
 }
 
-/// The order of every adapter's loop: a due tick, then a bounded batch of inputs, then everything the node asks for.
+/// The order of every adapter's loop: a due tick, then what the application is to be told, then an input, and after each
+/// everything the node asks for.
 fn turn_node(driver: &mut Driver, io: &mut Io<'_>, inbox: &mut VecDeque<Inbox>) {
-    let mut ticks = 0;
+    let (mut ticks, mut calls) = (0, 0);
     while !io.oracle.is_broken() {
         if driver.node.next_tick().is_some_and(|at| at <= io.clock()) {
             driver.tick(io);
             ticks += 1;
             if ticks == BUSY {
                 io.oracle.fail(io.host, format!("{BUSY} ticks in a row left another one due at {:?}", io.clock()));
+            }
+            continue;
+        }
+        if driver.turn_app(io) {
+            calls += 1;
+            if calls == BUSY_APP {
+                io.oracle
+                    .fail(io.host, format!("the application was called {BUSY_APP} times in a row at {:?}", io.clock()));
             }
             continue;
         }

@@ -34,6 +34,8 @@ pub(crate) enum Purpose {
     Clog,
     /// How late the ticks of a host come.
     Late,
+    /// What one life of an application draws.
+    App,
 }
 
 /// One random stream.

@@ -333,6 +333,8 @@ pub enum NoteKind {
     Notice,
     /// What a puppet did.
     Puppet,
+    /// A line that an application wrote.
+    App,
 }
 
 impl NoteKind {
@@ -348,6 +350,7 @@ impl NoteKind {
             NoteKind::Condition => "condition",
             NoteKind::Notice => "notice",
             NoteKind::Puppet => "puppet",
+            NoteKind::App => "app",
         }
     }
 }

@@ -39,6 +39,7 @@ pub(crate) enum What {
     Resolve(Target),
     Resolved(Target, Result<Vec<SocketAddr>, String>),
     Puppet(String),
+    App(String),
 }
 
 /// A frame without what is long in it.

@@ -5,14 +5,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cluster_core::{
-    Broadcast, Config, ConfigError, Instant, JoinError, JoinId, Node, NodeId, PeerInfo, Run, SendError, Stats, Target,
+    Broadcast, Config, ConfigError, JoinError, JoinId, Node, NodeId, PeerInfo, Run, SendError, Stats, Target,
     UnknownPeer,
 };
 
+use crate::calls::Calls;
 use crate::host::HostId;
-use crate::io::Io;
 use crate::numbered::Numbered;
-use crate::trace::What;
 use crate::world::World;
 
 /// Where a join goes: a host of the world, a socket address, a [`Target`], or its text.
@@ -109,16 +108,7 @@ impl NodeMut<'_> {
     /// See [`JoinError`].
     pub fn join(&mut self, to: impl Into<Dest>) -> Result<JoinId, JoinError> {
         let target = self.target(to.into());
-        let wanted = target.clone();
-        self.call(
-            What::Verb(format!("join {target}")),
-            |node, now| node.join(now, target),
-            |join, _, io| {
-                if let Ok(join) = join {
-                    io.oracle.joined(io.host, *join, wanted, io.when());
-                }
-            },
-        )
+        self.call(|calls| calls.join(target))
     }
 
     /// Adds a seed.
@@ -128,16 +118,7 @@ impl NodeMut<'_> {
     /// See [`JoinError`].
     pub fn add_seed(&mut self, to: impl Into<Dest>) -> Result<(), JoinError> {
         let target = self.target(to.into());
-        let seed = target.clone();
-        self.call(
-            What::Verb(format!("add_seed {target}")),
-            |node, now| node.add_seed(now, target),
-            |added, _, io| {
-                if added.is_ok() {
-                    io.oracle.seeded(io.host, seed);
-                }
-            },
-        )
+        self.call(|calls| calls.add_seed(target))
     }
 
     /// Sends to one peer.
@@ -146,19 +127,7 @@ impl NodeMut<'_> {
     ///
     /// See [`SendError`].
     pub fn send(&mut self, to: NodeId, payload: impl Into<Bytes>) -> Result<(), SendError> {
-        let payload = payload.into();
-        let (kept, copy) = (payload.clone(), self.copy_to_record(&payload));
-        self.call(
-            What::Send(to, payload.len()),
-            |node, now| node.send(now, to, payload),
-            |sent, node, io| {
-                if sent.is_ok() {
-                    accepted(node, io, to, &kept);
-                }
-            },
-        )?;
-        self.record_sent(&[to], copy);
-        Ok(())
+        self.call(|calls| calls.send(to, payload.into()))
     }
 
     /// Sends to every peer.
@@ -167,19 +136,7 @@ impl NodeMut<'_> {
     ///
     /// See [`SendError`].
     pub fn broadcast(&mut self, payload: impl Into<Bytes>) -> Result<Broadcast, SendError> {
-        let payload = payload.into();
-        let (kept, copy) = (payload.clone(), self.copy_to_record(&payload));
-        let report = self.call(
-            What::Broadcast(payload.len()),
-            |node, now| node.broadcast(now, payload),
-            |sent, node, io| {
-                for &to in sent.iter().flat_map(|report| &report.queued) {
-                    accepted(node, io, to, &kept);
-                }
-            },
-        )?;
-        self.record_sent(&report.queued, copy);
-        Ok(report)
+        self.call(|calls| calls.broadcast(payload.into()))
     }
 
     /// Disconnects a peer.
@@ -188,21 +145,12 @@ impl NodeMut<'_> {
     ///
     /// If there is no such peer.
     pub fn disconnect(&mut self, peer: NodeId) -> Result<(), UnknownPeer> {
-        let run = self.world.core(self.host).peer(peer).map(|info| info.run);
-        self.call(
-            What::Verb(format!("disconnect {peer:?}")),
-            |node, now| node.disconnect(now, peer),
-            |done, _, io| {
-                if let (Ok(()), Some(run)) = (done, run) {
-                    io.oracle.disconnected_by_user(io.host, run, io.when());
-                }
-            },
-        )
+        self.call(|calls| calls.disconnect(peer))
     }
 
     /// Leaves gracefully, waiting at most `timeout` for what was sent to be taken.
     pub fn leave(&mut self, timeout: Duration) {
-        self.call(What::Verb(format!("leave {timeout:?}")), |node, now| node.leave(now, timeout), |(), _, _| {});
+        self.call(|calls| calls.leave(timeout));
     }
 
     /// Changes settings.
@@ -211,15 +159,7 @@ impl NodeMut<'_> {
     ///
     /// If they contradict each other, or cannot change.
     pub fn set_config(&mut self, config: Config) -> Result<(), ConfigError> {
-        self.call(
-            What::Verb("set_config".to_owned()),
-            |node, now| node.set_config(now, config),
-            |set, node, io| {
-                if set.is_ok() {
-                    io.oracle.configured(io.host, node);
-                }
-            },
-        )
+        self.call(|calls| calls.set_config(config))
     }
 
     /// Forgets every peer that is lost, as if `forget_after` had passed since it was.
@@ -261,22 +201,6 @@ impl NodeMut<'_> {
         self.world.core(self.host).config().clone()
     }
 
-    fn copy_to_record(&self, payload: &Bytes) -> Option<Bytes> {
-        self.world.trace.recorder().map(|_| payload.clone())
-    }
-
-    /// A message was accepted for these nodes.
-    fn record_sent(&mut self, to: &[NodeId], payload: Option<Bytes>) {
-        let Some(payload) = payload else { return };
-        let (at, from) = (self.world.now(), self.id());
-        let runs: Vec<Run> = to.iter().filter_map(|&id| Some(self.world.core(self.host).peer(id)?.run)).collect();
-        if let Some(recorder) = self.world.trace.recording() {
-            for run in runs {
-                recorder.message_sent(at, from, run, &payload);
-            }
-        }
-    }
-
     fn target(&self, to: Dest) -> Target {
         match to {
             Dest::Host(host) => self.world.addr(host).into(),
@@ -284,28 +208,14 @@ impl NodeMut<'_> {
         }
     }
 
-    /// Calls a verb of the state machine, has the checks take note of it, and does whatever it asks for.
-    fn call<T>(
-        &mut self,
-        what: What,
-        verb: impl FnOnce(&mut Node, Instant) -> T,
-        note: impl FnOnce(&T, &Node, &mut Io<'_>),
-    ) -> T {
+    /// Calls a verb of the state machine, and does whatever it asks for.
+    fn call<T>(&mut self, verb: impl FnOnce(&mut Calls<'_>) -> T) -> T {
         let host = self.host;
         assert!(!self.world.machines[host.index()].paused, "{host} is paused: its process does not run");
-        self.world.trace.add(self.world.queue.now(), Some(host), what);
         self.world.with_driver(host, |driver, io| {
-            let result = verb(&mut driver.node, io.clock());
-            note(&result, &driver.node, io);
+            let result = verb(&mut Calls { node: &mut driver.node, io: io.reborrow() });
             driver.drain(io);
             result
         })
-    }
-}
-
-/// The node has accepted a message for a peer.
-fn accepted(node: &Node, io: &mut Io<'_>, to: NodeId, payload: &Bytes) {
-    if let Some(peer) = node.peer(to) {
-        io.oracle.accepted(io.host, peer.run, payload.clone());
     }
 }

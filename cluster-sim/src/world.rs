@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use cluster_core::{Config, Instant, Node, Run, Start, Target};
 
+use crate::app::{Disk, Factory};
 use crate::builder::Invariants;
 use crate::host::{Driver, HostId};
 use crate::hostile::Hostiles;
@@ -54,6 +55,8 @@ pub struct World {
     /// A failure unwinds with a [`Violation`] and prints nothing.
     quiet: bool,
     invariants: Invariants,
+    /// Makes the applications of nodes that start.
+    factory: Option<Factory>,
 }
 
 impl World {
@@ -77,6 +80,7 @@ impl World {
             shown: false,
             quiet: false,
             invariants: Invariants::default(),
+            factory: None,
         }
     }
 
@@ -95,6 +99,11 @@ impl World {
     /// What must hold after every step from now on.
     pub(crate) fn set_invariants(&mut self, invariants: Invariants) {
         self.invariants = invariants;
+    }
+
+    /// What runs on the nodes that start from now on.
+    pub(crate) fn set_factory(&mut self, factory: Option<Factory>) {
+        self.factory = factory;
     }
 
     /// Adds a host, and starts a node on it unless the spec says otherwise.
@@ -289,6 +298,7 @@ impl World {
             tick: None,
             late: None,
             log: Log { keep_messages: true, ..Log::default() },
+            disk: Disk::default(),
             appetite: None,
             bursts: None,
             appetites: 0,
@@ -335,7 +345,14 @@ impl World {
         }
         self.trace.name(run.id, host);
         self.trace.add(now, Some(host), What::Started(run, address));
-        self.with_driver(host, |driver, io| driver.drain(io));
+        let rng = Rng::new(self.seed, Purpose::App, host.0, self.machines[host.index()].life);
+        let factory = self.factory.clone();
+        self.with_driver(host, |driver, io| {
+            if let Some(factory) = &factory {
+                driver.start_app(io, factory, rng);
+            }
+            driver.drain(io);
+        });
     }
 
     pub(crate) fn listen_address(&mut self, host: HostId) -> SocketAddr {
@@ -385,6 +402,7 @@ impl World {
             dials: &mut self.dials,
             appetite: &mut machine.appetite,
             reading: &mut machine.reading,
+            disk: &mut machine.disk,
         };
         let result = act(&mut machine.process, &mut io, &mut machine.inbox);
         // A node may adopt a later incarnation.
@@ -419,7 +437,7 @@ impl World {
     fn schedule(&mut self, host: HostId) {
         let now = self.queue.now();
         let machine = &mut self.machines[host.index()];
-        let Some(at) = machine.process.driver().and_then(|driver| driver.node.next_tick()) else { return };
+        let Some(at) = machine.process.driver().and_then(Driver::next_deadline) else { return };
         let Some(due) = machine.clock.when(now, at) else { return };
         // An earlier wake-up that is scheduled already finds nothing due, and comes back here.
         if machine.tick.is_none_or(|tick| tick.due > due) {

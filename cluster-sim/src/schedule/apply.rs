@@ -31,27 +31,22 @@ impl World {
     ///
     /// If the schedule is an impossible one.
     pub fn of_schedule(schedule: &Schedule) -> Result<World, ScheduleError> {
-        World::of_schedule_with(schedule, None)
+        let config = schedule.node_config(None)?;
+        let mut world = World::quiet(schedule.seed);
+        world.populate(schedule, &config);
+        Ok(world)
     }
 
-    /// The same, with another config than that of the profile.
-    pub(crate) fn of_schedule_with(schedule: &Schedule, config: Option<&Config>) -> Result<World, ScheduleError> {
-        schedule.check()?;
-        let config = match config {
-            Some(config) => schedule.profile.with_seeds(config.clone(), schedule.nodes),
-            None => schedule.profile.config(schedule.nodes),
-        };
-        config.check().map_err(WorldError::from)?;
-        let mut world = World::quiet(schedule.seed);
-        world.set_buffers(schedule.profile.buffers());
-        let hosts = world.add_many(schedule.nodes as usize, &config);
+    /// Adds the nodes of a schedule.
+    pub(crate) fn populate(&mut self, schedule: &Schedule, config: &Config) {
+        self.set_buffers(schedule.profile.buffers());
+        let hosts = self.add_many(schedule.nodes as usize, config);
         if schedule.profile.seeds == 0 {
             for &host in &hosts[1..] {
                 // The join may fail later; it cannot be refused here.
-                let _ = world.node(host).join(hosts[0]);
+                let _ = self.node(host).join(hosts[0]);
             }
         }
-        Ok(world)
     }
 
     fn do_network(&mut self, op: &Op) -> bool {
@@ -149,6 +144,19 @@ impl World {
             return self.node(from).send(to, zeroes(length)).is_ok();
         }
         self.send_numbered(from, to, length as usize).is_ok()
+    }
+}
+
+impl Schedule {
+    /// The config of every node: that of the profile, unless there is another.
+    pub(crate) fn node_config(&self, other: Option<&Config>) -> Result<Config, ScheduleError> {
+        self.check()?;
+        let config = match other {
+            Some(config) => self.profile.with_seeds(config.clone(), self.nodes),
+            None => self.profile.config(self.nodes),
+        };
+        config.check().map_err(WorldError::from)?;
+        Ok(config)
     }
 }
 

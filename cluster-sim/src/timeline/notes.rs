@@ -12,7 +12,7 @@ use crate::trace::What;
 #[derive(Clone, Debug)]
 pub(crate) struct Notes {
     events: Newest<Entry>,
-    /// Calls, notices and puppets, of which there may be very many.
+    /// Calls, notices, puppets and applications, of which there may be very many.
     others: Newest<Entry>,
 }
 
@@ -65,6 +65,7 @@ fn told(what: &What, names: &Names) -> Option<Told> {
         What::Send(to, length) => plain(NoteKind::Call, names.replace(&format!("send {length} bytes to {to:?}"))),
         What::Broadcast(length) => plain(NoteKind::Call, format!("broadcast {length} bytes")),
         What::Puppet(text) => plain(NoteKind::Puppet, names.replace(text)),
+        What::App(text) => plain(NoteKind::App, names.replace(text)),
         What::Notice(notice) => {
             let held =
                 if notice.suppressed > 0 { format!(" ({} more held back)", notice.suppressed) } else { String::new() };

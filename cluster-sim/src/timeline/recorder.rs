@@ -111,7 +111,8 @@ impl Recorder {
                 | What::Broadcast(_)
                 | What::Notice(_)
                 | What::Refused(..)
-                | What::Puppet(_),
+                | What::Puppet(_)
+                | What::App(_),
             ) => {
                 self.notes.add(at, host, what);
             }

@@ -52,7 +52,7 @@ const frames = raw.frames.map(([from, to, kind, sent, got, connection, text]) =>
   group: HEARTBEATS.has(kind) ? "heartbeat" : BULK.has(kind) ? "data" : "control",
 }));
 
-const NOTE_GROUPS = { up: "event", down: "event", event: "event", call: "call", fault: "fault", condition: "fault", notice: "notice", puppet: "notice" };
+const NOTE_GROUPS = { up: "event", down: "event", event: "event", call: "call", fault: "fault", condition: "fault", notice: "notice", puppet: "notice", app: "call" };
 const notes = raw.notes.map(([at, host, peer, kind, text]) =>
   ({ type: "note", at, host, peer, kind, text: raw.texts[text], group: NOTE_GROUPS[kind] }));
 for (const note of notes) if (note.host >= 0) hosts[note.host].notes.push(note);

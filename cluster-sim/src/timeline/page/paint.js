@@ -22,7 +22,7 @@ function colours() {
 
 const island = (index) => C[`island-${index % 4}`];
 const KIND_COLOUR = { event: "whole", call: "call", fault: "fault", notice: "soft", link: "text", message: "message", control: "control", data: "data", heartbeat: "heartbeat" };
-const NOTE_COLOUR = { up: "whole", down: "none", event: "control", call: "call", fault: "fault", condition: "fault", notice: "soft", puppet: "puppet" };
+const NOTE_COLOUR = { up: "whole", down: "none", event: "control", call: "call", fault: "fault", condition: "fault", notice: "soft", puppet: "puppet", app: "call" };
 const MOMENT_COLOUR = { healed: "accent", split: "cut", host: "text", fault: "fault", lost: "none", broken: "some", whole: "whole", violation: "violation" };
 
 const hatches = new Map();

@@ -45,7 +45,7 @@ const DESCRIBE = {
     connection: item.connection,
   }],
   note: (item) => [item.host >= 0 ? `${hostName(item.host)}: ${item.text}` : item.text, {
-    kind: { up: "event", down: "event", call: "call of the user", fault: "fault", condition: "lasting fault, or its end", notice: "notice", puppet: "puppet" }[item.kind] ?? item.kind,
+    kind: { up: "event", down: "event", call: "call of the user", fault: "fault", condition: "lasting fault, or its end", notice: "notice", puppet: "puppet", app: "line of the application" }[item.kind] ?? item.kind,
     about: item.peer >= 0 ? hostName(item.peer) : undefined, at: at(item.at),
   }],
   mesh: (item) => [`mesh: ${meshWords(item)}`, {
