@@ -195,8 +195,9 @@ impl Config {
         self
     }
 
-    /// How long a peer may be silent before it is pinged. Default 1 s. Shorter costs a small frame per peer and
-    /// interval on idle links, longer delays the notice that a peer died. Below [`peer_timeout`](Config::peer_timeout).
+    /// How long a peer may be silent before it is pinged: this, or up to a quarter less, so that many peers are not
+    /// pinged at one moment. Default 1 s. Shorter costs a small frame per peer and interval on idle links, longer delays
+    /// the notice that a peer died. Below [`peer_timeout`](Config::peer_timeout).
     #[must_use]
     pub fn heartbeat(mut self, interval: Duration) -> Config {
         self.timing.heartbeat = interval;

@@ -10,7 +10,7 @@ use crate::app::{App, Ctx, Factory};
 use crate::catch::{Caught, caught};
 use crate::failure::{Cause, Failure};
 use crate::marks::Marks;
-use crate::schedule::{Faults, Profile, Rate, Schedule, ScheduleError};
+use crate::schedule::{Faults, Op, Profile, Rate, Schedule, ScheduleError};
 use crate::timeline::{Breach, Timeline};
 use crate::world::World;
 
@@ -181,6 +181,10 @@ impl Builder {
         if !self.given {
             let faults = self.faults.clone().unwrap_or_else(|| Faults::random(schedule.seed));
             schedule.add_faults(&faults);
+            if self.traffic == Rate::OFF {
+                // Some faults come with messages that are in their way; an application would take them for its own.
+                schedule.steps.retain(|step| !matches!(step.op, Op::Send { .. }));
+            }
             schedule.add_traffic(self.traffic);
         }
         Ok(schedule)

@@ -374,7 +374,7 @@ impl World {
         let times = |interval: Duration| 2 + (span.as_nanos() / interval.as_nanos().max(1)) as u64;
         let most = |kind: FrameKind| match kind {
             FrameKind::Data | FrameKind::Ack => u64::MAX,
-            FrameKind::Ping => peers * times(timing.heartbeat),
+            FrameKind::Ping => peers * times(timing.heartbeat * 3 / 4),
             // As often as others ask, which have intervals of their own.
             FrameKind::Pong => u64::MAX,
             FrameKind::Digest => times(timing.gossip_interval / 2),

@@ -12,11 +12,13 @@ use crate::link::Ping;
 use crate::mutant::mutant;
 use crate::reason::Reason;
 use crate::session::Session;
-use crate::time::Instant;
 
 /// A peer for whose long message memory is reserved loses link and reservation when it sends nothing of it for so long:
 /// others wait for the room.
 const RESERVATION_STALL: Duration = Duration::from_secs(10);
+
+/// A ping may come early by this fraction of a heartbeat.
+const SPREAD: u32 = 4;
 
 impl Node {
     /// A link has come up. The first check is spread, so that the heartbeats of many peers do not come at once.
@@ -41,13 +43,15 @@ impl Node {
         if owing && self.now - fed >= RESERVATION_STALL {
             return self.drop_link(id, CloseMode::Abort, Reason::Timeout);
         }
-        let next = if silence >= heartbeat {
+        // Peers that were all heard at one moment are not pinged at one.
+        let wait = heartbeat - self.rng.up_to(heartbeat / SPREAD);
+        let next = if silence >= heartbeat - heartbeat / SPREAD {
             if link.ping.is_none() && !mutant!(NoHeartbeat) {
                 self.ping(id, false);
             }
-            (heard + timeout).min(self.now + heartbeat)
+            (heard + timeout).min(self.now + wait)
         } else {
-            heard + heartbeat
+            heard + wait
         };
         self.timers.set(Timer::Liveness(id), next);
     }
@@ -127,10 +131,10 @@ impl Node {
         let timing = self.config.timing.clone();
         for link in self.links.values_mut().filter(|link| !link.is_closing()) {
             if link.is_up() {
-                let heartbeat = u64::try_from(timing.heartbeat.as_nanos()).unwrap_or(u64::MAX);
-                link.heard = link.heard.max(Instant::from_nanos(now.as_nanos().saturating_sub(heartbeat)));
+                link.heard = link.heard.max(now - timing.heartbeat);
                 link.fed = now;
-                self.timers.set(Timer::Liveness(link.id), now + ACK_DELAY);
+                let spread = self.rng.up_to(timing.heartbeat / SPREAD);
+                self.timers.set(Timer::Liveness(link.id), now + ACK_DELAY + spread);
             } else {
                 self.timers.set(Timer::Handshake(link.id), now + timing.handshake_timeout);
             }

@@ -89,8 +89,11 @@ impl Node {
     /// New settings may call for earlier deadlines than those already set.
     pub(super) fn retime(&mut self) {
         let timing = self.config.timing.clone();
-        for link in self.up_links() {
-            self.timers.set_no_later(Timer::Liveness(link), self.now + timing.heartbeat);
+        let asked = self.now - timing.heartbeat;
+        for link in self.links.values_mut().filter(|link| link.is_up()) {
+            // A silence that was right by the old settings is no reason to end the link by the new ones.
+            link.heard = link.heard.max(asked);
+            self.timers.set_no_later(Timer::Liveness(link.id), self.now + timing.heartbeat);
         }
         self.timers.set_no_later(Timer::Gossip, self.now + timing.gossip_interval);
         let lost: Vec<(NodeId, Instant)> =

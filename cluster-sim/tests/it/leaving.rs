@@ -1,4 +1,4 @@
-//! Ends that somebody wanted, and ends that nobody undoes: scenarios S21 to S26, and what is near to them.
+//! Ends that somebody wanted, and ends that nobody undoes: scenarios S21 to S27, and what is near to them.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use cluster_core::wire::{Announce, Entry, List};
 use cluster_core::{
     Config, Event, Frame, Incarnation, Instant, JoinError, Limits, Reason, RejectCode, Run, SendErrorKind,
 };
-use cluster_sim::{Block, Crash, FrameKind, HostId, PuppetState, Restart, Script, World};
+use cluster_sim::{Block, Crash, FrameKind, Heard, HostId, PuppetState, Restart, Script, Spec, World};
 
 use crate::harness::*;
 
@@ -932,4 +932,55 @@ fn a_sender_that_waits_for_room_is_woken_by_a_leave() {
             assert_eq!(world.wire(a).frames(FrameKind::Close) + world.wire(b).frames(FrameKind::Close), 1);
         }
     }
+}
+
+/// S27: ten thousand nodes come and go.
+#[test]
+fn churn_leaves_bounded_tables_and_gossip_of_those_alone_who_are_there() {
+    let limits = {
+        let mut limits = Limits::default();
+        (limits.max_tombstones, limits.max_peers, limits.recv_budget) = (128, 64, 64 << 20);
+        limits
+    };
+    let mut world = World::new(27);
+    world.keep_lines(50);
+    let hosts = world.add_many(3, &config().limits(limits.clone()));
+    for &host in &hosts[1..] {
+        world.node(host).join(hosts[0]).unwrap();
+    }
+    world.expect("a complete mesh", secs(20), World::is_complete);
+    let listener = world.add_puppet("10.0.9.1", Script::default());
+    let address = world.addr(hosts[0]);
+    world.puppet(listener).dial(address);
+    world.expect("it is a member", secs(1), |world| world.sees(hosts[0], listener));
+
+    let guest = world.add(Spec::new(config().limits(limits.clone())).stopped());
+    for number in 0..10_000 {
+        world.restart(guest, Restart::default().new_id());
+        world.node(guest).join(hosts[number % 3]).unwrap();
+        let up = |world: &World| hosts.iter().any(|&host| world.sees(host, guest));
+        world.expect("the guest is a member", secs(5), up);
+        match number % 3 {
+            0 => world.node(guest).leave(Duration::ZERO),
+            1 => world.crash(guest, Crash::Kill),
+            _ => world.crash(guest, Crash::Reset),
+        }
+        world.run_for(ms(5));
+        if world.is_running(guest) {
+            world.crash(guest, Crash::Kill);
+        }
+        let usage = world.core(hosts[0]).usage();
+        assert!(usage.peers <= limits.max_peers && usage.tombstones <= 2 * limits.max_tombstones, "{usage:?}");
+    }
+    world.run_for(secs(120));
+    // What is gossiped is who is up, however many were: those that run, and the listener.
+    let longest = |heard: &&Heard| match &heard.frame {
+        Frame::List(list) => list.entries.len(),
+        Frame::Announce(announce) => announce.entries.len(),
+        _ => 0,
+    };
+    let heard = world.heard(listener);
+    assert!(heard.iter().map(|heard| longest(&heard)).max().unwrap_or(0) <= 4, "a list names more than there are");
+    assert!(world.are_linked(&hosts));
+    world.sweep();
 }

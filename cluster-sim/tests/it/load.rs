@@ -1,4 +1,4 @@
-//! Load, stalls and clocks: scenarios S37, S39 to S42, S51 and S52, large messages, and broadcasts.
+//! Load, stalls and clocks: scenarios S37 to S43, S45, S51 and S52, large messages, and broadcasts.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -10,7 +10,7 @@ use cluster_core::{
     Action, Advertised, Channel, Config, Disconnect, Event, Frame, Incarnation, Input, Instant, Limits, LinkId, Node,
     NodeId, PeerState, Reason, Received, SendErrorKind, Start,
 };
-use cluster_sim::{Crash, FrameKind, HostId, Latency, Script, World};
+use cluster_sim::{Crash, FrameKind, HostId, Latency, Script, Spec, World};
 
 use crate::harness::*;
 
@@ -699,4 +699,104 @@ fn s52_events_that_wait_for_a_slow_reader_come_in_order_and_end_at_the_truth() {
     let down = late.iter().position(|event| matches!(event, Event::PeerDown { peer, .. } if *peer == leaver));
     let gone = late.iter().position(|event| matches!(event, Event::PeerGone { peer } if *peer == leaver));
     assert!(down.is_some() && down < gone, "{late:?}");
+}
+
+/// S38: a core has no wall clock. Its incarnation comes from one, and nothing else follows from what that shows.
+#[test]
+fn nothing_depends_on_the_wall_clock() {
+    const DAY: u64 = 86_400_000_000;
+    const NOW: u64 = 1_700_000_000_000_000;
+    let history = |seed: u64, clock: u64| {
+        let mut world = World::new(seed);
+        world.set_chunked(false);
+        let hosts: Vec<HostId> =
+            [NOW, clock, NOW].map(|clock| world.add(Spec::new(config()).incarnation(clock))).into();
+        for &host in &hosts[1..] {
+            world.node(host).join(hosts[0]).unwrap();
+        }
+        world.run_for(secs(10));
+        world.cut(hosts[0], hosts[1]);
+        world.run_for(secs(20));
+        world.heal_all();
+        world.run_for(secs(60));
+        world.crash(hosts[2], Crash::Kill);
+        world.run_for(secs(20));
+        assert!(world.linked(hosts[0], hosts[1]), "seed {seed}");
+        let events = hosts.iter().flat_map(|&host| world.events(host)).map(|logged| {
+            let kind = format!("{:?}", logged.event);
+            (logged.at, kind.split('(').next().unwrap_or_default().split(' ').next().unwrap_or_default().to_owned())
+        });
+        let dials = world.dials().iter().map(|dial| (dial.at, format!("{} dials {}", dial.from, dial.to)));
+        events.chain(dials).collect::<Vec<_>>()
+    };
+    for seed in SEEDS {
+        let expected = history(seed, NOW);
+        for clock in [NOW - DAY, NOW + DAY] {
+            assert_eq!(history(seed, clock), expected, "seed {seed}");
+        }
+    }
+}
+
+/// S43: everyone has lost one node, and it returns.
+#[test]
+fn those_who_have_all_lost_one_node_do_not_come_back_to_it_all_at_once() {
+    for seed in 0..4 {
+        let mut world = World::new(seed);
+        // Heartbeats are most of what happens here, and are of no interest.
+        let calm = config().heartbeat(secs(10)).peer_timeout(secs(30));
+        let hosts = world.add_many(40, &calm.seed("10.0.0.1:7000".parse().unwrap()));
+        world.converge(&hosts);
+        world.settle();
+        let (lost, others) = hosts.split_last().unwrap();
+        world.isolate(*lost);
+        world.run_for(secs(180));
+        assert!(others.iter().all(|&other| world.downs(other, *lost) == 1));
+        world.heal_all();
+        let begin = world.now();
+        let address = world.addr(*lost);
+        world.converge(&hosts);
+        let mut seconds = BTreeMap::<u64, usize>::new();
+        for dial in world.dials().iter().filter(|dial| dial.at >= begin && dial.to == address) {
+            *seconds.entry((dial.at - begin).as_secs()).or_default() += 1;
+        }
+        let most = seconds.values().copied().max().unwrap_or(0);
+        assert!(most <= 12, "seed {seed}: {most} of 39 within a second: {seconds:?}");
+        for &other in others {
+            assert!(world.dials_to(address, begin) <= 80 && world.linked(other, *lost));
+        }
+    }
+}
+
+/// S45: the heartbeats of very many peers, all connected at the same moment.
+#[test]
+fn heartbeats_of_many_peers_do_not_come_in_one_burst() {
+    const PEERS: usize = 400;
+    let mut world = World::new(45);
+    world.keep_lines(50);
+    let a = world.add(config());
+    let address = world.addr(a);
+    for number in 0..PEERS {
+        let script = Script { keep: false, ..Script::default() };
+        let ip = format!("10.8.{}.{}", number / 250, number % 250 + 1);
+        let puppet = world.add_puppet(&ip, script);
+        world.puppet(puppet).dial(address);
+        if number % 50 == 49 {
+            // As many as may be pending at a time.
+            world.run_for(ms(10));
+        }
+    }
+    world.expect("all are members", secs(1), |world| world.core(a).peers().count() == PEERS);
+    world.run_for(secs(30));
+    let mut bursts = Vec::new();
+    let mut before = world.wire(a).frames(FrameKind::Ping);
+    for _ in 0..100 {
+        world.run_for(ms(50));
+        let now = world.wire(a).frames(FrameKind::Ping);
+        bursts.push(now - before);
+        before = now;
+    }
+    let total: u64 = bursts.iter().sum();
+    assert!((5 * PEERS as u64..=7 * PEERS as u64).contains(&total), "{total} pings in five seconds");
+    let most = bursts.iter().copied().max().unwrap_or(0);
+    assert!(most <= PEERS as u64 / 8, "{most} pings within 50 ms: {bursts:?}");
 }

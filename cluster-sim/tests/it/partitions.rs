@@ -1,8 +1,10 @@
-//! Links that come and go, and nodes that see only part of the mesh: scenarios S35 and S36.
+//! Partitions, links that come and go, and nodes that see only part of the mesh: scenarios S28 to S30 and S32 to S36.
+
+use std::time::Duration;
 
 use cluster_core::wire::{Announce, Digest, Entry, List};
 use cluster_core::{Event, Frame, Incarnation, Run};
-use cluster_sim::{Block, Crash, HostId, Restart, Script, World};
+use cluster_sim::{Block, Crash, HostId, Restart, Script, Spec, World};
 
 use crate::harness::*;
 
@@ -155,5 +157,155 @@ fn s36_what_a_member_says_of_others_takes_no_link_down_and_keeps_none_from_comin
         world.restart(hosts[1], Restart::default());
         let linked = |world: &World| hosts.iter().all(|&a| a == hosts[1] || world.linked(a, hosts[1]));
         world.expect("the restarted node is back", secs(31), linked);
+    }
+}
+
+/// How long a mesh may take to be whole again once nothing is in the way: a retry is due within `reconnect_max`, and a
+/// dial that was under way may first have to time out.
+const WHOLE: Duration = Duration::from_secs(36);
+
+/// How often anybody told anything about these two.
+fn told(world: &World, a: HostId, b: HostId) -> [usize; 2] {
+    [world.ups(a, b) + world.downs(a, b), world.ups(b, a) + world.downs(b, a)]
+}
+
+/// S28: a clean split, for a second or an hour.
+#[test]
+fn a_mesh_that_was_split_is_whole_again_by_itself_however_long_it_lasted() {
+    for seed in 0..6 {
+        for span in [1, 4, 7, 60, 900, 3_600] {
+            let (mut world, hosts) = mesh(seed, 5);
+            let (one, other) = hosts.split_at(2);
+            world.partition(one, other);
+            world.run_for(secs(span));
+            for half in [one, other] {
+                assert!(world.are_linked(half), "seed {seed}, {span} s: each half stays together");
+            }
+            world.heal_all();
+            world.expect("the mesh is whole", WHOLE, World::is_complete);
+            world.settle();
+            let lost = usize::from(span > 6);
+            for &a in one {
+                for &b in other {
+                    assert_eq!([world.downs(a, b), world.downs(b, a)], [lost; 2], "seed {seed}, {span} s");
+                }
+                assert!(one.iter().filter(|&&b| b != a).all(|&b| told(&world, a, b) == [1, 1]), "seed {seed}");
+            }
+        }
+    }
+}
+
+/// S29: whoever loses everyone goes on trying everyone.
+#[test]
+fn a_node_that_was_cut_off_from_everyone_comes_back_to_everyone() {
+    for seed in SEEDS {
+        let mut world = World::new(seed);
+        let seeds = config().seed("10.0.0.1:7000".parse().unwrap());
+        let hosts = world.add_many(5, &seeds);
+        world.expect("a complete mesh", secs(40), World::is_complete);
+        world.settle();
+        let alone = hosts[(seed % 5) as usize];
+        let others: Vec<HostId> = hosts.iter().copied().filter(|&host| host != alone).collect();
+        world.isolate(alone);
+        world.run_for(secs(300));
+        let late = world.now();
+        world.run_for(secs(120));
+        assert!(others.iter().all(|&other| world.downs(alone, other) == 1 && world.downs(other, alone) == 1));
+        for &other in &others {
+            let tried = world.dials_to(world.addr(other), late);
+            assert!((1..=30).contains(&tried), "seed {seed}: {tried} dials in two minutes");
+        }
+        world.heal_all();
+        world.expect("the mesh is whole", WHOLE, World::is_complete);
+        assert!(others.iter().all(|&a| others.iter().all(|&b| a == b || told(&world, a, b) == [1, 1])));
+    }
+}
+
+/// S30: what one says does not get to the other.
+#[test]
+fn a_cut_in_one_direction_is_noticed_by_both_at_about_the_same_time() {
+    for seed in SEEDS {
+        let (mut world, hosts) = mesh(seed, 3);
+        let [a, b, c] = hosts[..] else { unreachable!() };
+        world.cut_one_way(a, b);
+        world.expect("either notices", secs(7), |world| world.downs(a, b) + world.downs(b, a) > 0);
+        world.expect("so does the other", ms(10), |world| world.downs(a, b) == 1 && world.downs(b, a) == 1);
+        world.run_for(secs(120));
+        assert_eq!((told(&world, a, b), told(&world, a, c), told(&world, b, c)), ([2, 2], [1, 1], [1, 1]));
+        world.heal_all();
+        world.expect("the mesh is whole", WHOLE, World::is_complete);
+    }
+}
+
+/// The nodes that `host` says it cannot reach, each with the peer that named it.
+fn unseen(world: &World, host: HostId) -> Vec<(Run, Run)> {
+    let gap = |event: &Event| match event {
+        Event::PartialPartition { peer, unseen } => Some((*unseen, *peer)),
+        _ => None,
+    };
+    world.events(host).iter().filter_map(|logged| gap(&logged.event)).collect()
+}
+
+/// S32: two that cannot reach each other, and a third that both can.
+#[test]
+fn two_that_only_a_third_can_reach_say_so_once_and_nobody_flaps() {
+    for seed in SEEDS {
+        for how in [Block::Drop, Block::Refuse] {
+            let (mut world, hosts) = strangers(seed, 3);
+            let [a, b, c] = hosts[..] else { unreachable!() };
+            world.block_dials(a, b, how);
+            world.block_dials(b, a, how);
+            world.node(a).join(c).unwrap();
+            world.node(b).join(c).unwrap();
+            world.run_for(secs(300));
+            assert_eq!(unseen(&world, a), [(world.run(b), world.run(c))], "seed {seed}");
+            assert_eq!(unseen(&world, b), [(world.run(a), world.run(c))], "seed {seed}");
+            assert_eq!((told(&world, a, b), told(&world, a, c), told(&world, b, c)), ([0, 0], [1, 1], [1, 1]));
+            assert!(unseen(&world, c).is_empty());
+            world.allow_dials(a, b);
+            world.expect("the mesh is whole", WHOLE, World::is_complete);
+        }
+    }
+}
+
+/// S33: two halves that do not see each other, and one node that sees both.
+#[test]
+fn nobody_is_given_up_because_others_do_not_see_it() {
+    for seed in SEEDS {
+        let (mut world, hosts) = mesh(seed, 5);
+        let [a, b, c, d, middle] = hosts[..] else { unreachable!() };
+        world.partition(&[a, b], &[c, d]);
+        world.run_for(secs(600));
+        for (one, other) in [([a, b], [c, d]), ([c, d], [a, b])] {
+            assert!(world.are_linked(&[one[0], one[1], middle]), "seed {seed}");
+            for host in one {
+                assert_eq!(told(&world, host, middle), [1, 1], "seed {seed}: nobody lets go of the middle");
+                let gaps: Vec<Run> = unseen(&world, host).into_iter().map(|(unseen, _)| unseen).collect();
+                assert!(other.iter().all(|&gone| gaps.contains(&world.run(gone))), "seed {seed}: {gaps:?}");
+            }
+            assert_eq!(told(&world, one[0], one[1]), [1, 1], "seed {seed}");
+        }
+        world.heal_all();
+        world.expect("the mesh is whole", WHOLE, World::is_complete);
+    }
+}
+
+/// S34: two meshes of one name that never knew of each other.
+#[test]
+fn two_halves_that_started_apart_become_one_when_they_can() {
+    for seed in SEEDS {
+        let mut world = World::new(seed);
+        let seeds = ["10.0.0.1:7000", "10.0.0.3:7000"].map(|text| text.parse().unwrap());
+        let config = seeds.into_iter().fold(config(), |config, seed| config.seed(seed));
+        let hosts: Vec<HostId> = (0..5).map(|_| world.add(Spec::new(config.clone()).stopped())).collect();
+        let (one, other) = hosts.split_at(2);
+        world.partition(one, other);
+        for &host in &hosts {
+            world.restart(host, Restart::default());
+        }
+        world.run_for(secs(60 + seed * 30));
+        assert!(world.are_linked(one) && world.are_linked(other), "seed {seed}: two meshes");
+        world.heal_all();
+        world.expect("they are one", WHOLE + secs(5), World::is_complete);
     }
 }
