@@ -182,9 +182,8 @@ impl Candidates {
         self.by_id.len()
     }
 
-    pub(crate) fn clear(&mut self) {
-        self.by_id.clear();
-        self.introduced.clear();
+    pub(crate) fn ids(&self) -> Vec<NodeId> {
+        self.by_id.keys().copied().collect()
     }
 }
 

@@ -10,7 +10,7 @@ use crate::app::{App, Ctx, Factory};
 use crate::catch::{Caught, caught};
 use crate::failure::{Cause, Failure};
 use crate::marks::Marks;
-use crate::schedule::{Faults, Op, Profile, Rate, Schedule, ScheduleError};
+use crate::schedule::{Fault, Faults, Op, Profile, Rate, Schedule, ScheduleError};
 use crate::timeline::{Breach, Timeline};
 use crate::world::World;
 
@@ -126,7 +126,8 @@ impl Builder {
         self
     }
 
-    /// Faults are drawn from the seed, as by [`Faults::random`].
+    /// Faults are drawn from the seed, as by [`Faults::random`]; but with no [`Fault::Insider`] where
+    /// [applications](Builder::app) run, for it sends them what no application would.
     #[must_use]
     pub fn random_faults(mut self) -> Builder {
         self.faults = None;
@@ -179,7 +180,10 @@ impl Builder {
         let mut schedule = self.schedule.clone();
         schedule.check()?;
         if !self.given {
-            let faults = self.faults.clone().unwrap_or_else(|| Faults::random(schedule.seed));
+            let faults = self.faults.clone().unwrap_or_else(|| {
+                let faults = Faults::random(schedule.seed);
+                if self.factory.is_some() { faults.with(Fault::Insider, Rate::OFF) } else { faults }
+            });
             schedule.add_faults(&faults);
             if self.traffic == Rate::OFF {
                 // Some faults come with messages that are in their way; an application would take them for its own.
@@ -297,7 +301,7 @@ impl Builder {
         if self.converge && schedule.nodes > 1 {
             let core = schedule.core();
             world.recover(&core);
-            if !schedule.quiet.is_zero() {
+            if schedule.is_watched() {
                 world.stay_quiet(&core, schedule.quiet);
             }
         }

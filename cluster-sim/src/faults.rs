@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use cluster_core::{Config, NodeId};
+use cluster_core::{Config, Incarnation, NodeId, Run};
 use serde::{Deserialize, Serialize};
 
 use crate::host::HostId;
@@ -53,6 +53,7 @@ enum Later {
     Higher,
     Same,
     This(u64),
+    Above(u64),
 }
 
 impl Restart {
@@ -81,6 +82,18 @@ impl Restart {
     #[must_use]
     pub fn same_incarnation(mut self) -> Restart {
         self.incarnation = Later::Same;
+        self
+    }
+
+    /// As a copy of the node of this run.
+    #[must_use]
+    pub fn twin(mut self, of: Run, twin: Twin) -> Restart {
+        let Incarnation(before) = of.incarnation;
+        self.id = Id::This(of.id);
+        self.incarnation = match twin {
+            Twin::SameRun => Later::This(before),
+            Twin::LaterRun => Later::Above(before),
+        };
         self
     }
 
@@ -118,7 +131,8 @@ impl Restart {
 }
 
 /// Which run the node on a host says that it is that has the id of another's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Twin {
     /// The very same: a virtual machine that was copied while it ran.
     SameRun,
@@ -215,6 +229,7 @@ impl World {
             Later::Higher => before.map_or(first, |run| wall_clock.max(run.incarnation.0 + 1)),
             Later::Same => before.map_or(first, |run| run.incarnation.0),
             Later::This(number) => number,
+            Later::Above(number) => wall_clock.max(number.saturating_add(1)),
         };
         let id = match how.id {
             Id::Same => before.map(|run| run.id).or(machine.spec.id),
@@ -630,7 +645,7 @@ impl World {
         self.names.remove(name);
     }
 
-    fn others(&self, host: HostId) -> Vec<HostId> {
+    pub(crate) fn others(&self, host: HostId) -> Vec<HostId> {
         self.machines.iter().map(|machine| machine.id).filter(|&other| other != host).collect()
     }
 }

@@ -6,6 +6,8 @@ mod outsider;
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use self::insider::Insider;
 use self::outsider::Outsider;
 use crate::host::HostId;
@@ -14,7 +16,8 @@ use crate::rng::{Purpose, Rng};
 use crate::world::{World, nanos};
 
 /// What an outsider does to the nodes of a world, over and over again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Attack {
     /// Sends bytes that are nobody's protocol, or another one's.
     Garbage,
@@ -37,7 +40,8 @@ impl Attack {
 }
 
 /// What an insider does to the nodes it is connected to, over and over again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Abuse {
     /// Names members that do not exist, others at addresses where they are not, and later or earlier runs of them.
     Gossip,
@@ -75,7 +79,8 @@ impl Abuse {
 }
 
 /// How often a hostile host acts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Tempo {
     /// About once a second.
     Slow,
@@ -96,6 +101,12 @@ impl Tempo {
 /// Every hostile host of a world.
 #[derive(Debug, Default)]
 pub(crate) struct Hostiles(Vec<Hostile>);
+
+impl Hostiles {
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+}
 
 #[derive(Debug)]
 struct Hostile {

@@ -74,11 +74,12 @@ impl World {
 
     /// Heals everything among the hosts of `core`: cuts, blocked dials, pauses, users that take no messages, and the
     /// like. Nodes that crashed or left start again. Pairs that a user disconnected are joined again, and so are nodes
-    /// that know nobody through whom they could find the others; no other node is told anything.
+    /// that know nobody through whom they could find the others. A node that has the id of another that runs starts again
+    /// with one of its own, and one that has told that its id is in use starts again. No other node is told anything.
     ///
     /// # Panics
     ///
-    /// If the core has fewer than two hosts, one of them twice, one of another world, or two with one id.
+    /// If the core has fewer than two hosts, one of them twice, or one of another world.
     pub fn heal_core(&mut self, core: &[HostId]) {
         self.assert_core(core);
         for &host in core {
@@ -94,12 +95,17 @@ impl World {
             self.fail(&format!("a node that leaves has not left within {LEAVING:?}"));
         }
         for &host in core {
+            if self.is_contested(host) {
+                self.crash(host, Crash::Kill);
+            }
             if !self.is_running(host) {
                 self.restart(host, Restart::default());
             }
         }
-        let ids: BTreeSet<_> = core.iter().map(|&host| self.id(host)).collect();
-        assert_eq!(ids.len(), core.len(), "two nodes of the core have one id");
+        for host in self.twins(core) {
+            self.crash(host, Crash::Kill);
+            self.restart(host, Restart::default().new_id());
+        }
         self.introduce(core);
     }
 
@@ -211,6 +217,14 @@ impl World {
         self.set_reading(host, true);
         self.set_consuming(host, true);
         self.net.forget_fates(host);
+    }
+
+    /// The hosts of the core whose nodes have an id that others have as well.
+    fn twins(&self, core: &[HostId]) -> Vec<HostId> {
+        let is_twin = |host: HostId| {
+            self.others(host).into_iter().any(|other| self.is_running(other) && self.id(other) == self.id(host))
+        };
+        core.iter().copied().filter(|&host| is_twin(host)).collect()
     }
 
     /// The users of nodes that are kept out for the clock of an earlier run start them again.

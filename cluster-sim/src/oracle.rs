@@ -183,6 +183,8 @@ impl Oracle {
         let run = node.run();
         let own = listen.into_iter().chain(node.addresses()).collect();
         let limits = node.limits().clone();
+        let mut credit = Credit::default();
+        credit.configured(&limits);
         self.watches[host.index()] = Some(Box::new(Watch {
             runs: Runs::new(run),
             events: Events::default(),
@@ -190,7 +192,7 @@ impl Oracle {
             untouched: Untouched::default(),
             departed: Departed::default(),
             dials: Dials::new(own, node.config().seeds(), clock, &limits),
-            credit: Credit::default(),
+            credit,
             numbers: Numbers::default(),
             talks: Talks::default(),
             unfinished: BTreeSet::new(),
@@ -233,6 +235,7 @@ impl Oracle {
     pub(crate) fn configured(&mut self, host: HostId, node: &Node) {
         self.check(host, |watch| {
             watch.limits = node.limits().clone();
+            watch.credit.configured(&watch.limits);
             watch.timing = node.timing().clone();
             watch.dials.configured(watch.listen.into_iter().chain(node.addresses()).collect(), node.config().seeds());
             Ok(())
@@ -381,7 +384,7 @@ impl Oracle {
                 }
                 Frame::Data(data) if active => {
                     watch.fed.insert(peer);
-                    return watch.credit.data(peer, data, &watch.limits);
+                    watch.credit.data(peer, data);
                 }
                 _ => {}
             }
@@ -517,7 +520,7 @@ impl Oracle {
         }
         self.check(host, |watch| {
             for peer in std::mem::take(&mut watch.fed) {
-                watch.credit.dealt_with(peer);
+                watch.credit.dealt_with(peer, &watch.limits)?;
             }
             watch.runs.is(own)?;
             watch.events.drained(node)?;

@@ -8,7 +8,7 @@ mod op;
 mod print;
 mod profile;
 mod shrink;
-mod span;
+pub(crate) mod span;
 #[cfg(feature = "proptest")]
 mod strategy;
 
@@ -55,7 +55,7 @@ pub struct Schedule {
     #[serde(with = "span")]
     pub duration: Duration,
     /// How long the mesh is watched when it has healed, in which nothing but heartbeats and anti-entropy may happen in
-    /// it. At most [`Schedule::MAX_DURATION`]; zero is not at all.
+    /// it. At most [`Schedule::MAX_DURATION`]; zero is not at all, and nor is it with a hostile host in the schedule.
     #[serde(with = "span")]
     pub quiet: Duration,
     /// What the nodes are configured to be.
@@ -115,6 +115,12 @@ impl Schedule {
         }
         hosts.sort_unstable();
         hosts.into_iter().map(HostId).collect()
+    }
+
+    /// Whether the core is watched at the end. Who means harm never rests, so that there is no quiet to be watched.
+    pub(crate) fn is_watched(&self) -> bool {
+        let is_hostile = |step: &Step| matches!(step.op, Op::Outsider { .. } | Op::Insider { .. });
+        !self.quiet.is_zero() && !self.steps.iter().any(is_hostile)
     }
 
     /// The schedule as JSON, a line per step.

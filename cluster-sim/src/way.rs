@@ -2,46 +2,70 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::rng::Small;
+use crate::schedule::span;
 use crate::world::nanos;
 
 /// How long everything takes that goes from one host to another, drawn anew for each segment. What one connection
 /// carries stays in order. Acknowledgements, and the steps of a dial, take what `base` says.
 ///
 /// A [`Duration`] alone is [`Latency::Constant`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Latency {
     /// Always the same.
-    Constant(Duration),
+    Constant(#[serde(with = "span")] Duration),
     /// Anything from `base` to `base + jitter`, evenly. The default, with 1 ms and 0.2 ms.
     Uniform {
         /// At least.
+        #[serde(with = "span")]
         base: Duration,
         /// At most on top of that.
+        #[serde(with = "span")]
         jitter: Duration,
     },
     /// Mostly near `base`, and sometimes very much longer: of two segments one takes more than `half` on top of it, of
     /// four one more than twice `half`, of eight one more than three times `half`, and so on.
     LongTail {
         /// At least.
+        #[serde(with = "span")]
         base: Duration,
         /// What half of the segments take more than on top of that.
+        #[serde(with = "span")]
         half: Duration,
         /// At most on top of `base`.
+        #[serde(with = "span")]
         cap: Duration,
     },
     /// As `Uniform`, but now and then a segment takes `spike` on top of that, and whatever follows it on its
     /// connection waits for it.
     Spikes {
         /// At least.
+        #[serde(with = "span")]
         base: Duration,
         /// At most on top of that.
+        #[serde(with = "span")]
         jitter: Duration,
         /// One segment in so many has a spike, on average; 0: none.
         one_in: u32,
         /// How long a spike is.
+        #[serde(with = "span")]
         spike: Duration,
     },
+}
+
+impl Latency {
+    /// Every span in it.
+    pub(crate) fn spans(self) -> [Duration; 3] {
+        match self {
+            Latency::Constant(base) => [base, Duration::ZERO, Duration::ZERO],
+            Latency::Uniform { base, jitter } => [base, jitter, Duration::ZERO],
+            Latency::LongTail { base, half, cap } => [base, half, cap],
+            Latency::Spikes { base, jitter, spike, .. } => [base, jitter, spike],
+        }
+    }
 }
 
 impl Default for Latency {

@@ -336,6 +336,8 @@ impl Node {
             return self.drop_link(id, CloseMode::Abort, Reason::Rejected(RejectCode::Stale { known }));
         }
         self.run.incarnation = Incarnation(known.0 + 1);
+        // Whoever uses the id is not there any more, or would be known as live.
+        self.muted_until = None;
         let stale: Vec<LinkId> = self.links.values().filter(|link| !link.is_closing()).map(|link| link.id).collect();
         for link in stale {
             self.drop_link(link, CloseMode::Abort, Reason::Rejected(RejectCode::Stale { known }));

@@ -33,7 +33,9 @@ impl Node {
                 self.leaving = Some(Leaving::Draining { deadline, undelivered: 0 });
                 self.timers.set(Timer::Leave, deadline);
                 self.drop_targets();
-                self.candidates.clear();
+                for id in self.candidates.ids() {
+                    self.drop_candidate(id);
+                }
                 // A link that is about to replace another carries what was accepted.
                 let up = self.peers.values().filter(|peer| peer.announced);
                 let kept: Vec<LinkId> = up.flat_map(|peer| peer.live.into_iter().chain(self.claiming(peer))).collect();

@@ -63,8 +63,13 @@ struct Heads {
 }
 
 impl Credit {
+    /// The node's windows may be this large from now on; those there are keep what they have.
+    pub(super) fn configured(&mut self, limits: &Limits) {
+        self.window = self.window.max(limits.recv_window);
+    }
+
     /// A chunk of a peer's stream reaches the node, which may refuse it.
-    pub(super) fn data(&mut self, peer: Run, data: &Data, limits: &Limits) -> Verdict {
+    pub(super) fn data(&mut self, peer: Run, data: &Data) {
         self.change(peer, |account| {
             let Some(current) = account.current.as_mut().filter(|current| current.received == data.offset) else {
                 return;
@@ -73,7 +78,6 @@ impl Credit {
             current.heads.push(current.received, &data.bytes);
             current.received += data.bytes.len() as u64;
         });
-        self.within_budget(limits)
     }
 
     /// The node has refused the latest chunk.
@@ -85,11 +89,12 @@ impl Credit {
         });
     }
 
-    /// The node has dealt with the latest chunk.
-    pub(super) fn dealt_with(&mut self, peer: Run) {
+    /// The node has dealt with the latest chunk, and has kept it unless it has refused it.
+    pub(super) fn dealt_with(&mut self, peer: Run, limits: &Limits) -> Verdict {
         if let Some(account) = self.accounts.get_mut(&peer) {
             account.undo = None;
         }
+        self.within_budget(limits)
     }
 
     /// The application has taken a message of this length. Returns which one it is on which stream.
@@ -102,7 +107,6 @@ impl Credit {
 
     /// The node acknowledges and grants.
     pub(super) fn acks(&mut self, peer: Run, ack: &Ack, limits: &Limits) -> Verdict {
-        self.window = self.window.max(limits.recv_window);
         let window = self.window;
         let mut verdict = Err(format!("it acknowledges {ack:?}, and no stream was begun"));
         self.change(peer, |account| {
@@ -145,11 +149,13 @@ impl Credit {
         });
     }
 
-    /// The session is over: the part of a message is dropped.
+    /// The session is over: the part of a message is dropped, once nothing is before it.
     pub(super) fn over(&mut self, peer: Run) {
         self.change(peer, |account| {
             if let Some(current) = &mut account.current {
-                current.received = current.heads.whole.max(current.consumed);
+                if current.heads.whole <= current.consumed {
+                    current.received = current.consumed;
+                }
                 current.granted = current.received;
                 current.heads.cut(current.received);
             }
@@ -307,7 +313,7 @@ mod tests {
     fn credit(messages: usize) -> Credit {
         let mut credit = Credit { window: 100, ..Credit::default() };
         credit.resumes(run(PEER, 1), &PeerStream::None, (S, 0), 100).unwrap();
-        credit.data(run(PEER, 1), &data(0, &whole(messages)), &limits()).unwrap();
+        feed(&mut credit, run(PEER, 1), &data(0, &whole(messages))).unwrap();
         credit
     }
 
@@ -329,6 +335,11 @@ mod tests {
         Ack { received, consumed, consumed_messages: consumed / 10, granted }
     }
 
+    fn feed(credit: &mut Credit, peer: Run, data: &Data) -> Verdict {
+        credit.data(peer, data);
+        credit.dealt_with(peer, &limits())
+    }
+
     #[test]
     fn an_acknowledgement_says_what_is_true_and_grants_no_more_than_the_window() {
         let peer = run(PEER, 1);
@@ -344,9 +355,9 @@ mod tests {
     fn the_front_message_may_be_granted_whole() {
         let peer = run(PEER, 1);
         let mut credit = credit(0);
-        credit.data(peer, &data(0, &[0x59, 1]), &limits()).unwrap();
+        feed(&mut credit, peer, &data(0, &[0x59, 1])).unwrap();
         credit.acks(peer, &ack(2, 0, 101), &limits()).unwrap_err();
-        credit.data(peer, &data(2, &[0]), &limits()).unwrap();
+        feed(&mut credit, peer, &data(2, &[0])).unwrap();
         credit.acks(peer, &ack(3, 0, 259), &limits()).unwrap();
         credit.acks(peer, &ack(3, 0, 260), &limits()).unwrap_err();
     }
@@ -357,11 +368,11 @@ mod tests {
         for number in 1..=5 {
             credit.resumes(run(number, 1), &PeerStream::None, (S, 0), 100).unwrap();
         }
-        credit.data(run(1, 1), &data(0, &whole(1)), &limits()).unwrap();
+        feed(&mut credit, run(1, 1), &data(0, &whole(1))).unwrap();
         credit.resumes(run(6, 1), &PeerStream::None, (S, 0), 100).unwrap();
-        credit.data(run(1, 1), &data(10, &whole(1)), &limits()).unwrap_err();
+        feed(&mut credit, run(1, 1), &data(10, &whole(1))).unwrap_err();
         credit.fenced(run(6, 1));
-        credit.data(run(1, 1), &data(20, &whole(1)), &limits()).unwrap();
+        feed(&mut credit, run(1, 1), &data(20, &whole(1))).unwrap();
     }
 
     #[test]
@@ -372,7 +383,7 @@ mod tests {
         bytes.extend([0x40, 0x58, 30]);
         bytes.extend([0; 30]);
         for (offset, byte) in bytes.iter().enumerate() {
-            credit.data(peer, &data(offset as u64, &[*byte]), &limits()).unwrap();
+            feed(&mut credit, peer, &data(offset as u64, &[*byte])).unwrap();
         }
         for (index, length) in [9, 9, 0, 30].into_iter().enumerate() {
             assert_eq!(credit.taken(peer, length), Ok((S, index as u64)));
@@ -384,10 +395,10 @@ mod tests {
     fn a_stream_that_is_over_is_taken_before_the_next() {
         let peer = run(PEER, 1);
         let mut credit = credit(2);
-        credit.data(peer, &data(20, &[0x49, 1]), &limits()).unwrap();
+        feed(&mut credit, peer, &data(20, &[0x49, 1])).unwrap();
         credit.over(peer);
         credit.resumes(peer, &PeerStream::Closed { id: S, consumed: 0 }, (S, 22), 80).unwrap();
-        credit.data(peer, &data(0, &whole(1)), &limits()).unwrap();
+        feed(&mut credit, peer, &data(0, &whole(1))).unwrap();
         for place in [(S, 0), (S, 1), (successor(S), 0)] {
             assert_eq!(credit.taken(peer, 9), Ok(place));
         }
@@ -398,9 +409,9 @@ mod tests {
         let peer = run(PEER, 1);
         let live = |received| PeerStream::Live { id: S, ack: ack(received, 0, 100) };
         let mut part = credit(1);
-        part.data(peer, &data(10, &[0x49, 1, 2]), &limits()).unwrap();
+        feed(&mut part, peer, &data(10, &[0x49, 1, 2])).unwrap();
         part.resumes(peer, &live(11), (S, 13), 100).unwrap();
-        part.data(peer, &data(11, &whole(1)[1..]), &limits()).unwrap();
+        feed(&mut part, peer, &data(11, &whole(1)[1..])).unwrap();
         assert_eq!((part.taken(peer, 9), part.taken(peer, 9)), (Ok((S, 0)), Ok((S, 1))));
         credit(1).resumes(peer, &live(9), (S, 10), 100).unwrap_err();
     }
@@ -409,7 +420,7 @@ mod tests {
     fn a_chunk_that_the_node_refuses_has_not_arrived() {
         let peer = run(PEER, 1);
         let mut credit = credit(0);
-        credit.data(peer, &data(0, &whole(1)), &limits()).unwrap();
+        credit.data(peer, &data(0, &whole(1)));
         credit.refused(peer);
         credit.taken(peer, 9).unwrap_err();
     }

@@ -15,6 +15,8 @@ pub(super) struct Events {
     changed: BTreeSet<NodeId>,
     /// Runs that were up at one time.
     known: BTreeSet<Run>,
+    /// How often the node has forgotten lost peers because others answer where they were.
+    takeovers: u64,
     joins: BTreeSet<JoinId>,
     joins_ended: usize,
     left: bool,
@@ -25,6 +27,8 @@ pub(super) struct Events {
 struct Word {
     run: Run,
     phase: Phase,
+    /// How many takeovers there had been when it came to this.
+    takeovers: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +87,7 @@ impl Events {
 
     /// The node has nothing more to say for now: whether `peers()` says what the latest events said.
     pub(super) fn drained(&mut self, node: &Node) -> Verdict {
+        self.takeovers = node.stats().takeovers;
         for id in std::mem::take(&mut self.changed) {
             let told = self.peers.get(&id).filter(|word| word.phase == Phase::Up).map(|word| word.run);
             let seen = node.peer(id).filter(|info| info.state == PeerState::Up).map(|info| info.run);
@@ -106,20 +111,26 @@ impl Events {
     }
 
     fn up(&mut self, run: Run) -> Verdict {
-        let before = self.peers.insert(run.id, Word { run, phase: Phase::Up });
+        let before = self.peers.insert(run.id, self.word(run, Phase::Up));
         self.known.insert(run);
         self.changed.insert(run.id);
         match before {
             None => Ok(()),
             Some(word) if word.run == run && matches!(word.phase, Phase::Down | Phase::Gone) => Ok(()),
             Some(word) if word.phase == Phase::Gone && word.run.incarnation < run.incarnation => Ok(()),
+            // Who has forgotten the later run takes an earlier one in.
+            Some(word) if word.phase == Phase::Gone && word.takeovers < self.takeovers => Ok(()),
             Some(word) => Err(format!("PeerUp of {run:?} when the events of that id stand at {word:?}")),
         }
     }
 
+    fn word(&self, run: Run, phase: Phase) -> Word {
+        Word { run, phase, takeovers: self.takeovers }
+    }
+
     fn step(&mut self, run: Run, from: &[Phase], to: Phase, event: &Event) -> Verdict {
         let before = self.phase(run);
-        self.peers.insert(run.id, Word { run, phase: to });
+        self.peers.insert(run.id, self.word(run, to));
         self.changed.insert(run.id);
         if before.is_some_and(|phase| from.contains(&phase)) {
             return Ok(());

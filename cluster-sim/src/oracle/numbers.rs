@@ -33,8 +33,16 @@ impl Numbers {
     }
 
     pub(super) fn event(&mut self, event: &Event) {
-        if let Event::PeerDown { peer, .. } | Event::SessionReset { peer } = event {
-            self.received.entry(*peer).or_default().breaks += 1;
+        match event {
+            Event::PeerDown { peer, .. } | Event::SessionReset { peer } => {
+                self.received.entry(*peer).or_default().breaks += 1;
+            }
+            // Whether it may be an earlier run is for its events to say.
+            Event::PeerUp(info) => {
+                let run = info.run;
+                self.latest.entry(run.id).and_modify(|latest| *latest = run.min(*latest)).or_insert(run);
+            }
+            _ => {}
         }
     }
 

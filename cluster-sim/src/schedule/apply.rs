@@ -7,7 +7,6 @@ use super::{Identity, Op, Schedule, ScheduleError, Setting, WorldError};
 use crate::faults::Restart;
 use crate::host::HostId;
 use crate::numbered::SHORTEST;
-use crate::way::Latency;
 use crate::world::World;
 
 /// How far the wall clock was set back when a node starts as [`Identity::Stale`], in microseconds.
@@ -52,10 +51,12 @@ impl World {
     fn do_network(&mut self, op: &Op) -> bool {
         let hosts = |numbers: &[u32]| numbers.iter().map(|&number| HostId(number)).collect::<Vec<_>>();
         match *op {
-            Op::Latency { base, jitter } => self.set_latency(Latency::Uniform { base, jitter }),
-            Op::LatencyFrom { from, to, base, jitter } => {
-                self.set_latency_from(HostId(from), HostId(to), Latency::Uniform { base, jitter });
+            Op::Latency { latency } => self.set_latency(latency),
+            Op::LatencyFrom { from, to, latency } => self.set_latency_from(HostId(from), HostId(to), latency),
+            Op::Bandwidth { from, to, bytes_per_second } => {
+                self.set_bandwidth_from(HostId(from), HostId(to), bytes_per_second);
             }
+            Op::Clog { from, to, open, shut } => self.clog(HostId(from), HostId(to), open, shut),
             Op::Cut { a, b } => self.cut(HostId(a), HostId(b)),
             Op::CutOneWay { from, to } => self.cut_one_way(HostId(from), HostId(to)),
             Op::Partition { ref one, ref other } => self.partition(&hosts(one), &hosts(other)),
@@ -66,6 +67,21 @@ impl World {
             Op::AllowDials { from, to } => self.allow_dials(HostId(from), HostId(to)),
             Op::DialFate { host, fate } => self.set_fate(self.addr(HostId(host)), fate),
             Op::Reset { a, b } => return self.reset_connections(HostId(a), HostId(b)) > 0,
+            Op::ResetOneSide { at, peer } => return self.reset_one_side(HostId(at), HostId(peer)) > 0,
+            Op::HalfOpen { at, peer } => return self.half_open(HostId(at), HostId(peer)) > 0,
+            Op::Sever { a, b } => return self.sever_connections(HostId(a), HostId(b)) > 0,
+            Op::Outsider { attack, tempo } => {
+                return self.may_add_hostile() && {
+                    self.add_outsider(&[attack], tempo);
+                    true
+                };
+            }
+            Op::Insider { abuse, tempo } => {
+                return self.may_add_hostile() && {
+                    self.add_insider(&[abuse], tempo);
+                    true
+                };
+            }
             _ => return false,
         }
         true
@@ -83,16 +99,20 @@ impl World {
                         Identity::Same => how,
                         Identity::Stale => how.incarnation(before.saturating_sub(STALE)),
                         Identity::New => how.new_id(),
+                        Identity::Twin { of, run } => how.twin(self.run(HostId(of)), run),
                     },
                 );
             }
             Op::Pause { host } if self.can_act(HostId(host)) => self.pause(HostId(host)),
             Op::Resume { host } if self.machines[host as usize].paused => self.resume(HostId(host)),
+            Op::Late { host, up_to } => self.set_late(HostId(host), up_to),
+            Op::Drift { host, ppm } => self.set_drift(HostId(host), ppm),
             Op::ClockForward { host, by } => self.clock_forward(HostId(host), by),
             Op::ClockBack { host, by } => self.clock_back(HostId(host), by),
             Op::ClockStop { host, stopped } => self.clock_stop(HostId(host), stopped),
             Op::Consuming { host, consuming } => self.set_consuming(HostId(host), consuming),
             Op::Consume { host, count } => self.consume(HostId(host), count),
+            Op::ConsumeInBursts { host, count, every } => self.consume_in_bursts(HostId(host), count, every),
             Op::Reading { host, reading } => self.set_reading(HostId(host), reading),
             Op::Read { host, bytes } => self.read(HostId(host), bytes),
             Op::Exhaust { host, exhausted } => self.exhaust(HostId(host), exhausted),
@@ -136,6 +156,10 @@ impl World {
             _ => return false,
         }
         true
+    }
+
+    fn may_add_hostile(&self) -> bool {
+        self.hostiles.len() < Op::MAX_HOSTILE
     }
 
     fn send_some(&mut self, from: HostId, to: HostId, length: u64) -> bool {

@@ -6,7 +6,7 @@ use cluster_core::limits::MAX_CHUNK;
 
 use super::{Fault, Faults, Identity, Op, Pace, Profile, Rate, Schedule, Setting, Step};
 use crate::rng::{Purpose, Rng};
-use crate::{Block, Crash, Fate};
+use crate::{Abuse, Attack, Block, Crash, Fate, Latency, Tempo, Twin};
 
 /// The most nodes of a schedule that is drawn as a whole.
 const NODES: u64 = 7;
@@ -52,7 +52,7 @@ impl Schedule {
 
     /// Adds faults and traffic, whose rate is drawn if it is not given.
     pub(crate) fn fill(&mut self, faults: &Faults, traffic: Option<Rate>) {
-        if faults.rate(Fault::Stale) > Rate::OFF {
+        if [Fault::Stale, Fault::Clone].into_iter().any(|kind| faults.rate(kind) > Rate::OFF) {
             // Who has forgotten a node takes it in as an earlier run of itself, and rightly so.
             let profile = &mut self.profile;
             (profile.forget_after, profile.tombstone_ttl) = (Schedule::MAX_DURATION, Schedule::MAX_DURATION);
@@ -146,8 +146,18 @@ impl Drawer {
         let host = self.host();
         match kind {
             Fault::Latency => self.latency(at),
+            Fault::Bandwidth => {
+                let rate = Some(self.rng.scaled(1_000, 10_000_000));
+                let op = |from, to, bytes_per_second| Op::Bandwidth { from, to, bytes_per_second };
+                self.pairs(at, |from, to| (op(from, to, rate), op(from, to, None)));
+            }
             Fault::Cut => self.pairs(at, |a, b| (Op::Cut { a, b }, Op::Heal { a, b })),
             Fault::OneWay => self.pairs(at, |from, to| (Op::CutOneWay { from, to }, Op::Heal { a: from, b: to })),
+            Fault::Clog => {
+                let open = Duration::from_millis(self.rng.scaled(1, 2_000));
+                let shut = Duration::from_millis(self.rng.scaled(1, 4_000));
+                self.pairs(at, |from, to| (Op::Clog { from, to, open, shut }, Op::Heal { a: from, b: to }));
+            }
             Fault::Partition => self.partition(at),
             Fault::Isolate => self.spell(at, 60_000, Op::Isolate { host }, Op::HealAll),
             Fault::Firewall => {
@@ -163,9 +173,26 @@ impl Drawer {
                     self.push(at, Op::Reset { a, b });
                 }
             }
+            Fault::OneSided => {
+                if let Some((a, b)) = self.pair() {
+                    let one = Op::ResetOneSide { at: a, peer: b };
+                    let op = self.rng.pick(&[one.clone(), one, Op::HalfOpen { at: a, peer: b }, Op::Sever { a, b }]);
+                    self.push(at, op);
+                }
+            }
             Fault::Crash => self.crash(at, host, Identity::Same, false),
             Fault::NewIdentity => self.crash(at, host, Identity::New, false),
             Fault::Stale => self.crash(at, host, Identity::Stale, false),
+            Fault::Clone => {
+                if let Some((host, of)) = self.pair() {
+                    // The very same run at two places cannot be told from one that dials again, and nothing is promised.
+                    let run = Twin::LaterRun;
+                    let moved = self.rng.below(2) == 0;
+                    self.crash(at, host, Identity::Twin { of, run }, moved);
+                    let end = at + self.rng.scaled(1_000, 60_000);
+                    self.crash(end, host, Identity::New, false);
+                }
+            }
             Fault::Move => {
                 let identity = self.rng.pick(&[Identity::Same, Identity::New]);
                 self.crash(at, host, identity, true);
@@ -176,6 +203,11 @@ impl Drawer {
             Fault::ClockStop => {
                 let stop = |stopped| Op::ClockStop { host, stopped };
                 self.spell(at, 60_000, stop(true), stop(false));
+            }
+            Fault::Drift => {
+                let most = self.rng.pick(&[100, 10_000, 200_000]);
+                let ppm = self.rng.below(2 * most + 1) as i32 - most as i32;
+                self.spell(at, 60_000, Op::Drift { host, ppm }, Op::Drift { host, ppm: 0 });
             }
             Fault::Consumer => self.consumer(at, host),
             Fault::Reader => self.reader(at, host),
@@ -198,21 +230,40 @@ impl Drawer {
                 self.push(at, op);
             }
             Fault::Config => self.config(at, host),
+            Fault::Outsider => {
+                let attack = self.rng.pick(Attack::ALL);
+                let tempo = self.rng.pick(&[Tempo::Slow, Tempo::Fast]);
+                self.push_once(at, Op::Outsider { attack, tempo });
+            }
+            Fault::Insider => {
+                // An impostor rightly keeps a pair apart that is not connected.
+                let abuses: Vec<Abuse> = Abuse::ALL.iter().copied().filter(|&abuse| abuse != Abuse::Impostor).collect();
+                let abuse = self.rng.pick(&abuses);
+                let tempo = self.rng.pick(&[Tempo::Slow, Tempo::Fast]);
+                self.push_once(at, Op::Insider { abuse, tempo });
+            }
         }
     }
 
     fn latency(&mut self, at: u64) {
         let base = Duration::from_micros(self.rng.scaled(50, 1_000_000));
         let jitter = Duration::from_micros(self.rng.scaled(10, 1_000_000));
-        let (normal, little) = (Duration::from_millis(1), Duration::from_micros(200));
+        let spike = Duration::from_millis(self.rng.scaled(1, 3_000));
+        let one_in = self.rng.scaled(2, 200) as u32;
+        let latency = self.rng.pick(&[
+            Latency::Uniform { base, jitter },
+            Latency::Uniform { base, jitter },
+            Latency::Constant(base),
+            Latency::LongTail { base, half: jitter / 8, cap: spike },
+            Latency::Spikes { base, jitter, one_in, spike },
+        ]);
+        let normal = Latency::default();
         match self.pair().filter(|_| self.rng.below(3) > 0) {
-            Some((from, to)) => self.spell(
-                at,
-                60_000,
-                Op::LatencyFrom { from, to, base, jitter },
-                Op::LatencyFrom { from, to, base: normal, jitter: little },
-            ),
-            None => self.spell(at, 60_000, Op::Latency { base, jitter }, Op::Latency { base: normal, jitter: little }),
+            Some((from, to)) => {
+                let op = |latency| Op::LatencyFrom { from, to, latency };
+                self.spell(at, 60_000, op(latency), op(normal));
+            }
+            None => self.spell(at, 60_000, Op::Latency { latency }, Op::Latency { latency: normal }),
         }
     }
 
@@ -238,6 +289,10 @@ impl Drawer {
     }
 
     fn late(&mut self, at: u64, host: u32) {
+        if self.rng.below(2) == 0 {
+            let up_to = Duration::from_millis(self.rng.scaled(1, 3_000));
+            return self.spell(at, 60_000, Op::Late { host, up_to }, Op::Late { host, up_to: Duration::ZERO });
+        }
         let mut at = at;
         for _ in 0..2 + self.rng.below(6) {
             let (late, well) = (self.rng.scaled(10, 1_500), self.rng.scaled(1, 500));
@@ -259,6 +314,11 @@ impl Drawer {
     }
 
     fn consumer(&mut self, at: u64, host: u32) {
+        if self.rng.below(2) == 0 {
+            let (count, every) = (self.rng.scaled(1, 100), Duration::from_millis(self.rng.scaled(1, 5_000)));
+            let consuming = Op::Consuming { host, consuming: true };
+            return self.spell(at, 60_000, Op::ConsumeInBursts { host, count, every }, consuming);
+        }
         let mut end = at;
         for _ in 0..self.rng.below(5) {
             let count = self.rng.scaled(1, 100) - 1;
@@ -340,6 +400,13 @@ impl Drawer {
         if at < self.duration {
             let at = Duration::from_millis(at) + Duration::from_micros(self.rng.below(1_000));
             self.steps.push(Step { at, op });
+        }
+    }
+
+    /// What goes on until the end is not begun again.
+    fn push_once(&mut self, at: u64, op: Op) {
+        if self.steps.is_empty() {
+            self.push(at, op);
         }
     }
 

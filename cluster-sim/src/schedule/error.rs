@@ -35,6 +35,18 @@ pub enum WorldError {
         /// The span.
         span: Duration,
     },
+    /// Something would happen again after a shorter span than a millisecond.
+    TooShort {
+        /// The span.
+        span: Duration,
+    },
+    /// A clock would be wrong by more than half.
+    Drift {
+        /// By how many millionths.
+        ppm: i32,
+    },
+    /// A way that carries nothing is a cut, and no bandwidth.
+    NoBandwidth,
     /// A message, or a number of them, is more than a step may send.
     TooMuch {
         /// Bytes or messages.
@@ -56,6 +68,11 @@ impl fmt::Display for WorldError {
             WorldError::UnknownNode { node, nodes } => write!(f, "there is no node {node} among {nodes}"),
             WorldError::Rate { rate } => write!(f, "a fault rate of {rate} is not between 0 and 1"),
             WorldError::TooLong { span } => write!(f, "{span:?} is longer than {:?}", Schedule::MAX_DURATION),
+            WorldError::TooShort { span } => {
+                write!(f, "{span:?} is shorter than the millisecond after which something may happen again")
+            }
+            WorldError::Drift { ppm } => write!(f, "{ppm} millionths are more than a clock may drift"),
+            WorldError::NoBandwidth => f.write_str("a bandwidth of 0 is a cut"),
             WorldError::TooMuch { amount, most } => write!(f, "{amount} is more than the {most} that a step may send"),
             WorldError::NoBuffer => f.write_str("without a buffer nothing can be sent over a connection"),
             WorldError::Config(error) => write!(f, "the config contradicts itself: {error}"),

@@ -12,10 +12,14 @@ use crate::rng::{Purpose, Rng};
 pub enum Fault {
     /// Ways become slow, all of them or one.
     Latency,
+    /// Little gets through in one direction.
+    Bandwidth,
     /// Two hosts are cut off from each other.
     Cut,
     /// Nothing gets through in one direction.
     OneWay,
+    /// Nothing gets through in one direction now and then.
+    Clog,
     /// The hosts fall into two sides, sometimes with hosts between that reach both.
     Partition,
     /// One host is cut off from all others.
@@ -26,12 +30,16 @@ pub enum Fault {
     DialFate,
     /// The connections between two hosts are reset.
     Reset,
+    /// Connections between two hosts break, and only one side, or none, is told.
+    OneSided,
     /// A node dies and comes back as a later run of itself.
     Crash,
     /// A node dies and comes back with another id.
     NewIdentity,
     /// A node dies and comes back with its wall clock set back.
     Stale,
+    /// A node dies, and a copy of another one starts in its place.
+    Clone,
     /// A node dies and comes back at another address.
     Move,
     /// A process does not run for 10 ms to 30 min.
@@ -42,6 +50,8 @@ pub enum Fault {
     ClockJump,
     /// A monotonic clock stops.
     ClockStop,
+    /// A monotonic clock is too fast or too slow.
+    Drift,
     /// A user takes no messages, or a few now and then.
     Consumer,
     /// A process does not read from its sockets, or little.
@@ -56,27 +66,36 @@ pub enum Fault {
     Join,
     /// A user changes settings.
     Config,
+    /// Somebody who belongs to no cluster attacks in one way until the end.
+    Outsider,
+    /// A member misbehaves in one way until the end.
+    Insider,
 }
 
 impl Fault {
     /// Every kind.
-    pub const ALL: [Fault; 23] = [
+    pub const ALL: [Fault; 30] = [
         Fault::Latency,
+        Fault::Bandwidth,
         Fault::Cut,
         Fault::OneWay,
+        Fault::Clog,
         Fault::Partition,
         Fault::Isolate,
         Fault::Firewall,
         Fault::DialFate,
         Fault::Reset,
+        Fault::OneSided,
         Fault::Crash,
         Fault::NewIdentity,
         Fault::Stale,
+        Fault::Clone,
         Fault::Move,
         Fault::Pause,
         Fault::Late,
         Fault::ClockJump,
         Fault::ClockStop,
+        Fault::Drift,
         Fault::Consumer,
         Fault::Reader,
         Fault::Exhaust,
@@ -84,6 +103,8 @@ impl Fault {
         Fault::Disconnect,
         Fault::Join,
         Fault::Config,
+        Fault::Outsider,
+        Fault::Insider,
     ];
 
     /// Its name on a command line, such as `one-way`.
@@ -91,21 +112,26 @@ impl Fault {
     pub fn name(self) -> &'static str {
         match self {
             Fault::Latency => "latency",
+            Fault::Bandwidth => "bandwidth",
             Fault::Cut => "cut",
             Fault::OneWay => "one-way",
+            Fault::Clog => "clog",
             Fault::Partition => "partition",
             Fault::Isolate => "isolate",
             Fault::Firewall => "firewall",
             Fault::DialFate => "dial-fate",
             Fault::Reset => "reset",
+            Fault::OneSided => "one-sided",
             Fault::Crash => "crash",
             Fault::NewIdentity => "new-identity",
             Fault::Stale => "stale",
+            Fault::Clone => "clone",
             Fault::Move => "move",
             Fault::Pause => "pause",
             Fault::Late => "late",
             Fault::ClockJump => "clock-jump",
             Fault::ClockStop => "clock-stop",
+            Fault::Drift => "drift",
             Fault::Consumer => "consumer",
             Fault::Reader => "reader",
             Fault::Exhaust => "exhaust",
@@ -113,6 +139,8 @@ impl Fault {
             Fault::Disconnect => "disconnect",
             Fault::Join => "join",
             Fault::Config => "config",
+            Fault::Outsider => "outsider",
+            Fault::Insider => "insider",
         }
     }
 }

@@ -5,13 +5,19 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{Pace, WorldError, check_span, span};
-use crate::{Block, Crash, Fate};
+use crate::{Abuse, Attack, Block, Crash, Fate, Latency, Tempo, Twin};
 
 /// The most bytes that one message of a step may have.
 const MAX_LENGTH: u64 = 64 << 20;
 
 /// The most messages that one step may send.
 const MAX_COUNT: u32 = 100_000;
+
+/// What comes again and again does not come more often: a run would not end.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(1);
+
+/// By how many millionths a clock may be wrong, too fast or too slow.
+const MAX_DRIFT: u32 = 500_000;
 
 /// One verb of a [`World`](crate::World), with its parameters. Hosts are numbers from 0, in the order in which they
 /// were added.
@@ -24,25 +30,24 @@ const MAX_COUNT: u32 = 100_000;
 #[allow(missing_docs, reason = "the fields are the parameters of the verb that is named")]
 pub enum Op {
     /// [`World::set_latency`](crate::World::set_latency).
-    Latency {
-        #[serde(with = "span")]
-        base: Duration,
-        #[serde(with = "span")]
-        jitter: Duration,
-    },
+    Latency { latency: Latency },
     /// [`World::set_latency_from`](crate::World::set_latency_from).
-    LatencyFrom {
-        from: u32,
-        to: u32,
-        #[serde(with = "span")]
-        base: Duration,
-        #[serde(with = "span")]
-        jitter: Duration,
-    },
+    LatencyFrom { from: u32, to: u32, latency: Latency },
+    /// [`World::set_bandwidth_from`](crate::World::set_bandwidth_from).
+    Bandwidth { from: u32, to: u32, bytes_per_second: Option<u64> },
     /// [`World::cut`](crate::World::cut).
     Cut { a: u32, b: u32 },
     /// [`World::cut_one_way`](crate::World::cut_one_way).
     CutOneWay { from: u32, to: u32 },
+    /// [`World::clog`](crate::World::clog).
+    Clog {
+        from: u32,
+        to: u32,
+        #[serde(with = "span")]
+        open: Duration,
+        #[serde(with = "span")]
+        shut: Duration,
+    },
     /// [`World::partition`](crate::World::partition). Hosts on neither side reach both.
     Partition { one: Vec<u32>, other: Vec<u32> },
     /// [`World::isolate`](crate::World::isolate).
@@ -59,6 +64,12 @@ pub enum Op {
     DialFate { host: u32, fate: Option<Fate> },
     /// [`World::reset_connections`](crate::World::reset_connections).
     Reset { a: u32, b: u32 },
+    /// [`World::reset_one_side`](crate::World::reset_one_side).
+    ResetOneSide { at: u32, peer: u32 },
+    /// [`World::half_open`](crate::World::half_open).
+    HalfOpen { at: u32, peer: u32 },
+    /// [`World::sever_connections`](crate::World::sever_connections).
+    Sever { a: u32, b: u32 },
     /// [`World::crash`](crate::World::crash).
     Crash { host: u32, how: Crash },
     /// [`World::restart`](crate::World::restart), at another address if it has `moved`.
@@ -67,6 +78,14 @@ pub enum Op {
     Pause { host: u32 },
     /// [`World::resume`](crate::World::resume).
     Resume { host: u32 },
+    /// [`World::set_late`](crate::World::set_late).
+    Late {
+        host: u32,
+        #[serde(with = "span")]
+        up_to: Duration,
+    },
+    /// [`World::set_drift`](crate::World::set_drift).
+    Drift { host: u32, ppm: i32 },
     /// [`World::clock_forward`](crate::World::clock_forward).
     ClockForward {
         host: u32,
@@ -85,6 +104,13 @@ pub enum Op {
     Consuming { host: u32, consuming: bool },
     /// [`World::consume`](crate::World::consume).
     Consume { host: u32, count: u64 },
+    /// [`World::consume_in_bursts`](crate::World::consume_in_bursts).
+    ConsumeInBursts {
+        host: u32,
+        count: u64,
+        #[serde(with = "span")]
+        every: Duration,
+    },
     /// [`World::set_reading`](crate::World::set_reading).
     Reading { host: u32, reading: bool },
     /// [`World::read`](crate::World::read).
@@ -113,6 +139,12 @@ pub enum Op {
     Send { from: u32, to: u32, length: u64, count: u32 },
     /// [`NodeMut::broadcast`](crate::NodeMut::broadcast) of zeroes.
     Broadcast { from: u32, length: u64 },
+    /// [`World::add_outsider`](crate::World::add_outsider) with one attack, unless there are
+    /// [enough](Op::MAX_HOSTILE) hostile hosts.
+    Outsider { attack: Attack, tempo: Tempo },
+    /// [`World::add_insider`](crate::World::add_insider) with one abuse, unless there are
+    /// [enough](Op::MAX_HOSTILE) hostile hosts.
+    Insider { abuse: Abuse, tempo: Tempo },
 }
 
 /// As what a node starts again.
@@ -126,6 +158,13 @@ pub enum Identity {
     Stale,
     /// With a new id.
     New,
+    /// As a copy of the node that is, or was, on another host.
+    Twin {
+        /// The host of the other node.
+        of: u32,
+        /// Which run it says that it is.
+        run: Twin,
+    },
 }
 
 /// One setting of a running node.
@@ -140,6 +179,9 @@ pub enum Setting {
 }
 
 impl Op {
+    /// The most hostile hosts that the steps of a schedule add.
+    pub const MAX_HOSTILE: usize = 16;
+
     /// Every host that is named.
     #[must_use]
     pub fn hosts(&self) -> Vec<u32> {
@@ -148,9 +190,13 @@ impl Op {
 
     pub(crate) fn hosts_mut(&mut self) -> Vec<&mut u32> {
         match self {
-            Op::Latency { .. } | Op::HealAll => Vec::new(),
-            Op::Cut { a, b } | Op::Heal { a, b } | Op::Reset { a, b } => vec![a, b],
+            Op::Latency { .. } | Op::HealAll | Op::Outsider { .. } | Op::Insider { .. } => Vec::new(),
+            Op::Cut { a, b } | Op::Heal { a, b } | Op::Reset { a, b } | Op::Sever { a, b } => vec![a, b],
+            Op::ResetOneSide { at, peer } | Op::HalfOpen { at, peer } => vec![at, peer],
+            Op::Restart { host, identity: Identity::Twin { of, .. }, .. } => vec![host, of],
             Op::LatencyFrom { from, to, .. }
+            | Op::Bandwidth { from, to, .. }
+            | Op::Clog { from, to, .. }
             | Op::CutOneWay { from, to }
             | Op::BlockDials { from, to, .. }
             | Op::AllowDials { from, to }
@@ -165,11 +211,14 @@ impl Op {
             | Op::Restart { host, .. }
             | Op::Pause { host }
             | Op::Resume { host }
+            | Op::Late { host, .. }
+            | Op::Drift { host, .. }
             | Op::ClockForward { host, .. }
             | Op::ClockBack { host, .. }
             | Op::ClockStop { host, .. }
             | Op::Consuming { host, .. }
             | Op::Consume { host, .. }
+            | Op::ConsumeInBursts { host, .. }
             | Op::Reading { host, .. }
             | Op::Read { host, .. }
             | Op::Exhaust { host, .. }
@@ -183,13 +232,17 @@ impl Op {
             return Err(WorldError::UnknownNode { node, nodes });
         }
         match self {
-            Op::Latency { base, jitter } | Op::LatencyFrom { base, jitter, .. } => {
-                check_span(*base)?;
-                check_span(*jitter)
+            Op::Latency { latency } | Op::LatencyFrom { latency, .. } => {
+                latency.spans().into_iter().try_for_each(check_span)
             }
-            Op::ClockForward { by: span, .. } | Op::ClockBack { by: span, .. } | Op::Leave { timeout: span, .. } => {
-                check_span(*span)
-            }
+            Op::Bandwidth { bytes_per_second: Some(0), .. } => Err(WorldError::NoBandwidth),
+            Op::Clog { open, shut, .. } => [*open, *shut].into_iter().try_for_each(check_interval),
+            Op::ConsumeInBursts { every, .. } => check_interval(*every),
+            Op::Late { up_to: span, .. }
+            | Op::ClockForward { by: span, .. }
+            | Op::ClockBack { by: span, .. }
+            | Op::Leave { timeout: span, .. } => check_span(*span),
+            Op::Drift { ppm, .. } if ppm.unsigned_abs() > MAX_DRIFT => Err(WorldError::Drift { ppm: *ppm }),
             Op::Send { length, count, .. } => {
                 at_most(*length, MAX_LENGTH)?;
                 at_most(u64::from(*count), u64::from(MAX_COUNT))
@@ -199,6 +252,12 @@ impl Op {
             _ => Ok(()),
         }
     }
+}
+
+/// A span after which something happens again and again.
+fn check_interval(span: Duration) -> Result<(), WorldError> {
+    check_span(span)?;
+    if span < SHORTEST_INTERVAL { Err(WorldError::TooShort { span }) } else { Ok(()) }
 }
 
 fn at_most(amount: u64, most: u64) -> Result<(), WorldError> {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::apply::public;
 use super::{Identity, Op, Pace, Profile, Schedule, Setting};
+use crate::Latency;
 use crate::net::Buffers;
 use crate::numbered::SHORTEST;
 
@@ -36,7 +37,7 @@ impl Schedule {
             let hosts: Vec<String> = self.core().iter().map(|host| format!("n[{}]", host.index())).collect();
             let _ = writeln!(text, "    let core = [{}];\n    world.recover(&core);", hosts.join(", "));
         }
-        if self.nodes > 1 && !self.quiet.is_zero() {
+        if self.nodes > 1 && self.is_watched() {
             let _ = writeln!(text, "    world.stay_quiet(&core, {});", duration(self.quiet));
         }
         text.push_str("}\n");
@@ -119,9 +120,17 @@ fn pace(pace: Pace) -> String {
 fn verb(op: &Op) -> String {
     let list = |hosts: &[u32]| hosts.iter().map(|host| format!("n[{host}]")).collect::<Vec<_>>().join(", ");
     match op {
-        Op::Latency { base, jitter } => format!("world.set_latency({});", uniform(*base, *jitter)),
-        Op::LatencyFrom { from, to, base, jitter } => {
-            format!("world.set_latency_from(n[{from}], n[{to}], {});", uniform(*base, *jitter))
+        Op::Latency { latency } => format!("world.set_latency({});", shape(*latency)),
+        Op::LatencyFrom { from, to, latency } => {
+            format!("world.set_latency_from(n[{from}], n[{to}], {});", shape(*latency))
+        }
+        Op::Bandwidth { from, to, bytes_per_second } => {
+            let rate =
+                bytes_per_second.map_or_else(|| "None".to_owned(), |rate| format!("Some({})", grouped(rate.into())));
+            format!("world.set_bandwidth_from(n[{from}], n[{to}], {rate});")
+        }
+        Op::Clog { from, to, open, shut } => {
+            format!("world.clog(n[{from}], n[{to}], {}, {});", duration(*open), duration(*shut))
         }
         Op::Cut { a, b } => format!("world.cut(n[{a}], n[{b}]);"),
         Op::CutOneWay { from, to } => format!("world.cut_one_way(n[{from}], n[{to}]);"),
@@ -136,26 +145,51 @@ fn verb(op: &Op) -> String {
             format!("world.set_fate(world.addr(n[{host}]), {fate});")
         }
         Op::Reset { a, b } => format!("world.reset_connections(n[{a}], n[{b}]);"),
+        Op::ResetOneSide { at, peer } => format!("world.reset_one_side(n[{at}], n[{peer}]);"),
+        Op::HalfOpen { at, peer } => format!("world.half_open(n[{at}], n[{peer}]);"),
+        Op::Sever { a, b } => format!("world.sever_connections(n[{a}], n[{b}]);"),
         Op::Crash { host, how } => format!("world.crash(n[{host}], Crash::{how:?});"),
         Op::Restart { host, identity, moved } => {
             format!("world.restart(n[{host}], {});", restart(*host, *identity, *moved))
         }
         Op::Pause { host } => format!("world.pause(n[{host}]);"),
         Op::Resume { host } => format!("world.resume(n[{host}]);"),
+        Op::Late { host, up_to } => format!("world.set_late(n[{host}], {});", duration(*up_to)),
+        Op::Drift { host, ppm } => format!("world.set_drift(n[{host}], {ppm});"),
         Op::ClockForward { host, by } => format!("world.clock_forward(n[{host}], {});", duration(*by)),
         Op::ClockBack { host, by } => format!("world.clock_back(n[{host}], {});", duration(*by)),
         Op::ClockStop { host, stopped } => format!("world.clock_stop(n[{host}], {stopped});"),
         Op::Consuming { host, consuming } => format!("world.set_consuming(n[{host}], {consuming});"),
         Op::Consume { host, count } => format!("world.consume(n[{host}], {count});"),
+        Op::ConsumeInBursts { host, count, every } => {
+            format!("world.consume_in_bursts(n[{host}], {count}, {});", duration(*every))
+        }
         Op::Reading { host, reading } => format!("world.set_reading(n[{host}], {reading});"),
         Op::Read { host, bytes } => format!("world.read(n[{host}], {bytes});"),
         Op::Exhaust { host, exhausted } => format!("world.exhaust(n[{host}], {exhausted});"),
+        Op::Outsider { attack, tempo } => {
+            format!("world.add_outsider(&[Attack::{attack:?}], Tempo::{tempo:?});")
+        }
+        Op::Insider { abuse, tempo } => format!("world.add_insider(&[Abuse::{abuse:?}], Tempo::{tempo:?});"),
         _ => user_verb(op),
     }
 }
 
-fn uniform(base: Duration, jitter: Duration) -> String {
-    format!("Latency::Uniform {{ base: {}, jitter: {} }}", duration(base), duration(jitter))
+fn shape(latency: Latency) -> String {
+    match latency {
+        Latency::Constant(base) => duration(base),
+        Latency::Uniform { base, jitter } => {
+            format!("Latency::Uniform {{ base: {}, jitter: {} }}", duration(base), duration(jitter))
+        }
+        Latency::LongTail { base, half, cap } => {
+            let (base, half, cap) = (duration(base), duration(half), duration(cap));
+            format!("Latency::LongTail {{ base: {base}, half: {half}, cap: {cap} }}")
+        }
+        Latency::Spikes { base, jitter, one_in, spike } => {
+            let (base, jitter, spike) = (duration(base), duration(jitter), duration(spike));
+            format!("Latency::Spikes {{ base: {base}, jitter: {jitter}, one_in: {one_in}, spike: {spike} }}")
+        }
+    }
 }
 
 fn restart(host: u32, identity: Identity, moved: bool) -> String {
@@ -163,6 +197,7 @@ fn restart(host: u32, identity: Identity, moved: bool) -> String {
     match identity {
         Identity::Same => format!("Restart::default(){moved}"),
         Identity::New => format!("Restart::default(){moved}.new_id()"),
+        Identity::Twin { of, run } => format!("Restart::default(){moved}.twin(world.run(n[{of}]), Twin::{run:?})"),
         Identity::Stale => {
             format!("Restart::default(){moved}.incarnation(world.run(n[{host}]).incarnation.0 - 10_000_000)")
         }

@@ -6,6 +6,8 @@ use cluster_core::Instant;
 
 use super::{Identity, Op, Profile, Schedule, Setting, Step};
 use crate::faults::Crash;
+use crate::hostile::Tempo;
+use crate::way::Latency;
 
 /// The most runs that are spent on one failure.
 const MAX_RUNS: u32 = 1_000;
@@ -207,10 +209,15 @@ fn simpler(op: &Op) -> Vec<Op> {
         Op::Broadcast { from, length } => {
             [0, length / 2].into_iter().filter(|&l| l < length).map(|length| Op::Broadcast { from, length }).collect()
         }
-        Op::Latency { base, jitter } if !jitter.is_zero() => vec![Op::Latency { base, jitter: Duration::ZERO }],
-        Op::LatencyFrom { from, to, base, jitter } if !jitter.is_zero() => {
-            vec![Op::LatencyFrom { from, to, base, jitter: Duration::ZERO }]
+        Op::Latency { latency } => plainer(latency).map(|latency| Op::Latency { latency }).collect(),
+        Op::LatencyFrom { from, to, latency } => {
+            plainer(latency).map(|latency| Op::LatencyFrom { from, to, latency }).collect()
         }
+        Op::Clog { from, to, .. } => vec![Op::CutOneWay { from, to }],
+        Op::HalfOpen { at, peer } => vec![Op::ResetOneSide { at, peer }],
+        Op::ResetOneSide { at, peer } => vec![Op::Reset { a: at, b: peer }],
+        Op::Insider { abuse, tempo: Tempo::Fast } => vec![Op::Insider { abuse, tempo: Tempo::Slow }],
+        Op::Outsider { attack, tempo: Tempo::Fast } => vec![Op::Outsider { attack, tempo: Tempo::Slow }],
         Op::Cut { a, b } => vec![Op::CutOneWay { from: a, to: b }, Op::CutOneWay { from: b, to: a }],
         Op::Isolate { .. } | Op::HealAll => Vec::new(),
         Op::Partition { ref one, ref other } => partitions(one, other),
@@ -230,6 +237,11 @@ fn simpler(op: &Op) -> Vec<Op> {
         }
         _ => Vec::new(),
     }
+}
+
+fn plainer(latency: Latency) -> impl Iterator<Item = Latency> {
+    let [base, ..] = latency.spans();
+    Some(Latency::Constant(base)).into_iter().filter(move |&plain| plain != latency)
 }
 
 fn shorter(span: Duration) -> impl Iterator<Item = Duration> {

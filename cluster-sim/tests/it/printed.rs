@@ -3,7 +3,10 @@
 
 use std::time::Duration;
 
-use cluster_sim::{Block, Crash, Fate, Identity, Latency, Op, Pace, Profile, Restart, Schedule, Setting, World};
+use cluster_sim::{
+    Abuse, Attack, Block, Crash, Fate, Identity, Latency, Op, Pace, Profile, Restart, Schedule, Setting, Tempo, Twin,
+    World,
+};
 
 use crate::harness::*;
 
@@ -13,8 +16,20 @@ include!("../schedules/printed.rs");
 fn schedule() -> Schedule {
     let (base, jitter) = (ms(2), Duration::from_micros(300));
     let ops = [
-        Op::Latency { base, jitter },
-        Op::LatencyFrom { from: 0, to: 1, base, jitter: Duration::ZERO },
+        Op::Latency { latency: Latency::Uniform { base, jitter } },
+        Op::LatencyFrom { from: 0, to: 1, latency: Latency::Constant(base) },
+        Op::LatencyFrom { from: 1, to: 0, latency: Latency::LongTail { base, half: jitter, cap: secs(1) } },
+        Op::LatencyFrom { from: 1, to: 2, latency: Latency::Spikes { base, jitter, one_in: 9, spike: secs(1) } },
+        Op::Bandwidth { from: 0, to: 1, bytes_per_second: Some(100_000) },
+        Op::Bandwidth { from: 0, to: 1, bytes_per_second: None },
+        Op::Clog { from: 0, to: 2, open: secs(1), shut: base },
+        Op::Heal { a: 0, b: 2 },
+        Op::ResetOneSide { at: 0, peer: 1 },
+        Op::HalfOpen { at: 1, peer: 2 },
+        Op::Sever { a: 0, b: 2 },
+        Op::Late { host: 1, up_to: base },
+        Op::Drift { host: 2, ppm: -100 },
+        Op::ConsumeInBursts { host: 1, count: 3, every: secs(1) },
         Op::Cut { a: 0, b: 1 },
         Op::Heal { a: 0, b: 1 },
         Op::CutOneWay { from: 1, to: 2 },
@@ -52,9 +67,13 @@ fn schedule() -> Schedule {
         Op::Leave { host: 2, timeout: Duration::ZERO },
         Op::Restart { host: 2, identity: Identity::New, moved: false },
         Op::Crash { host: 2, how: Crash::Reset },
-        Op::Restart { host: 2, identity: Identity::Same, moved: false },
+        Op::Restart { host: 2, identity: Identity::Twin { of: 1, run: Twin::LaterRun }, moved: true },
+        Op::Crash { host: 2, how: Crash::Reset },
+        Op::Restart { host: 2, identity: Identity::New, moved: false },
+        Op::Outsider { attack: Attack::Garbage, tempo: Tempo::Slow },
+        Op::Insider { abuse: Abuse::Chatter, tempo: Tempo::Slow },
     ];
-    let mut schedule = Schedule::new(7, 3, secs(45));
+    let mut schedule = Schedule::new(7, 3, secs(65));
     schedule.quiet = secs(60);
     schedule.profile = Profile { max_message: 10_000, buffer: 8_192, seeds: 1, ..Profile::default() };
     for (second, op) in (1..).zip(ops) {
