@@ -24,6 +24,9 @@ const QUIET_ONES: u64 = 8;
 
 const QUIET: Duration = Duration::from_secs(300);
 
+/// One hostile host in so many acts fast.
+const FAST_ONES: u64 = 10;
+
 const DAY: Duration = Duration::from_secs(24 * 3_600);
 
 impl Schedule {
@@ -232,14 +235,14 @@ impl Drawer {
             Fault::Config => self.config(at, host),
             Fault::Outsider => {
                 let attack = self.rng.pick(Attack::ALL);
-                let tempo = self.rng.pick(&[Tempo::Slow, Tempo::Fast]);
+                let tempo = self.tempo();
                 self.push_once(at, Op::Outsider { attack, tempo });
             }
             Fault::Insider => {
                 // An impostor rightly keeps a pair apart that is not connected.
                 let abuses: Vec<Abuse> = Abuse::ALL.iter().copied().filter(|&abuse| abuse != Abuse::Impostor).collect();
                 let abuse = self.rng.pick(&abuses);
-                let tempo = self.rng.pick(&[Tempo::Slow, Tempo::Fast]);
+                let tempo = self.tempo();
                 self.push_once(at, Op::Insider { abuse, tempo });
             }
         }
@@ -401,6 +404,11 @@ impl Drawer {
             let at = Duration::from_millis(at) + Duration::from_micros(self.rng.below(1_000));
             self.steps.push(Step { at, op });
         }
+    }
+
+    /// What acts fast until the end takes long to simulate.
+    fn tempo(&mut self) -> Tempo {
+        if self.rng.below(FAST_ONES) == 0 { Tempo::Fast } else { Tempo::Slow }
     }
 
     /// What goes on until the end is not begun again.
