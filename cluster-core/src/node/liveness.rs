@@ -94,6 +94,7 @@ impl Node {
         if ping.probe {
             self.timers.cancel(Timer::Probe(id));
             self.refuse_held(run.id);
+            self.targets_up(run);
         }
     }
 

@@ -12,9 +12,10 @@ use crate::action::Action;
 use crate::address::Target;
 use crate::channel::ChannelError;
 use crate::event::Event;
-use crate::id::{JoinId, NodeId, Run};
+use crate::id::{JoinId, LinkId, NodeId, Run};
 use crate::limits::{MAX_RECORDS, MAX_TARGETS};
 use crate::link::Dial;
+use crate::peer::Peer;
 use crate::reason::{JoinError, Reason, RejectCode};
 use crate::time::Instant;
 
@@ -24,7 +25,8 @@ const JOIN_RETRY: Duration = Duration::from_secs(1);
 impl Node {
     /// Connects to the node at `target`, and through it to the whole mesh.
     ///
-    /// Has one outcome: [`Event::Joined`] once the peer there is up, by whatever link, also if it was already; or
+    /// Has one outcome: [`Event::Joined`] once the peer there is up, by whatever link, also if it was already and
+    /// answers; or
     /// [`Event::JoinFailed`] at the latest after `join_timeout`. Undoes an earlier [`disconnect`](Node::disconnect).
     ///
     /// # Errors
@@ -136,6 +138,10 @@ impl Node {
                 own += 1;
             } else if let Some(peer) = self.occupant(*address) {
                 under_way = true;
+                if rejoin {
+                    // It may be up here alone, and its user may have disconnected us behind a link that is half-open.
+                    self.probe_peer(peer);
+                }
                 self.found(number, peer);
             } else if let Some(link) = self.dial_to(*address) {
                 under_way = true;
@@ -156,11 +162,14 @@ impl Node {
         }
     }
 
-    /// The peer at an address of the target is known; its joins wait for it to be up.
+    /// The peer at an address of the target is known; its joins wait for it to be up, and for the answer if its link is
+    /// under suspicion.
     fn found(&mut self, number: u64, peer: NodeId) {
         let Some(wanted) = self.targets.find_mut(number) else { return };
         wanted.found = Some(peer);
-        if let Some(peer) = self.peers.get(&peer).filter(|peer| peer.announced) {
+        let suspected = |live: &LinkId| self.links.get(live).is_some_and(|link| link.is_probed());
+        let up = |peer: &&Peer| peer.announced && !peer.live.as_ref().is_some_and(suspected);
+        if let Some(peer) = self.peers.get(&peer).filter(up) {
             let run = peer.run;
             self.target_up(number, run);
         }
