@@ -236,7 +236,7 @@ impl Io<'_> {
 
     /// The node has nothing more to say for now.
     pub(crate) fn drained(&mut self, node: &mut Node, links: usize) {
-        self.oracle.drained(self.host, node, links);
+        self.oracle.drained(self.host, node, links, self.clock);
     }
 
     pub(crate) fn trace(&mut self, what: What) {

@@ -21,6 +21,9 @@ use crate::machine::Process;
 use crate::trace::FrameKind;
 use crate::world::World;
 
+/// What was said before everything healed has arrived by then: who is disconnected knows of it, for instance.
+const UNDER_WAY: Duration = Duration::from_secs(5);
+
 /// How long a node that is leaving is waited for.
 const LEAVING: Duration = Duration::from_secs(60);
 
@@ -106,6 +109,7 @@ impl World {
             self.crash(host, Crash::Kill);
             self.restart(host, Restart::default().new_id());
         }
+        self.run_for(UNDER_WAY);
         self.introduce(core);
     }
 

@@ -9,6 +9,7 @@
 //! |---|---|
 //! | [`events`] | S4, S5, I2, I3: the word of events, `peers()`, joins, nothing after `Left` |
 //! | [`links`] | S1, I1, S12: one link per peer, and what is closed is over |
+//! | [`suspects`] | S05: nobody is turned away for a link that is dead |
 //! | [`agreement`] | S2: both ends agree which link that is |
 //! | [`handshakes`] | S3, I10: up only by a handshake; strangers change nothing |
 //! | [`sessions`], [`numbers`] | S6 to S8, I4: each message one outcome, a true one; order |
@@ -37,6 +38,7 @@ mod links;
 mod numbers;
 mod runs;
 mod sessions;
+mod suspects;
 mod talk;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -59,6 +61,7 @@ use self::links::Links;
 use self::numbers::Numbers;
 use self::runs::Runs;
 use self::sessions::Flow;
+use self::suspects::Suspects;
 use self::talk::Talks;
 use crate::host::HostId;
 use crate::net::{ConnId, Sock};
@@ -102,6 +105,7 @@ struct Watch {
     untouched: Untouched,
     departed: Departed,
     dials: Dials,
+    suspects: Suspects,
     credit: Credit,
     numbers: Numbers,
     talks: Talks,
@@ -111,6 +115,8 @@ struct Watch {
     fed: BTreeSet<Run>,
     /// When, by the world's time, a join last began or ended.
     joined: u64,
+    /// What its clock showed when it last had nothing more to say.
+    clock: Instant,
     listen: Option<SocketAddr>,
     limits: Limits,
     timing: Timing,
@@ -192,12 +198,14 @@ impl Oracle {
             untouched: Untouched::default(),
             departed: Departed::default(),
             dials: Dials::new(own, node.config().seeds(), clock, &limits),
+            suspects: Suspects::default(),
             credit,
             numbers: Numbers::default(),
             talks: Talks::default(),
             unfinished: BTreeSet::new(),
             fed: BTreeSet::new(),
             joined: 0,
+            clock,
             listen,
             limits,
             timing: node.timing().clone(),
@@ -333,7 +341,11 @@ impl Oracle {
                 }
                 watch.fence(link, peer);
             }
+            if let Reason::Duplicate = reason {
+                watch.turned_away(link);
+            }
             watch.links.closed(link);
+            watch.suspects.cleared(link);
             watch.runs.over(link);
             Ok(())
         });
@@ -344,9 +356,10 @@ impl Oracle {
     pub(crate) fn gone(&mut self, host: HostId, link: LinkId, cause: &Disconnect) {
         self.unsettle(host, link);
         let Some(Some(watch)) = self.watches.get_mut(host.index()) else { return };
-        watch.dials.over(link);
+        watch.dials.over(link, watch.clock, watch.timing.stable_after);
         watch.runs.over(link);
         watch.talks.over(link);
+        watch.suspects.cleared(link);
         watch.unfinished.remove(&link);
         if let Some(peer) = watch.links.find(link).and_then(|open| open.peer) {
             watch.fence(link, peer);
@@ -372,13 +385,18 @@ impl Oracle {
         self.check(host, |watch| {
             watch.dials.heard(peer, ip, frame);
             watch.talks.got(link, frame);
+            watch.suspects.cleared(link);
             let active = watch.links.active(peer.id).is_some_and(|(active, _)| active == link);
             match frame {
                 Frame::Claim(claim) => {
                     watch.runs.claimed(link, peer, claim.generation);
                     watch.departed.claimed(peer.id, claim.rejoin);
                 }
-                Frame::Accept(_) | Frame::Resume(_) => drop(watch.unfinished.insert(link)),
+                Frame::Accept(_) => {
+                    watch.unfinished.insert(link);
+                    watch.dials.up(link, peer, watch.clock);
+                }
+                Frame::Resume(_) => drop(watch.unfinished.insert(link)),
                 Frame::Close(Close::Removed) | Frame::Reject(Reject { code: RejectCode::Removed }) => {
                     watch.departed.told(peer.id);
                 }
@@ -412,6 +430,8 @@ impl Oracle {
                 Frame::Claim(claim) => return watch.runs.claims(link, peer, claim.generation),
                 Frame::Resume(_) => drop(watch.unfinished.insert(link)),
                 Frame::Ack(ack) => return watch.credit.acks(peer, ack, &watch.limits),
+                Frame::Accept(_) => watch.dials.up(link, peer, watch.clock),
+                Frame::Reject(Reject { code: RejectCode::Outranked }) => watch.turned_away(link),
                 _ => {}
             }
             Ok(())
@@ -503,7 +523,7 @@ impl Oracle {
     }
 
     /// The node has nothing more to say for now.
-    pub(crate) fn drained(&mut self, host: HostId, node: &mut Node, links: usize) {
+    pub(crate) fn drained(&mut self, host: HostId, node: &mut Node, links: usize, clock: Instant) {
         if !self.on {
             return;
         }
@@ -523,7 +543,10 @@ impl Oracle {
                 watch.credit.dealt_with(peer, &watch.limits)?;
             }
             watch.runs.is(own)?;
-            watch.events.drained(node)?;
+            let stats = node.stats();
+            watch.events.drained(node, stats.takeovers)?;
+            watch.clock = clock;
+            watch.suspects.drained(clock, stats.own_stalls, &watch.timing)?;
             watch.links.drained()?;
             let usage = node.usage();
             bounds::within(&usage, watch.counted(), &watch.limits)?;
@@ -649,6 +672,17 @@ impl Watch {
     /// When its user last had a join under way.
     fn last_join(&self, when: When) -> u64 {
         if self.events.joins_open() > 0 { when.world } else { self.joined }
+    }
+
+    /// A newcomer is turned away in favour of the link that connects the node with the same peer.
+    fn turned_away(&mut self, newcomer: LinkId) {
+        let Some(peer) = self.links.find(newcomer).and_then(|open| open.peer) else { return };
+        if let Some((active, open)) = self.links.active(peer.id)
+            && active != newcomer
+            && open.peer == Some(peer)
+        {
+            self.suspects.preferred(active);
+        }
     }
 
     /// A link is no longer the one that connects the two.

@@ -46,6 +46,8 @@ pub(super) struct Dials {
     reached: BTreeSet<SocketAddr>,
     bucket: Bucket,
     under_way: BTreeMap<LinkId, Dial>,
+    /// Links that connect the node with a peer, and since when.
+    up: BTreeMap<LinkId, (NodeId, Instant)>,
     failures: BTreeMap<SocketAddr, Failures>,
 }
 
@@ -56,7 +58,7 @@ struct Dial {
     proven: bool,
 }
 
-/// Dials to one address that came to nothing, one after the other.
+/// Dials to one address that came to nothing, or to a link that did not last, one after the other.
 #[derive(Debug, Default)]
 struct Failures {
     count: u32,
@@ -93,6 +95,7 @@ impl Dials {
             reached: BTreeSet::new(),
             bucket: Bucket::new(now, limits),
             under_way: BTreeMap::new(),
+            up: BTreeMap::new(),
             failures: BTreeMap::new(),
         };
         dials.configured(own, seeds);
@@ -153,7 +156,6 @@ impl Dials {
         let (to, hearsay) = (dial.to, dial.hearsay);
         dial.proven = true;
         self.reached.insert(to);
-        self.failures.remove(&to);
         self.tell(to, run);
         if hearsay {
             self.bucket.refund(limits);
@@ -163,10 +165,19 @@ impl Dials {
         }
     }
 
+    /// A link connects the node with a peer.
+    pub(super) fn up(&mut self, link: LinkId, peer: Run, now: Instant) {
+        self.up.insert(link, (peer.id, now));
+    }
+
     /// A link is over.
-    pub(super) fn over(&mut self, link: LinkId) {
-        let Some(dial) = self.under_way.remove(&link) else { return };
-        if !dial.proven {
+    pub(super) fn over(&mut self, link: LinkId, now: Instant, stable_after: Duration) {
+        let dial = self.under_way.remove(&link);
+        let up = self.up.remove(&link);
+        if let Some((peer, _)) = up.filter(|&(_, since)| now - since >= stable_after / 2) {
+            let told = &self.told;
+            self.failures.retain(|to, _| !told.get(to).is_some_and(|there| there.contains_key(&peer)));
+        } else if let Some(dial) = dial.filter(|dial| !dial.proven || up.is_some()) {
             self.failures.entry(dial.to).or_default().count += 1;
         }
     }
@@ -207,8 +218,11 @@ impl Dials {
             let there = self.told.entry(address).or_default();
             if there.len() < MAX_THERE || there.contains_key(&run.id) {
                 // A later run takes the place of an earlier one of the same node.
-                let latest = there.entry(run.id).or_insert(run.incarnation);
-                *latest = run.incarnation.max(*latest);
+                let before = there.insert(run.id, run.incarnation).filter(|&before| before >= run.incarnation);
+                match before {
+                    Some(latest) => drop(there.insert(run.id, latest)),
+                    None => drop(self.failures.remove(&address)),
+                }
             }
         }
     }
@@ -323,6 +337,10 @@ mod tests {
             let (limits, departed) = (&self.limits, &self.departed);
             self.dials.dial(link(number), to, &Dialer { id, now: self.now, limits, timing: node.timing(), departed })
         }
+
+        fn over(&mut self, number: u64) {
+            self.dials.over(link(number), self.now, node().timing().stable_after);
+        }
     }
 
     #[test]
@@ -375,7 +393,7 @@ mod tests {
         for number in 10..42 {
             case.hear(run(number, 1), at(number));
             case.dial(u64::from(number), at(number)).unwrap();
-            case.dials.over(link(u64::from(number)));
+            case.over(u64::from(number));
         }
         case.hear(run(50, 1), at(50));
         case.dial(50, at(50)).unwrap_err();
@@ -389,6 +407,25 @@ mod tests {
     }
 
     #[test]
+    fn where_links_do_not_last_dials_become_rare_too() {
+        let dials = |lasts: Duration| {
+            let mut case = case();
+            case.hear(run(3, 1), at(3));
+            (1..60).try_for_each(|number| {
+                case.now = case.now + Duration::from_millis(500);
+                case.dial(number, at(3))?;
+                case.dials.connected(link(number), run(3, 1), run(1, 1), &case.limits);
+                case.dials.up(link(number), run(3, 1), case.now);
+                case.now = case.now + lasts;
+                case.over(number);
+                Ok::<(), String>(())
+            })
+        };
+        dials(Duration::from_secs(10)).unwrap();
+        dials(Duration::from_millis(500)).unwrap_err();
+    }
+
+    #[test]
     fn where_nobody_answers_dials_become_rare() {
         let mut case = case();
         case.hear(run(3, 1), at(3));
@@ -396,7 +433,7 @@ mod tests {
             (0..60).try_for_each(|_| {
                 case.now = case.now + pause;
                 let verdict = case.dial(1, at(3));
-                case.dials.over(link(1));
+                case.over(1);
                 verdict
             })
         };

@@ -86,8 +86,8 @@ impl Events {
     }
 
     /// The node has nothing more to say for now: whether `peers()` says what the latest events said.
-    pub(super) fn drained(&mut self, node: &Node) -> Verdict {
-        self.takeovers = node.stats().takeovers;
+    pub(super) fn drained(&mut self, node: &Node, takeovers: u64) -> Verdict {
+        self.takeovers = takeovers;
         for id in std::mem::take(&mut self.changed) {
             let told = self.peers.get(&id).filter(|word| word.phase == Phase::Up).map(|word| word.run);
             let seen = node.peer(id).filter(|info| info.state == PeerState::Up).map(|info| info.run);
@@ -212,7 +212,7 @@ mod tests {
         let mut events = Events::default();
         let node = super::super::tests::node();
         events.event(&up(run(1, 1))).unwrap();
-        events.drained(&node).unwrap_err();
+        events.drained(&node, 0).unwrap_err();
         events.sweep(&node).unwrap_err();
     }
 }

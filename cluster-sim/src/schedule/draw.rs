@@ -176,6 +176,15 @@ impl Drawer {
                     self.push(at, Op::Reset { a, b });
                 }
             }
+            Fault::Flap => {
+                if let Some((a, b)) = self.pair() {
+                    let mut at = at;
+                    for _ in 0..10 + self.rng.below(70) {
+                        self.push(at, Op::Reset { a, b });
+                        at += self.rng.scaled(20, 1_000);
+                    }
+                }
+            }
             Fault::OneSided => {
                 if let Some((a, b)) = self.pair() {
                     let one = Op::ResetOneSide { at: a, peer: b };

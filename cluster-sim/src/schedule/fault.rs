@@ -30,6 +30,8 @@ pub enum Fault {
     DialFate,
     /// The connections between two hosts are reset.
     Reset,
+    /// The connections between two hosts are reset again and again.
+    Flap,
     /// Connections between two hosts break, and only one side, or none, is told.
     OneSided,
     /// A node dies and comes back as a later run of itself.
@@ -74,7 +76,7 @@ pub enum Fault {
 
 impl Fault {
     /// Every kind.
-    pub const ALL: [Fault; 30] = [
+    pub const ALL: [Fault; 31] = [
         Fault::Latency,
         Fault::Bandwidth,
         Fault::Cut,
@@ -85,6 +87,7 @@ impl Fault {
         Fault::Firewall,
         Fault::DialFate,
         Fault::Reset,
+        Fault::Flap,
         Fault::OneSided,
         Fault::Crash,
         Fault::NewIdentity,
@@ -121,6 +124,7 @@ impl Fault {
             Fault::Firewall => "firewall",
             Fault::DialFate => "dial-fate",
             Fault::Reset => "reset",
+            Fault::Flap => "flap",
             Fault::OneSided => "one-sided",
             Fault::Crash => "crash",
             Fault::NewIdentity => "new-identity",
