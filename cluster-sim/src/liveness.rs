@@ -12,7 +12,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use cluster_core::{Event, Instant, Run};
+use cluster_core::{Event, Instant, PeerState, Run};
 
 use crate::faults::{Crash, Restart};
 use crate::host::HostId;
@@ -310,7 +310,8 @@ impl World {
         let node = self.core(host);
         let configured = node.config().seeds().iter().filter_map(|seed| self.look_up(seed).ok()).flatten();
         let seeds = configured.chain(self.oracle.seeds(host));
-        let peers = node.peers().filter_map(|info| info.address);
+        // Who is at the address of another is found only as long as that one is looked for.
+        let peers = node.peers().filter(|info| info.run.id == self.id(peer)).filter_map(|info| info.address);
         seeds.chain(peers).any(|address| self.net.leads_to(address) == Some(peer))
     }
 
@@ -343,7 +344,7 @@ impl World {
         for &host in core {
             let up = |run: &&Run| {
                 let info = self.core(host).peer(run.id);
-                info.is_some_and(|info| info.run == **run && info.state == cluster_core::PeerState::Up)
+                info.is_some_and(|info| info.run == **run && info.state == PeerState::Up)
             };
             if let Some(run) = dead.iter().find(up).copied() {
                 self.fail(&format!("L4: {host} has {run:?} up, which is dead"));
