@@ -12,7 +12,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use cluster_core::{Event, Instant, PeerState, Run};
+use cluster_core::{Event, Instant, PeerInfo, PeerState, Run};
 
 use crate::faults::{Crash, Restart};
 use crate::host::HostId;
@@ -311,7 +311,9 @@ impl World {
         let configured = node.config().seeds().iter().filter_map(|seed| self.look_up(seed).ok()).flatten();
         let seeds = configured.chain(self.oracle.seeds(host));
         // Who is at the address of another is found only as long as that one is looked for.
-        let peers = node.peers().filter(|info| info.run.id == self.id(peer)).filter_map(|info| info.address);
+        let kept = node.timing().forget_after.is_none_or(|span| span > self.bound(&[host, peer]));
+        let sought = |info: &PeerInfo| info.run.id == self.id(peer) && (kept || info.state == PeerState::Up);
+        let peers = node.peers().filter(sought).filter_map(|info| info.address);
         seeds.chain(peers).any(|address| self.net.leads_to(address) == Some(peer))
     }
 
