@@ -51,8 +51,6 @@ pub(crate) struct Dial {
     pub(crate) expected: Option<NodeId>,
     /// The targets whose address this is.
     pub(crate) targets: BTreeSet<u64>,
-    /// A user asked for it by a join.
-    pub(crate) rejoin: bool,
     /// The address is known from hearsay only, so the dial counts against the budget.
     pub(crate) hearsay: bool,
 }

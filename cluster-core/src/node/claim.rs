@@ -62,8 +62,10 @@ impl Node {
                 if dial.hearsay && dial.expected == Some(proven.run.id) {
                     self.dialer.refund(self.config.limits.dial_burst);
                 }
-                match self.may_claim(id, proven.run, remote, dial.rejoin, dial.expected) {
-                    Ok(()) => self.claim(id, proven.run, dial.rejoin),
+                // As long as a user waits for it; who has given up, and then disconnects the peer, means that.
+                let rejoin = dial.targets.iter().any(|target| self.has_joins(*target));
+                match self.may_claim(id, proven.run, remote, rejoin, dial.expected) {
+                    Ok(()) => self.claim(id, proven.run, rejoin),
                     Err(Refusal::Silent(reason)) => self.drop_link(id, CloseMode::Abort, reason),
                     Err(Refusal::Told(RejectCode::DuplicateIdentity)) => {
                         self.reject_for(id, RejectCode::DuplicateIdentity, Reason::DuplicateIdentity);

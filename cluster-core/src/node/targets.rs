@@ -130,7 +130,7 @@ impl Node {
     fn dial_target(&mut self, number: u64) {
         let Some(wanted) = self.targets.find_mut(number) else { return };
         let addresses = wanted.addresses.clone();
-        let rejoin = !wanted.joins.is_empty();
+        let joined = !wanted.joins.is_empty();
         let mut own = 0;
         let mut under_way = false;
         for address in &addresses {
@@ -138,7 +138,7 @@ impl Node {
                 own += 1;
             } else if let Some(peer) = self.occupant(*address) {
                 under_way = true;
-                if rejoin {
+                if joined {
                     // It may be up here alone, and its user may have disconnected us behind a link that is half-open.
                     self.probe_peer(peer);
                 }
@@ -147,11 +147,10 @@ impl Node {
                 under_way = true;
                 if let Some(dial) = self.links.get_mut(&link).and_then(|link| link.dial.as_mut()) {
                     dial.targets.insert(number);
-                    dial.rejoin |= rejoin;
                 }
             } else {
                 under_way = true;
-                self.dial(*address, Dial { targets: [number].into(), rejoin, ..Dial::default() });
+                self.dial(*address, Dial { targets: [number].into(), ..Dial::default() });
             }
         }
         if !under_way {
@@ -160,6 +159,11 @@ impl Node {
             }
             self.target_failed(number, own > 0);
         }
+    }
+
+    /// Whether a user waits for this target.
+    pub(super) fn has_joins(&self, number: u64) -> bool {
+        self.targets.find(number).is_some_and(|wanted| !wanted.joins.is_empty())
     }
 
     /// The peer at an address of the target is known; its joins wait for it to be up, and for the answer if its link is
