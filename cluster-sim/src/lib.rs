@@ -105,13 +105,15 @@
 //! | look at a node | [`core`](World::core), [`run`](World::run), [`id`](World::id), [`addr`](World::addr), [`sees`](World::sees), [`linked`](World::linked), [`is_mesh`](World::is_mesh), [`is_complete`](World::is_complete) |
 //! | look at what was told | [`events`](World::events), [`count_events`](World::count_events), [`ups`](World::ups), [`downs`](World::downs), [`notices`](World::notices), [`messages`](World::messages), [`numbered`](World::numbered) |
 //! | look at links and the wire | [`links`](World::links), [`closes`](World::closes), [`ends`](World::ends), [`dials`](World::dials), [`dials_to`](World::dials_to), [`opened`](World::opened), [`wire`](World::wire) |
-//! | end and start nodes | [`crash`](World::crash), [`restart`](World::restart), [`pause`](World::pause), [`resume`](World::resume) |
-//! | slow users and readers | [`set_consuming`](World::set_consuming), [`consume`](World::consume), [`set_reading`](World::set_reading), [`read`](World::read) |
-//! | clocks | [`clock_forward`](World::clock_forward), [`clock_back`](World::clock_back), [`clock_stop`](World::clock_stop) |
-//! | cut hosts off | [`cut`](World::cut), [`cut_one_way`](World::cut_one_way), [`partition`](World::partition), [`isolate`](World::isolate), [`heal`](World::heal), [`heal_all`](World::heal_all) |
-//! | keep dials out, or spoil them | [`block_dials`](World::block_dials), [`set_fate`](World::set_fate), [`exhaust`](World::exhaust), [`reset_connections`](World::reset_connections) |
+//! | end and start nodes | [`crash`](World::crash), [`restart`](World::restart), [`pause`](World::pause), [`pause_for`](World::pause_for), [`resume`](World::resume) |
+//! | copy them, move them | [`add_clone`](World::add_clone), [`Restart::twin`], [`change_address`](World::change_address), [`Restart::moved`] |
+//! | slow users and readers | [`set_consuming`](World::set_consuming), [`consume`](World::consume), [`consume_in_bursts`](World::consume_in_bursts), [`set_reading`](World::set_reading), [`read`](World::read) |
+//! | clocks | [`clock_forward`](World::clock_forward), [`clock_back`](World::clock_back), [`clock_stop`](World::clock_stop), [`set_drift`](World::set_drift), [`set_late`](World::set_late) |
+//! | cut hosts off | [`cut`](World::cut), [`cut_one_way`](World::cut_one_way), [`partition`](World::partition), [`isolate`](World::isolate), [`clog`](World::clog), [`heal`](World::heal), [`heal_all`](World::heal_all) |
+//! | keep dials out, or spoil them | [`block_dials`](World::block_dials), [`set_fate`](World::set_fate), [`exhaust`](World::exhaust) |
+//! | break connections | [`reset_connections`](World::reset_connections), [`reset_one_side`](World::reset_one_side), [`half_open`](World::half_open), [`sever_connections`](World::sever_connections) |
 //! | names, port-forwards, NAT | [`set_name`](World::set_name), [`forward`](World::forward), [`masquerade`](World::masquerade) |
-//! | the wires | [`set_latency`](World::set_latency), [`set_latency_from`](World::set_latency_from), [`set_chunked`](World::set_chunked), [`set_buffers`](World::set_buffers), [`set_give_up`](World::set_give_up) |
+//! | the wires | [`set_latency`](World::set_latency), [`set_latency_from`](World::set_latency_from), [`set_bandwidth`](World::set_bandwidth), [`set_bandwidth_from`](World::set_bandwidth_from), [`set_chunked`](World::set_chunked), [`set_buffers`](World::set_buffers), [`set_give_up`](World::set_give_up) |
 //! | strangers, byte by byte | [`raw_dial`](World::raw_dial), [`raw_listen`](World::raw_listen), [`raw_accept`](World::raw_accept), [`raw`](World::raw) → [`RawMut`] |
 //! | members that misbehave | [`add_puppet`](World::add_puppet) with a [`Script`], [`puppet`](World::puppet) → [`PuppetMut`], [`heard`](World::heard) |
 //! | hosts that mean harm, by themselves | [`add_outsider`](World::add_outsider) with [`Attack`]s, [`add_insider`](World::add_insider) with [`Abuse`]s |
