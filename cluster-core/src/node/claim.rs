@@ -338,8 +338,9 @@ impl Node {
             return self.drop_link(id, CloseMode::Abort, Reason::Rejected(RejectCode::Stale { known }));
         }
         self.run.incarnation = Incarnation(known.0 + 1);
-        // Whoever uses the id is not there any more, or would be known as live.
+        // Whoever uses the id is not there any more, or would be known as live. If there is another, that is news.
         self.muted_until = None;
+        self.told_of_clone = None;
         let stale: Vec<LinkId> = self.links.values().filter(|link| !link.is_closing()).map(|link| link.id).collect();
         for link in stale {
             self.drop_link(link, CloseMode::Abort, Reason::Rejected(RejectCode::Stale { known }));
