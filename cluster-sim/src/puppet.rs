@@ -109,6 +109,8 @@ pub(crate) struct Puppet {
     profile: Profile,
     rng: Rng,
     links: Vec<Strand>,
+    /// Those that are not over, or were not a while ago.
+    recent: Vec<PuppetLink>,
     by_sock: BTreeMap<Sock, PuppetLink>,
     heard: Vec<Heard>,
     messages: Vec<Bytes>,
@@ -165,6 +167,7 @@ impl World {
             profile,
             rng,
             links: Vec::new(),
+            recent: Vec::new(),
             by_sock: BTreeMap::new(),
             heard: Vec::new(),
             messages: Vec::new(),
@@ -220,6 +223,11 @@ impl World {
     #[must_use]
     pub fn puppet_error(&self, host: HostId, link: PuppetLink) -> Option<ChannelError> {
         self.puppet_ref(host).links[link].error.clone()
+    }
+
+    /// The links of a puppet that are not over, in the order in which they began.
+    pub(crate) fn open_puppet_links(&self, host: HostId) -> Vec<(PuppetLink, PuppetState)> {
+        self.puppet_ref(host).alive().collect()
     }
 
     fn puppet_ref(&self, host: HostId) -> &Puppet {
@@ -303,7 +311,7 @@ impl PuppetMut<'_> {
     pub fn script(&mut self, change: impl FnOnce(&mut Script)) {
         self.act(|puppet, io| {
             change(&mut puppet.script);
-            for link in 0..puppet.links.len() {
+            for link in puppet.alive().map(|(link, _)| link).collect::<Vec<_>>() {
                 puppet.readable(io, link);
             }
         });
@@ -357,6 +365,7 @@ impl Puppet {
             nonce: self.rng.bytes(),
         };
         let link = self.links.len();
+        self.recent = self.alive().map(|(link, _)| link).chain([link]).collect();
         self.links.push(Strand {
             sock,
             role,
@@ -370,6 +379,11 @@ impl Puppet {
         });
         self.by_sock.insert(sock, link);
         link
+    }
+
+    fn alive(&self) -> impl Iterator<Item = (PuppetLink, PuppetState)> + '_ {
+        let states = self.recent.iter().filter_map(|&link| Some((link, self.links.get(link)?.state)));
+        states.filter(|(_, state)| *state != PuppetState::Over)
     }
 
     fn readable(&mut self, io: &mut Io<'_>, link: PuppetLink) {

@@ -50,10 +50,9 @@ impl Insider {
             }
         }
         let abuse = self.abuses[rng.below(self.abuses.len() as u64) as usize];
-        let states = world.puppet_links(self.host);
+        let states = world.open_puppet_links(self.host).into_iter();
         let open = |state: &PuppetState| matches!(state, PuppetState::Connected | PuppetState::Up);
-        let open: Vec<PuppetLink> =
-            states.iter().enumerate().filter(|(_, state)| open(state)).map(|(n, _)| n).collect();
+        let open: Vec<PuppetLink> = states.filter(|(_, state)| open(state)).map(|(link, _)| link).collect();
         let link = (!open.is_empty()).then(|| open[rng.below(open.len() as u64) as usize]);
         match (abuse, link) {
             (Abuse::Deaf, _) if self.deaf == 0 && rng.below(50) == 0 => {
@@ -82,9 +81,9 @@ impl Insider {
 
     /// Connects to every node that it is not connected to, now and then.
     fn keep_up(&mut self, world: &mut World, rng: &mut Rng) {
-        let states = world.puppet_links(self.host);
+        let open = world.open_puppet_links(self.host);
         for target in world.running() {
-            let lost = self.links.get(&target).is_none_or(|&link| states[link] == PuppetState::Over);
+            let lost = self.links.get(&target).is_none_or(|&link| !open.iter().any(|(other, _)| *other == link));
             if lost && rng.below(4) == 0 {
                 let address = world.addr(target);
                 let link = world.puppet(self.host).dial(address);
