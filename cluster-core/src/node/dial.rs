@@ -129,7 +129,7 @@ impl Node {
 
     /// A node known from hearsay is due to be dialled.
     pub(super) fn try_candidate(&mut self, id: NodeId) {
-        if self.is_leaving() {
+        if self.is_leaving() || self.candidates.find(id).is_none() {
             return;
         }
         if let Some(until) = self.muted() {
