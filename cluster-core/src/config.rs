@@ -46,6 +46,32 @@ pub struct Config {
     pub(crate) versions: RangeInclusive<u8>,
     pub(crate) timing: Timing,
     pub(crate) limits: Limits,
+    pub(crate) offline: Offline,
+    pub(crate) acknowledge: Acknowledge,
+}
+
+/// What becomes of a message to a peer that is lost, while the session with it lives.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Offline {
+    /// It is accepted, up to `send_window`, and sent when the peer is back. The default.
+    #[default]
+    Queue,
+    /// It is refused with [`SendErrorKind::NotConnected`](crate::SendErrorKind::NotConnected).
+    Refuse,
+}
+
+/// When a message counts as delivered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Acknowledge {
+    /// When the application takes it. The default.
+    #[default]
+    OnTake,
+    /// When the application says so, with [`Node::acknowledge`](crate::Node::acknowledge): for those who must know
+    /// that a message was not only taken but dealt with. A message that was taken and not acknowledged keeps its place
+    /// in the window of its sender, so an application that never acknowledges gets at most a window of messages.
+    Manual,
 }
 
 /// Every interval and timeout. All can change at run time; the setter of the same name in [`Config`] says what each is
@@ -79,6 +105,8 @@ pub struct Timing {
     pub gossip_interval: Duration,
     /// How long it is remembered that a run left or that a peer was disconnected.
     pub tombstone_ttl: Duration,
+    /// How long the session with a lost peer is kept.
+    pub session_ttl: Duration,
 }
 
 impl Config {
@@ -100,6 +128,8 @@ impl Config {
             versions: Config::VERSION..=Config::VERSION,
             timing: Timing::LAN,
             limits: Limits::default(),
+            offline: Offline::default(),
+            acknowledge: Acknowledge::default(),
         }
     }
 
@@ -290,6 +320,32 @@ impl Config {
         self
     }
 
+    /// How long the session with a lost peer is kept: what was accepted for it waits, and goes on without loss or
+    /// repetition when the same run is back in time. Default 5 min; 15 min with [`go`](Config::go). Afterwards it is
+    /// reported by [`Event::Undelivered`](crate::Event::Undelivered). Shorter than the usual outage, and more is
+    /// reported; longer, and memory up to `send_window` and the peer's window is held for longer. Zero ends the session
+    /// with its link.
+    #[must_use]
+    pub fn session_ttl(mut self, span: Duration) -> Config {
+        self.timing.session_ttl = span;
+        self
+    }
+
+    /// What becomes of a message to a peer that is lost, while the session with it lives. Default
+    /// [`Offline::Queue`].
+    #[must_use]
+    pub fn offline(mut self, policy: Offline) -> Config {
+        self.offline = policy;
+        self
+    }
+
+    /// When a message counts as delivered. Default [`Acknowledge::OnTake`]. Cannot change while the node runs.
+    #[must_use]
+    pub fn acknowledge(mut self, mode: Acknowledge) -> Config {
+        self.acknowledge = mode;
+        self
+    }
+
     /// The bounds on memory and on work. Default: [`Limits::default`].
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Config {
@@ -367,6 +423,7 @@ impl Timing {
         seed_interval: Duration::from_secs(30),
         gossip_interval: Duration::from_secs(30),
         tombstone_ttl: DAY,
+        session_ttl: Duration::from_secs(5 * 60),
     };
 
     const WAN: Timing = Timing {
@@ -407,6 +464,7 @@ impl Timing {
         reconnect_max: Duration::from_secs(300),
         forget_after: None,
         seed_interval: Duration::from_secs(300),
+        session_ttl: Duration::from_secs(15 * 60),
         ..Timing::LAN
     };
 }

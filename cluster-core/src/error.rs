@@ -34,3 +34,24 @@ impl fmt::Display for UnknownPeer {
 }
 
 impl core::error::Error for UnknownPeer {}
+
+/// A flush cannot wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum FlushError {
+    /// No session with a peer of this id lives: nothing that was accepted for it waits for an outcome.
+    UnknownPeer(NodeId),
+    /// [`MAX_FLUSHES`](crate::limits::MAX_FLUSHES) flushes of this peer wait already.
+    TooMany,
+}
+
+impl fmt::Display for FlushError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            FlushError::UnknownPeer(id) => UnknownPeer(*id).fmt(f),
+            FlushError::TooMany => write!(f, "{} flushes of this peer wait already", crate::limits::MAX_FLUSHES),
+        }
+    }
+}
+
+impl core::error::Error for FlushError {}

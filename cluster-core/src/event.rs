@@ -7,15 +7,17 @@ use core::net::SocketAddr;
 use bytes::Bytes;
 
 use crate::address::Target;
-use crate::id::{JoinId, Run};
+use crate::id::{FlushId, JoinId, Run};
 use crate::reason::{JoinError, Reason};
 use crate::wire::Name;
 
 /// Something the user may want to know.
 ///
-/// The events of one peer run always form the word `(PeerUp PeerUpdated* PeerDown)+ Undelivered? PeerGone`, and the
-/// `PeerGone` of a run comes before the `PeerUp` of the next run of that node. No message of a run can be taken before
-/// its first `PeerUp`. [`Node::peers`](crate::Node::peers) already reflects an event when it is seen.
+/// The events of one peer run always form the word `((PeerUp PeerUpdated* PeerDown)+ Undelivered? PeerGone)*`, and the
+/// last `PeerGone` of a run comes before the `PeerUp` of the next run of that node. While the peer is up,
+/// `Undelivered? SessionReset` may come in between; `Delivered` and `Flushed` may come at any time before `PeerGone`. No
+/// message of a run can be taken before its first `PeerUp`. [`Node::peers`](crate::Node::peers) already reflects an
+/// event when it is seen.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Event {
@@ -32,13 +34,33 @@ pub enum Event {
         /// Why. [`Reason::is_transient`] says whether the node tries to connect again by itself.
         reason: Reason,
     },
-    /// The session with a run is over: nothing of it comes back.
+    /// The session with a run is over: every message that was accepted for it has its outcome, and the next session
+    /// begins with its next `PeerUp`. Only if the run is back at this very moment, and knows nothing of the session any
+    /// more, do messages of which nothing was handed out go on in the next one.
     PeerGone {
         /// Which run.
         peer: Run,
     },
     /// Messages that `send` accepted will not be delivered, or nobody can tell whether they were.
     Undelivered(Undelivered),
+    /// The peer has taken messages, or acknowledged them where that is up to it. Told at most once per peer in
+    /// [`DELIVERED_INTERVAL`](crate::limits::DELIVERED_INTERVAL); only the latest counts.
+    Delivered {
+        /// Which run.
+        peer: Run,
+        /// How many messages of this session are delivered so far: since the run's first `PeerUp`, or its first after a
+        /// `PeerGone`.
+        messages: u64,
+    },
+    /// A flush has ended: every message accepted for the peer before it has its outcome.
+    Flushed {
+        /// Which call of flush.
+        flush: FlushId,
+        /// Which run.
+        peer: Run,
+        /// How many of those messages were reported as undelivered since the call; the others are delivered.
+        undelivered: u64,
+    },
     /// A session with a live run began anew, because the other side had lost it. What was unacknowledged is reported
     /// by an [`Event::Undelivered`] just before.
     SessionReset {

@@ -139,6 +139,18 @@ impl JoinId {
     }
 }
 
+/// Names one call of [`Node::flush`](crate::Node::flush), so that its end can be told from others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FlushId(pub(crate) u64);
+
+impl FlushId {
+    /// The number behind the id, for logs and traces.
+    #[must_use]
+    pub const fn as_u64(self) -> u64 {
+        self.0
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -52,9 +52,21 @@ impl Inbox {
         self.leftovers.entry(run.id).or_default().push_back((run, leftover));
     }
 
+    /// No stream goes on: only whole messages are left to be taken.
+    pub(crate) fn end(&mut self) {
+        for (_, leftover) in self.leftovers.values_mut().flatten() {
+            leftover.stream.end();
+        }
+    }
+
     /// The nodes that left something.
     pub(crate) fn left_behind(&self) -> impl Iterator<Item = NodeId> + '_ {
         self.leftovers.keys().copied()
+    }
+
+    /// Bytes that wait to be taken.
+    pub(crate) fn buffered(&self) -> u64 {
+        self.leftovers.values().flatten().map(|(_, leftover)| leftover.stream.buffered()).sum()
     }
 
     pub(crate) fn leftover(&mut self, id: NodeId) -> Option<&mut (Run, Leftover)> {
@@ -67,6 +79,20 @@ impl Inbox {
         let (_, leftover) = streams.pop_front()?;
         if streams.is_empty() {
             self.leftovers.remove(&id);
+        }
+        Some(leftover)
+    }
+
+    /// The stream of a run that was forgotten and is back: it may go on.
+    pub(crate) fn reclaim(&mut self, run: Run) -> Option<Leftover> {
+        let streams = self.leftovers.get_mut(&run.id)?;
+        let goes_on = |(of, leftover): &(Run, Leftover)| *of == run && !leftover.stream.has_ended();
+        if !streams.back().is_some_and(goes_on) {
+            return None;
+        }
+        let (_, leftover) = streams.pop_back()?;
+        if streams.is_empty() {
+            self.leftovers.remove(&run.id);
         }
         Some(leftover)
     }

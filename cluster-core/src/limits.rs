@@ -49,6 +49,12 @@ pub const MAX_RECORDS: usize = 64;
 /// The most addresses remembered as the node's own, apart from those it advertises.
 pub const MAX_ALIASES: usize = 64;
 
+/// The most flushes of one peer that wait at a time.
+pub const MAX_FLUSHES: usize = 1_024;
+
+/// The most ends of streams that are remembered of peers which were forgotten.
+pub const MAX_CLOSED_STREAMS: usize = 4_096;
+
 /// The furthest a claim's generation may be ahead of the highest seen.
 pub const MAX_GENERATION_STEP: u64 = 1 << 32;
 
@@ -57,6 +63,9 @@ pub const NOTICE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The most sources whose notices are counted apart; beyond, they share one budget.
 pub const MAX_NOTICE_SOURCES: usize = 256;
+
+/// At most one [`Event::Delivered`](crate::Event::Delivered) per peer in this time.
+pub const DELIVERED_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The longest an acknowledgement that nobody waits for is held back.
 pub const ACK_DELAY: Duration = Duration::from_millis(20);

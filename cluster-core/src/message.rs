@@ -6,6 +6,7 @@ use core::fmt;
 use bytes::Bytes;
 
 use crate::id::{NodeId, Run};
+use crate::session::Place;
 
 /// A message from a peer.
 #[derive(Clone, PartialEq, Eq)]
@@ -14,6 +15,21 @@ pub struct Message {
     pub from: Run,
     /// What it sent.
     pub payload: Bytes,
+    /// For [`Node::acknowledge`](crate::Node::acknowledge), where acknowledging is manual.
+    pub receipt: Receipt,
+}
+
+/// Says which message was taken, and of whom.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Receipt {
+    pub(crate) from: Run,
+    pub(crate) place: Place,
+}
+
+impl fmt::Debug for Receipt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Receipt {{ from: {:?}, .. }}", self.from)
+    }
 }
 
 /// Shows the size of the payload, never its content.
@@ -38,7 +54,7 @@ pub struct SendError {
 pub enum SendErrorKind {
     /// As much is waiting for this peer as `send_window` allows. Room comes as the peer takes messages.
     Full,
-    /// The peer is not connected.
+    /// The peer is not connected, and no session with it lives, or messages to lost peers are refused.
     NotConnected,
     /// The message is longer than this node or the peer accepts.
     TooLarge {
@@ -79,7 +95,7 @@ impl fmt::Display for SendError {
 
 impl core::error::Error for SendError {}
 
-/// What became of a broadcast: for each peer that is up, whether the message is queued for it.
+/// What became of a broadcast: for each peer whose session lives, whether the message is queued for it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Broadcast {
     /// The peers it is queued for.

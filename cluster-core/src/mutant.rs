@@ -82,6 +82,14 @@ mod chosen {
         WindowOffByOne,
         /// Grants all memory to each peer.
         GrantEverything,
+        /// Says how far a stream has come, and only then stops reading the link that carries it.
+        FenceAfterOffer,
+        /// Acknowledges a message that has arrived, although nobody has taken it.
+        AckOnReceive,
+        /// Drops from the log of a sender what the receiver has received, instead of what it has consumed.
+        TrimAtReceived,
+        /// Drops the part of a message when its link is lost, and says that it has it.
+        ForgetPartial,
     }
 
     impl Mutant {
@@ -106,6 +114,10 @@ mod chosen {
             Mutant::CreditAsDelta,
             Mutant::WindowOffByOne,
             Mutant::GrantEverything,
+            Mutant::FenceAfterOffer,
+            Mutant::AckOnReceive,
+            Mutant::TrimAtReceived,
+            Mutant::ForgetPartial,
         ];
 
         /// Switches a bug on, instead of any other, for all nodes of this thread; `None`: no bug.

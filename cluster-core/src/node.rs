@@ -11,6 +11,7 @@ mod messages;
 mod output;
 #[cfg(test)]
 mod search;
+mod sessions;
 mod targets;
 #[cfg(test)]
 mod tests;
@@ -27,7 +28,8 @@ use crate::action::{Action, CloseMode};
 use crate::address::{Advertised, Reach, reach};
 use crate::candidate::Candidates;
 use crate::channel::{Channel, Hello, Role};
-use crate::config::{Config, ConfigError, Limits, Timing};
+use crate::closed::ClosedStreams;
+use crate::config::{Acknowledge, Config, ConfigError, Limits, Timing};
 use crate::event::{Event, PeerInfo};
 use crate::id::{Incarnation, LinkId, NodeId, Run};
 use crate::inbox::Inbox;
@@ -39,7 +41,7 @@ use crate::peer::Peer;
 use crate::reason::Reason;
 use crate::rng::{Purpose, Rng};
 use crate::session::Budget;
-use crate::stats::{Stats, Usage};
+use crate::stats::{Memory, Stats, Usage};
 use crate::target::Targets;
 use crate::time::Instant;
 use crate::timers::Timers;
@@ -87,11 +89,13 @@ pub struct Node {
     links: BTreeMap<LinkId, Link>,
     next_link: u64,
     next_join: u64,
+    next_flush: u64,
     next_token: u64,
     peers: BTreeMap<NodeId, Peer>,
     candidates: Candidates,
     targets: Targets,
     tombstones: Tombstones,
+    closed: ClosedStreams,
     dialer: Dialer,
     inbox: Inbox,
     budget: Budget,
@@ -151,11 +155,13 @@ impl Node {
             links: BTreeMap::new(),
             next_link: 0,
             next_join: 0,
+            next_flush: 0,
             next_token: 0,
             peers: BTreeMap::new(),
             candidates: Candidates::default(),
             targets: Targets::default(),
             tombstones: Tombstones::default(),
+            closed: ClosedStreams::default(),
             dialer: Dialer::new(config.limits.dial_burst, now),
             inbox: Inbox::default(),
             budget,
@@ -268,7 +274,16 @@ impl Node {
             own_addresses: self.own.len(),
             notice_sources: self.notices.len(),
             left_behind: self.inbox.left_behind().count(),
+            closed_streams: self.closed.len(),
         }
+    }
+
+    /// How many bytes the messages in the node's streams take.
+    #[must_use]
+    pub fn memory(&self) -> Memory {
+        let received: u64 = self.peers.values().map(Peer::buffered).sum();
+        let retained = self.peers.values().map(Peer::retained).sum();
+        Memory { received: received + self.inbox.buffered(), retained }
     }
 
     /// The bounds in force.
@@ -281,6 +296,12 @@ impl Node {
     #[must_use]
     pub fn timing(&self) -> &Timing {
         &self.config.timing
+    }
+
+    /// When a message that this node takes counts as delivered.
+    #[must_use]
+    pub fn acknowledge_mode(&self) -> Acknowledge {
+        self.config.acknowledge
     }
 
     /// The complete addresses at which this node says it can be dialled.
@@ -311,6 +332,7 @@ impl Node {
             ("recv_budget", old.recv_budget == new.recv_budget),
             ("initial_window", old.initial_window == new.initial_window),
             ("max_peers", old.max_peers == new.max_peers),
+            ("acknowledge", self.config.acknowledge == config.acknowledge),
         ] {
             if !same {
                 return Err(ConfigError::fixed(field));
@@ -469,7 +491,7 @@ impl Node {
                 && peer.dialing.is_none_or(|link| of_peer(peer.run.id, link))
                 && !(peer.announced && peer.is_lost())
                 && (!peer.announced || peer.live.is_some() || peer.limbo.is_some())
-                && (peer.is_known() || peer.live.is_some() || peer.dialing.is_some())
+                && (peer.is_known() || peer.live.is_some() || peer.dialing.is_some() || peer.session.is_some())
         })
     }
 }

@@ -1,5 +1,6 @@
 //! What a node knows first-hand of another: a run that it has itself shaken hands with.
 
+use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
@@ -8,8 +9,9 @@ use bytes::Bytes;
 
 use crate::address::Advertised;
 use crate::backoff::Backoff;
+use crate::config::Offline;
 use crate::event::{PeerInfo, PeerState};
-use crate::id::{LinkId, NodeId, Run};
+use crate::id::{FlushId, LinkId, NodeId, Run};
 use crate::limits::MAX_ADDRESSES;
 use crate::reason::Reason;
 use crate::session::{Past, ReceiveStream, Session};
@@ -28,6 +30,8 @@ pub(crate) struct Peer {
     pub(crate) dialing: Option<LinkId>,
     /// The user was told that the peer is up, and not yet that it is down.
     pub(crate) announced: bool,
+    /// The user was told that this run is up, and not yet that it is gone.
+    pub(crate) open: bool,
     /// The live link is lost, but a claim of ours is under way and may replace it unnoticed; why it was lost.
     pub(crate) limbo: Option<Reason>,
     /// Since when it is lost; `None` while it is up, and before it ever was.
@@ -35,6 +39,9 @@ pub(crate) struct Peer {
     pub(crate) profile: Profile,
     pub(crate) addresses: Addresses,
     pub(crate) session: Option<Session>,
+    /// Messages delivered, over all sessions of the run.
+    pub(crate) delivered: Delivered,
+    pub(crate) flushes: VecDeque<Flush>,
     /// What the last session left behind, for the next one.
     pub(crate) past: Past,
     pub(crate) backoff: Backoff,
@@ -56,11 +63,14 @@ impl Peer {
             live: None,
             dialing: None,
             announced: false,
+            open: false,
             limbo: None,
             lost_since: None,
             profile: Profile { name: None, metadata: Bytes::new(), addresses: Vec::new(), max_message: 0, window: 0 },
             addresses: Addresses::default(),
             session: None,
+            delivered: Delivered::default(),
+            flushes: VecDeque::new(),
             past: Past::Unknown,
             backoff: Backoff::default(),
             corrected: false,
@@ -85,6 +95,11 @@ impl Peer {
         self.announced || self.is_lost()
     }
 
+    /// Whether messages for it are accepted.
+    pub(crate) fn is_open_for(&self, offline: Offline) -> bool {
+        self.announced || self.open && offline == Offline::Queue
+    }
+
     /// Bytes of its present stream that wait to be taken.
     pub(crate) fn buffered(&self) -> u64 {
         match (&self.session, &self.past) {
@@ -92,6 +107,11 @@ impl Peer {
             (None, Past::Open(leftover)) => leftover.stream.buffered(),
             (None, _) => 0,
         }
+    }
+
+    /// Bytes accepted for it that are not known to be delivered.
+    pub(crate) fn retained(&self) -> u64 {
+        self.session.as_ref().map_or(0, |session| session.send.retained())
     }
 
     pub(crate) fn info(&self) -> PeerInfo {
@@ -103,6 +123,24 @@ impl Peer {
             state: if self.announced { PeerState::Up } else { PeerState::Lost },
         }
     }
+}
+
+/// How many messages were delivered, and how far the user knows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Delivered {
+    pub(crate) messages: u64,
+    pub(crate) told: u64,
+    pub(crate) told_at: Option<Instant>,
+}
+
+/// A flush that waits for the outcomes of all messages accepted before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Flush {
+    pub(crate) id: FlushId,
+    /// How many messages the session had accepted.
+    pub(crate) mark: u64,
+    /// How many of them were reported as undelivered meanwhile.
+    pub(crate) undelivered: u64,
 }
 
 /// Where a peer can be dialled.

@@ -25,7 +25,8 @@ mod send;
 use alloc::vec::Vec;
 
 pub(crate) use credit::{Budget, Due, Reservation, Window};
-pub(crate) use receive::ReceiveStream;
+pub(crate) use head::MAX_HEAD;
+pub(crate) use receive::{Place, ReceiveStream};
 pub(crate) use send::{Acked, Ended, Resumed, SendStream};
 
 use crate::id::NodeId;
@@ -50,6 +51,8 @@ pub(crate) struct Session {
     /// Bytes of earlier streams that wait for the application: so much less is granted.
     charged: u64,
     max_message: u64,
+    /// A message counts as consumed when the application says so, instead of when it takes it.
+    manual: bool,
     /// What the peer was last told of its stream.
     told: Ack,
     remainder: Remainder,
@@ -59,8 +62,10 @@ pub(crate) struct Session {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Remainder {
     None,
-    /// Queued in the budget.
-    Waiting,
+    /// Queued in the budget, for the message that ends at `until`.
+    Waiting {
+        until: u64,
+    },
     /// Reserved, until the message that ends at `until` is taken.
     Reserved {
         bytes: u64,
@@ -87,8 +92,8 @@ pub(crate) struct Exchange {
     pub(crate) leftover: Option<Leftover>,
     /// What was reserved for a message that will never be complete: release it.
     pub(crate) reserved: u64,
-    /// The initiator's offer in return.
-    pub(crate) answer: Offer,
+    /// The initiator's offer in return; the responder says nothing more.
+    pub(crate) answer: Option<Offer>,
 }
 
 /// How the peer's stream goes on.
@@ -100,7 +105,14 @@ enum Receiving {
 impl Session {
     /// A session that sends on stream `own` with `credit` bytes. `past` is what is known of the peer's stream from an
     /// earlier session of the same runs.
-    pub(crate) fn new(own: StreamId, credit: u64, window: Window, max_message: u64, past: Past) -> Session {
+    pub(crate) fn new(
+        own: StreamId,
+        credit: u64,
+        window: Window,
+        max_message: u64,
+        manual: bool,
+        past: Past,
+    ) -> Session {
         let mut session = Session {
             send: SendStream::new(own, credit),
             receive: None,
@@ -108,13 +120,14 @@ impl Session {
             window,
             charged: 0,
             max_message,
+            manual,
             told: Ack::default(),
             remainder: Remainder::None,
         };
         match past {
             Past::Unknown => {}
             Past::Closed(id, consumed) => session.closed = Some((id, consumed)),
-            Past::Open(Leftover { stream, reserved, growth }) => {
+            Past::Open(Leftover { stream, reserved, growth, .. }) => {
                 session.window.add_growth(growth);
                 if reserved > 0 {
                     session.remainder = Remainder::Reserved { bytes: reserved, until: stream.front_end() };
@@ -184,11 +197,22 @@ impl Session {
             (None, Some((id, consumed))) if successor(id) == theirs.stream => {
                 Receiving::New { id: theirs.stream, known: Some(PeerStream::Closed { id, consumed }) }
             }
+            // They know our stream, hence this session, in which nothing of theirs has arrived yet.
+            (None, None) if matches!(theirs.peer, PeerStream::Live { id, .. } if id == self.send.id()) => {
+                Receiving::New { id: theirs.stream, known: None }
+            }
             // The stream has only begun: it becomes ours as it is.
             _ if theirs.next == 0 => Receiving::New { id: theirs.stream, known: None },
             _ => Receiving::New { id: successor(theirs.stream), known: Some(PeerStream::None) },
         };
-        self.exchange(theirs, terms, receiving)
+        let known = match receiving {
+            Receiving::New { known, .. } => known,
+            Receiving::Same => None,
+        };
+        let mut exchange = self.exchange(theirs, terms, receiving)?;
+        let known = known.unwrap_or_else(|| self.live());
+        exchange.answer = Some(self.offer_knowing(known));
+        Ok(exchange)
     }
 
     /// The responder's side of the exchange, on Resume, which answers our last [`offer`](Session::offer). An error
@@ -209,14 +233,19 @@ impl Session {
     }
 
     fn exchange(&mut self, theirs: &Offer, terms: Terms, receiving: Receiving) -> Result<Exchange, ProtocolError> {
-        let resumed = self.send.resume(&theirs.peer, terms.credit)?;
-        let (mut leftover, mut reserved, mut known) = (None, 0, None);
-        if let Receiving::New { id, known: answer } = receiving {
-            known = answer;
+        // Whoever goes on with the stream that we know, and knows nothing of ours, has only not heard of it yet.
+        let nothing = Ack { granted: terms.credit, ..Ack::default() };
+        let unheard = PeerStream::Live { id: self.send.id(), ack: nothing };
+        let theirs_of_ours = match (&receiving, &theirs.peer) {
+            (Receiving::Same, PeerStream::None) => &unheard,
+            (_, peer) => peer,
+        };
+        let resumed = self.send.resume(theirs_of_ours, terms.credit)?;
+        let (mut leftover, mut reserved) = (None, 0);
+        if let Receiving::New { id, .. } = receiving {
             (leftover, reserved) = self.replace(ReceiveStream::new(id, terms.window, self.max_message));
         }
-        let known = known.unwrap_or_else(|| self.live());
-        Ok(Exchange { resumed, leftover, reserved, answer: self.offer_knowing(known) })
+        Ok(Exchange { resumed, leftover, reserved, answer: None })
     }
 
     /// Makes `stream` the one we receive, and returns what is left of the one before and what it had reserved.
@@ -229,7 +258,8 @@ impl Session {
         if !stream.readable() {
             return (None, reserved);
         }
-        (Some(Leftover { stream, reserved, growth: self.window.take_growth() }), 0)
+        let growth = self.window.take_growth();
+        (Some(Leftover { stream, reserved, growth, manual: self.manual }), 0)
     }
 
     /// A chunk arrived. Call [`regrant`](Session::regrant) after it.
@@ -245,14 +275,26 @@ impl Session {
 
     /// Takes a message. Call [`regrant`](Session::regrant) after it. An error means that the peer broke the protocol.
     #[inline]
-    pub(crate) fn poll(&mut self) -> Result<Option<bytes::Bytes>, ProtocolError> {
-        self.receive.as_mut().map_or(Ok(None), ReceiveStream::poll)
+    pub(crate) fn poll(&mut self) -> Result<Option<(bytes::Bytes, Place)>, ProtocolError> {
+        let Some(stream) = &mut self.receive else { return Ok(None) };
+        let taken = stream.poll()?;
+        if let (Some((_, place)), false) = (&taken, self.manual) {
+            stream.consume(*place);
+        }
+        Ok(taken)
     }
 
-    /// Grants what the window and the budget allow now, and says whose reservations became possible by it.
+    /// The application is done with a message that it took, and with all before it. Says whether that is news; then
+    /// call [`regrant`](Session::regrant).
+    pub(crate) fn consume(&mut self, place: Place) -> bool {
+        self.receive.as_mut().is_some_and(|stream| stream.consume(place))
+    }
+
+    /// Grants what the window and the budget allow now, and says whose reservations became possible by it. Reserves
+    /// nothing without a link: nobody could use it.
     #[inline]
     #[must_use]
-    pub(crate) fn regrant(&mut self, peer: NodeId, budget: &mut Budget) -> Vec<Reservation> {
+    pub(crate) fn regrant(&mut self, peer: NodeId, linked: bool, budget: &mut Budget) -> Vec<Reservation> {
         let Some(stream) = &self.receive else { return Vec::new() };
         let mut served = Vec::new();
         if let Remainder::Reserved { bytes, until } = self.remainder
@@ -261,13 +303,21 @@ impl Session {
             self.remainder = Remainder::None;
             served = budget.release(bytes);
         }
-        let end = stream.front_end();
+        // A head that is not whole fits into the window once everything before it is consumed.
+        let end = stream.front_known().unwrap_or(0);
         let beyond = end.saturating_sub(stream.consumed().saturating_add(self.window.size()));
-        if beyond > 0 && self.remainder == Remainder::None {
+        if let Remainder::Waiting { until } = self.remainder
+            && (beyond == 0 || until != end)
+        {
+            // Where the application acknowledges, the window may move on while a message waits for memory beyond it.
+            self.remainder = Remainder::None;
+            served.extend(budget.cancel(peer));
+        }
+        if linked && beyond > 0 && self.remainder == Remainder::None {
             self.remainder = if budget.reserve(peer, beyond) {
                 Remainder::Reserved { bytes: beyond, until: end }
             } else {
-                Remainder::Waiting
+                Remainder::Waiting { until: end }
             };
         }
         self.grant();
@@ -287,8 +337,8 @@ impl Session {
     /// them.
     #[must_use]
     pub(crate) fn reserved(&mut self, bytes: u64) -> u64 {
-        let (Some(stream), Remainder::Waiting) = (&self.receive, self.remainder) else { return bytes };
-        self.remainder = Remainder::Reserved { bytes, until: stream.front_end() };
+        let Remainder::Waiting { until } = self.remainder else { return bytes };
+        self.remainder = Remainder::Reserved { bytes, until };
         self.grant();
         0
     }
@@ -298,9 +348,15 @@ impl Session {
         self.is_partial() && self.receive.as_ref().is_some_and(|stream| stream.received() < stream.granted())
     }
 
+    /// Whether memory is reserved for a message, or wanted.
+    pub(crate) fn has_reservation(&self) -> bool {
+        self.remainder != Remainder::None
+    }
+
     /// Whether memory is reserved for a message that is not complete.
     fn is_partial(&self) -> bool {
-        self.remainder.bytes() > 0 && !self.readable()
+        let Remainder::Reserved { until, .. } = self.remainder else { return false };
+        self.receive.as_ref().is_some_and(|stream| stream.taken() < until && !stream.readable())
     }
 
     /// When the peer needs to hear of its stream.
@@ -327,7 +383,7 @@ impl Session {
     pub(crate) fn fence(&mut self, peer: NodeId, yields: bool, budget: &mut Budget) -> Vec<Reservation> {
         let mut served = Vec::new();
         let broken = self.receive.as_ref().is_some_and(ReceiveStream::is_broken);
-        if self.remainder == Remainder::Waiting {
+        if let Remainder::Waiting { .. } = self.remainder {
             self.remainder = Remainder::None;
             served = budget.cancel(peer);
         }
@@ -349,9 +405,9 @@ impl Session {
         // What is reserved completes its message only together with the window it was reckoned with.
         let needed = match self.remainder {
             Remainder::Reserved { bytes, until } => {
-                until.saturating_sub(stream.consumed()).max(stream.buffered()).saturating_sub(bytes)
+                until.saturating_sub(stream.consumed()).max(stream.held()).saturating_sub(bytes)
             }
-            Remainder::None | Remainder::Waiting => stream.buffered(),
+            Remainder::None | Remainder::Waiting { .. } => stream.held(),
         };
         self.window.shrink(needed, budget);
         stream.restate(stream.consumed().saturating_add(self.window.size().saturating_sub(self.charged)));
@@ -362,9 +418,9 @@ impl Session {
     pub(crate) fn end(mut self, budget: &mut Budget) -> Ending {
         let outcomes = self.send.end();
         let past = match (self.receive, self.closed) {
-            (Some(stream), _) if stream.readable() => {
+            (Some(stream), _) if !stream.is_drained() => {
                 let (reserved, growth) = (self.remainder.bytes(), self.window.take_growth());
-                Past::Open(Leftover { stream, reserved, growth })
+                Past::Open(Leftover { stream, reserved, growth, manual: self.manual })
             }
             (Some(stream), Some((id, consumed))) if stream.received() == 0 => Past::Closed(id, consumed),
             (Some(stream), _) => Past::Closed(stream.id(), stream.consumed()),
@@ -380,7 +436,7 @@ impl Remainder {
     fn bytes(self) -> u64 {
         match self {
             Remainder::Reserved { bytes, .. } => bytes,
-            Remainder::None | Remainder::Waiting => 0,
+            Remainder::None | Remainder::Waiting { .. } => 0,
         }
     }
 }
@@ -392,12 +448,23 @@ pub(crate) struct Leftover {
     pub(crate) stream: ReceiveStream,
     reserved: u64,
     growth: u64,
+    manual: bool,
 }
 
 impl Leftover {
+    /// Takes a message, as [`Session::poll`] does. What follows a broken head can never be read.
+    pub(crate) fn poll(&mut self) -> Option<(bytes::Bytes, Place)> {
+        let taken = self.stream.poll().ok()??;
+        // Nobody waits for the receipts of a stream that its sender has given up.
+        if !self.manual || self.stream.has_ended() {
+            self.stream.consume(taken.1);
+        }
+        Some(taken)
+    }
+
     /// Bytes that no budget holds: they are to be [charged](Session::charge) to the next session's window.
     pub(crate) fn uncovered(&self) -> u64 {
-        self.stream.buffered().saturating_sub(self.reserved).saturating_sub(self.growth)
+        self.stream.held().saturating_sub(self.reserved).saturating_sub(self.growth)
     }
 
     /// Drained, or dropped: gives back what the budget holds for it. If the run it came from may return, remember the

@@ -8,6 +8,8 @@ pub struct Stats {
     pub messages_sent: u64,
     /// Messages taken by the application.
     pub messages_received: u64,
+    /// Messages that their receivers have taken, or acknowledged where that is up to them.
+    pub messages_delivered: u64,
     /// Messages reported as not delivered or in doubt.
     pub messages_undelivered: u64,
     /// Bytes of stream handed out for sending.
@@ -64,6 +66,18 @@ pub struct Stats {
     pub dial_limit: u64,
     /// Tombstones dropped at `max_tombstones`.
     pub tombstone_limit: u64,
+    /// Ends of streams dropped at [`MAX_CLOSED_STREAMS`](crate::limits::MAX_CLOSED_STREAMS).
+    pub closed_stream_limit: u64,
+    /// Sessions that went on over a new link.
+    pub sessions_resumed: u64,
+    /// Messages of which a part had arrived over one link and the rest is to come over the next.
+    pub messages_resumed: u64,
+    /// Sessions of which nothing was left but the end of a stream, when the peer came back and learned it.
+    pub closed_streams_used: u64,
+    /// Sessions that ended because the peer was lost for their time to live.
+    pub sessions_expired: u64,
+    /// Sessions that ended: with their run, with the time to live, or because the other side knew nothing of them.
+    pub sessions_lost: u64,
     /// Notices kept back at one per source and interval.
     pub notices_suppressed: u64,
     /// Entries of lists and announcements sent.
@@ -72,15 +86,24 @@ pub struct Stats {
     pub entry_bytes_sent: u64,
 }
 
-/// How many entries each table of a node has at present.
-///
-/// Bytes are not among them: those that wait to be taken or acknowledged are bounded as [`Limits`](crate::Limits) says.
+/// How many bytes the messages in the streams of a node take at present: together never more than
+/// [`Limits::max_memory`](crate::Limits::max_memory).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Memory {
+    /// Received, and not yet taken: at most `recv_budget`.
+    pub received: u64,
+    /// Accepted, and not yet known to be delivered: of each peer at most `send_window`, or one message.
+    pub retained: u64,
+}
+
+/// How many entries each table of a node has at present. Bytes are in [`Memory`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Usage {
     /// Actions that wait to be polled. None is left once the driver has polled them all.
     pub actions: usize,
-    /// Deadlines: at most 7 for each link, 2 for each peer, 1 for each candidate, 2 for each target, and 4.
+    /// Deadlines: at most 7 for each link, 5 for each peer, 1 for each candidate, 2 for each target, and 4.
     pub timers: usize,
     /// Links, those included that the driver was told to close and has not yet reported gone.
     pub links: usize,
@@ -101,4 +124,7 @@ pub struct Usage {
     pub notice_sources: usize,
     /// Nodes that are gone and whose messages wait to be taken: at most `max_peers`.
     pub left_behind: usize,
+    /// Ends of streams that are remembered of nodes that are gone: at most
+    /// [`MAX_CLOSED_STREAMS`](crate::limits::MAX_CLOSED_STREAMS).
+    pub closed_streams: usize,
 }

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cluster_core::{
-    Broadcast, Config, ConfigError, Instant, JoinError, JoinId, Node, NodeId, Run, SendError, Target, UnknownPeer,
+    Broadcast, Config, ConfigError, FlushError, FlushId, Instant, JoinError, JoinId, Node, NodeId, Receipt, Run,
+    SendError, Target, UnknownPeer,
 };
 
 use crate::io::Io;
@@ -50,6 +51,22 @@ impl Calls<'_> {
             self.accepted(to, payload.clone());
         }
         Ok(report)
+    }
+
+    pub(crate) fn flush(&mut self, peer: NodeId) -> Result<FlushId, FlushError> {
+        self.trace(format!("flush {peer:?}"));
+        let to = self.node.peer(peer).map(|info| info.run);
+        let flush = self.node.flush(self.io.clock(), peer)?;
+        if let Some(to) = to {
+            self.io.oracle.flush_called(self.io.host, flush, to);
+        }
+        Ok(flush)
+    }
+
+    pub(crate) fn acknowledge(&mut self, receipt: Receipt) {
+        self.trace(format!("acknowledge {receipt:?}"));
+        self.io.oracle.acknowledged(self.io.host, receipt);
+        self.node.acknowledge(self.io.clock(), receipt);
     }
 
     pub(crate) fn disconnect(&mut self, peer: NodeId) -> Result<(), UnknownPeer> {

@@ -351,6 +351,20 @@ impl World {
         self.burst(host);
     }
 
+    /// After how many messages the user of `host`'s node acknowledges all that it has taken, where that is up to it
+    /// ([`Acknowledge::Manual`](cluster_core::Acknowledge::Manual)); messages that wait for their number to be reached
+    /// are acknowledged at once. With 0, the default, only
+    /// [`NodeMut::acknowledge`](crate::NodeMut::acknowledge) acknowledges.
+    pub fn set_acknowledging(&mut self, host: HostId, every: u64) {
+        self.machines[host.index()].acknowledging = every;
+        if self.is_running(host) && !self.machines[host.index()].paused {
+            self.with_driver(host, |driver, io| {
+                driver.acknowledge_all(io);
+                driver.drain(io);
+            });
+        }
+    }
+
     /// Whether messages are kept for [`World::messages`]. Default: yes.
     pub fn keep_messages(&mut self, host: HostId, keep: bool) {
         self.machines[host.index()].log.keep_messages = keep;

@@ -8,9 +8,12 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 
-use cluster_core::{Action, Channel, CloseMode, Disconnect, Input, Instant, LinkId, Node, Received, Run};
+use cluster_core::{
+    Acknowledge, Action, Channel, CloseMode, Disconnect, Input, Instant, LinkId, Message, Node, Receipt, Received, Run,
+};
 
 use crate::app::{App, Ctx, Factory, Resident, Told};
+use crate::calls::Calls;
 use crate::io::Io;
 use crate::net::{DialError, Read, Sock, Wake};
 use crate::rng::Rng;
@@ -52,6 +55,15 @@ pub(crate) struct Driver {
     /// The inbox is not empty.
     deliver: bool,
     app: Option<Resident>,
+    unacknowledged: Unacknowledged,
+}
+
+/// Messages that the user has taken and not acknowledged, where that is up to it.
+#[derive(Debug, Default)]
+struct Unacknowledged {
+    /// The latest of each peer: it stands for all before it.
+    latest: BTreeMap<Run, Receipt>,
+    count: u64,
 }
 
 #[derive(Debug)]
@@ -70,7 +82,14 @@ pub(crate) struct Link {
 
 impl Driver {
     pub(crate) fn new(node: Node) -> Driver {
-        Driver { node, links: BTreeMap::new(), connected: 0, deliver: false, app: None }
+        Driver {
+            node,
+            links: BTreeMap::new(),
+            connected: 0,
+            deliver: false,
+            app: None,
+            unacknowledged: Unacknowledged::default(),
+        }
     }
 
     /// Every link the node has, or had and that is still being closed.
@@ -168,10 +187,34 @@ impl Driver {
                     if let Some(app) = &mut self.app {
                         app.tell(Told::Message(message.clone()));
                     }
+                    self.taken(io, &message);
                     io.message(message);
+                    self.acknowledge_some(io);
                 }
                 None => self.deliver = false,
             }
+        }
+    }
+
+    /// Acknowledges every message that was taken.
+    pub(crate) fn acknowledge_all(&mut self, io: &mut Io<'_>) {
+        let Unacknowledged { latest, .. } = std::mem::take(&mut self.unacknowledged);
+        for receipt in latest.into_values() {
+            Calls { node: &mut self.node, io: io.reborrow() }.acknowledge(receipt);
+        }
+    }
+
+    /// Acknowledges every message that was taken, if there are as many as the user waits for.
+    fn acknowledge_some(&mut self, io: &mut Io<'_>) {
+        if io.acknowledging > 0 && self.unacknowledged.count >= io.acknowledging {
+            self.acknowledge_all(io);
+        }
+    }
+
+    fn taken(&mut self, io: &Io<'_>, message: &Message) {
+        if io.acknowledging > 0 && self.node.acknowledge_mode() == Acknowledge::Manual {
+            self.unacknowledged.latest.insert(message.from, message.receipt);
+            self.unacknowledged.count += 1;
         }
     }
 

@@ -41,6 +41,8 @@ pub(crate) struct Io<'a> {
     pub(crate) appetite: &'a mut Option<u64>,
     /// Bytes the process reads from its sockets at present; `None`: all.
     pub(crate) reading: &'a mut Option<u64>,
+    /// After how many messages the user acknowledges; 0: only when told to.
+    pub(crate) acknowledging: u64,
     /// What applications have kept.
     pub(crate) disk: &'a mut Disk,
 }
@@ -61,6 +63,7 @@ impl Io<'_> {
             dials: self.dials,
             appetite: self.appetite,
             reading: self.reading,
+            acknowledging: self.acknowledging,
             disk: self.disk,
         }
     }
@@ -151,8 +154,8 @@ impl Io<'_> {
         self.oracle.message(self.host, &message);
         self.log.taken += 1;
         if self.log.keep_messages {
-            let Message { from, payload } = message;
-            self.log.messages.push(Taken { at: self.at(), run: self.run, from, payload });
+            let Message { from, payload, receipt } = message;
+            self.log.messages.push(Taken { at: self.at(), run: self.run, from, payload, receipt });
         }
     }
 
@@ -224,7 +227,7 @@ impl Io<'_> {
     /// A frame is about to be written. Returns how many bytes it takes.
     pub(crate) fn sent(&mut self, id: LinkId, frame: &Frame, link: &mut Link) -> usize {
         self.trace(What::Sent(id, Brief::of(frame)));
-        self.oracle.sent(self.host, id, frame);
+        self.oracle.sent(self.host, id, frame, self.when());
         link.granted |= matches!(frame, Frame::Accept(_));
         let bytes = match frame {
             Frame::Data(data) => data.bytes.len() + MAX_DATA_HEAD,
@@ -236,7 +239,7 @@ impl Io<'_> {
 
     /// The node has nothing more to say for now.
     pub(crate) fn drained(&mut self, node: &mut Node, links: usize) {
-        self.oracle.drained(self.host, node, links, self.clock);
+        self.oracle.drained(self.host, node, links, self.when());
     }
 
     pub(crate) fn trace(&mut self, what: What) {

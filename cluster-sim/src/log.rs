@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use bytes::Bytes;
-use cluster_core::{CloseMode, Disconnect, Event, Instant, LinkId, NodeId, Notice, Reason, Run};
+use cluster_core::{CloseMode, Disconnect, Event, Instant, LinkId, NodeId, Notice, Reason, Receipt, Run};
 
 use crate::host::HostId;
 use crate::trace::FrameKind;
@@ -30,6 +30,8 @@ pub struct Taken {
     pub from: Run,
     /// What was sent.
     pub payload: Bytes,
+    /// For [`NodeMut::acknowledge`](crate::NodeMut::acknowledge), where acknowledging is manual.
+    pub receipt: Receipt,
 }
 
 /// A dial that a node asked for.

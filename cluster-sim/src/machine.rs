@@ -145,6 +145,8 @@ pub(crate) struct Machine {
     /// Counts what was said of consuming, so that a late burst is recognised.
     pub(crate) appetites: u32,
     pub(crate) reading: Option<u64>,
+    /// The user acknowledges after so many messages; 0: only when told to.
+    pub(crate) acknowledging: u64,
 }
 
 /// What runs on a host.

@@ -43,8 +43,20 @@ pub enum Mark {
     Exhausted,
     /// Two nodes cannot meet, and a third one sees both.
     PartialPartition,
+    /// A session went on over another link.
+    SessionResumed,
+    /// A message went on over another link in its middle.
+    MessageResumed,
+    /// The time to live of a session was over before its peer came back.
+    SessionExpired,
+    /// A peer came back and learned the end of a stream whose session was over.
+    ClosedStreamUsed,
     /// A session began anew with the same run.
     SessionReset,
+    /// Nobody can tell whether a message was delivered.
+    InDoubt,
+    /// A flush has ended.
+    Flushed,
     /// A message longer than one chunk was cut in the middle: it was in doubt.
     CutMessage,
     /// A message was certainly not delivered.
@@ -63,7 +75,7 @@ pub enum Mark {
 
 impl Mark {
     /// Every mark.
-    pub const ALL: [Mark; 24] = [
+    pub const ALL: [Mark; 30] = [
         Mark::Outranked,
         Mark::DuplicateDial,
         Mark::ProbeWon,
@@ -80,7 +92,13 @@ impl Mark {
         Mark::HandshakeTimeout,
         Mark::Exhausted,
         Mark::PartialPartition,
+        Mark::SessionResumed,
+        Mark::MessageResumed,
+        Mark::SessionExpired,
+        Mark::ClosedStreamUsed,
         Mark::SessionReset,
+        Mark::InDoubt,
+        Mark::Flushed,
         Mark::CutMessage,
         Mark::NotDelivered,
         Mark::SendWindowFull,
@@ -162,9 +180,11 @@ impl Marks {
             Event::DuplicateIdentity { .. } => Mark::DuplicateIdentity,
             Event::PartialPartition { .. } => Mark::PartialPartition,
             Event::SessionReset { .. } => Mark::SessionReset,
+            Event::Flushed { .. } => Mark::Flushed,
             Event::Undelivered(undelivered) => {
                 let cut = undelivered.in_doubt.iter().filter(|payload| payload.len() > MAX_CHUNK).count();
                 self.add(Mark::CutMessage, cut as u64);
+                self.add(Mark::InDoubt, undelivered.in_doubt.len() as u64);
                 return self.add(Mark::NotDelivered, undelivered.not_delivered.len() as u64);
             }
             Event::JoinFailed { error: JoinError::Failed(_) | JoinError::TimedOut, .. } => Mark::JoinFailed,
@@ -179,6 +199,10 @@ impl Marks {
         self.add(Mark::ProbeLost, stats.probes_lost);
         self.add(Mark::Takeover, stats.takeovers);
         self.add(Mark::OwnStall, stats.own_stalls);
+        self.add(Mark::SessionResumed, stats.sessions_resumed);
+        self.add(Mark::MessageResumed, stats.messages_resumed);
+        self.add(Mark::SessionExpired, stats.sessions_expired);
+        self.add(Mark::ClosedStreamUsed, stats.closed_streams_used);
         self.add(Mark::SendWindowFull, stats.send_window_limit);
         self.add(Mark::TooLarge, stats.message_limit);
         self.add(Mark::CreditShort, stats.recv_budget_limit);

@@ -12,7 +12,7 @@
 //! | [`suspects`] | S05: nobody is turned away for a link that is dead |
 //! | [`agreement`] | S2: both ends agree which link that is |
 //! | [`handshakes`] | S3, I10: up only by a handshake; strangers change nothing |
-//! | [`sessions`], [`numbers`] | S6 to S8, I4: each message one outcome, a true one; order |
+//! | [`sessions`], [`ends`], [`numbers`] | S6 to S8, I4: each message one outcome, a true one; order |
 //! | [`bounds`] | S9, I5: every table within its bound |
 //! | [`departed`] | S10, I6: who left or was disconnected stays away |
 //! | [`dials`] | S10, S11, I8: whom a node dials, and how fast |
@@ -32,6 +32,7 @@ mod contract;
 mod credit;
 mod departed;
 mod dials;
+mod ends;
 mod events;
 mod handshakes;
 mod links;
@@ -47,14 +48,15 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use bytes::Bytes;
 use cluster_core::wire::{Close, Reject};
 use cluster_core::{
-    Disconnect, Event, Frame, Instant, JoinId, Limits, LinkId, Message, Node, NodeId, Reason, RejectCode, Run, Target,
-    Timing,
+    Acknowledge, Disconnect, Event, FlushId, Frame, Instant, JoinId, Limits, LinkId, Message, Node, NodeId, Reason,
+    Receipt, RejectCode, Run, Target, Timing,
 };
 
 use self::bounds::Counted;
 use self::credit::Credit;
 use self::departed::Departed;
 use self::dials::{Dialer, Dials};
+use self::ends::Ends;
 use self::events::Events;
 use self::handshakes::{Handshakes, Untouched};
 use self::links::Links;
@@ -82,11 +84,22 @@ pub(crate) struct Oracle {
     flows: BTreeMap<(Run, Run), Flow>,
     /// Connections whose ends have not been seen to agree since something changed.
     unsettled: BTreeSet<ConnId>,
-    /// Flows that go on over another link, since a node was last drained.
-    resumed: Vec<(Run, Run)>,
+    /// Flows of which the sender's user may have something to be told, since a node was last drained.
+    advanced: Vec<(Run, Run)>,
     /// Numbered messages that were taken, by host, if nothing else is checked.
     counts: Vec<Numbers>,
     broken: Option<Broken>,
+}
+
+/// What one run owes to another: outcomes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Debt {
+    from: Run,
+    to: Run,
+    /// How many messages were accepted.
+    messages: u64,
+    /// How many of them were reported as not delivered or in doubt.
+    lost: u64,
 }
 
 /// A promise that was not kept.
@@ -107,6 +120,7 @@ struct Watch {
     dials: Dials,
     suspects: Suspects,
     credit: Credit,
+    ends: Ends,
     numbers: Numbers,
     talks: Talks,
     /// Links whose handshake has a meaning that was not carried out yet.
@@ -120,6 +134,7 @@ struct Watch {
     listen: Option<SocketAddr>,
     limits: Limits,
     timing: Timing,
+    acknowledge: Acknowledge,
 }
 
 /// When something happens: by the host's own clock, and by the world's.
@@ -138,7 +153,7 @@ impl Default for Oracle {
             handshakes: Handshakes::default(),
             flows: BTreeMap::new(),
             unsettled: BTreeSet::new(),
-            resumed: Vec::new(),
+            advanced: Vec::new(),
             counts: Vec::new(),
             broken: None,
         }
@@ -200,6 +215,7 @@ impl Oracle {
             dials: Dials::new(own, node.config().seeds(), clock, &limits),
             suspects: Suspects::default(),
             credit,
+            ends: Ends::default(),
             numbers: Numbers::default(),
             talks: Talks::default(),
             unfinished: BTreeSet::new(),
@@ -209,7 +225,12 @@ impl Oracle {
             listen,
             limits,
             timing: node.timing().clone(),
+            acknowledge: node.acknowledge_mode(),
         }));
+        self.check(host, |watch| {
+            watch.credit.configured(&watch.limits);
+            Ok(())
+        });
         self.is_at(run, host);
     }
 
@@ -255,6 +276,7 @@ impl Oracle {
         self.check(host, |watch| {
             let (timing, cap) = (&watch.timing, watch.limits.max_tombstones);
             watch.departed.down(peer, &Reason::LocalDisconnect, when.clock, when.world, timing, cap);
+            watch.parted(peer);
             Ok(())
         });
     }
@@ -265,6 +287,26 @@ impl Oracle {
         let (from, limits) = (watch.runs.now(), watch.limits.clone());
         let verdict = self.flow(from, to).map_or(Ok(()), |flow| flow.accepted(payload, &limits));
         self.judge(host, verdict, |text| format!("towards {to:?}: {text}"));
+    }
+
+    /// The node's user waits for the outcomes of what it has sent to a peer.
+    pub(crate) fn flush_called(&mut self, host: HostId, flush: FlushId, to: Run) {
+        let Some(from) = self.watch(host).map(|watch| watch.runs.now()) else { return };
+        let verdict = self.flow(from, to).map_or(Ok(()), |flow| flow.flush(flush));
+        self.advanced.push((from, to));
+        self.judge(host, verdict, |text| format!("towards {to:?}: {text}"));
+    }
+
+    /// The node's user acknowledges a message that it has taken.
+    pub(crate) fn acknowledged(&mut self, host: HostId, receipt: Receipt) {
+        let Some(Some(watch)) = self.watches.get_mut(host.index()) else { return };
+        let own = watch.runs.now();
+        let Some((from, places)) = watch.credit.acknowledged(receipt) else { return };
+        if let Some(flow) = self.flow(from, own) {
+            for place in places {
+                flow.consumed(place.stream, place.index);
+            }
+        }
     }
 
     pub(crate) fn resolved(&mut self, host: HostId, target: &Target, addresses: &[SocketAddr]) {
@@ -320,6 +362,7 @@ impl Oracle {
         self.check(host, |watch| {
             watch.untouched.other();
             watch.links.connected(link, peer);
+            watch.credit.met(peer);
             watch.dials.has_end_at(local);
             watch.dials.connected(link, peer, watch.runs.now(), &watch.limits);
             let joined = watch.last_join(when);
@@ -384,7 +427,7 @@ impl Oracle {
         };
         self.check(host, |watch| {
             watch.dials.heard(peer, ip, frame);
-            watch.talks.got(link, frame);
+            watch.talks.got(link, frame, watch.credit.current(peer));
             watch.suspects.cleared(link);
             let active = watch.links.active(peer.id).is_some_and(|(active, _)| active == link);
             match frame {
@@ -399,6 +442,10 @@ impl Oracle {
                 Frame::Resume(_) => drop(watch.unfinished.insert(link)),
                 Frame::Close(Close::Removed) | Frame::Reject(Reject { code: RejectCode::Removed }) => {
                     watch.departed.told(peer.id);
+                    watch.parted(peer);
+                }
+                Frame::Close(Close::Leaving) | Frame::Reject(Reject { code: RejectCode::Leaving }) => {
+                    watch.parted(peer);
                 }
                 Frame::Data(data) if active => {
                     watch.fed.insert(peer);
@@ -413,24 +460,31 @@ impl Oracle {
         }
         if let (Frame::Ack(ack), Some(own)) = (frame, self.own_if_active(host, link, peer)) {
             let verdict = self.flow(own, peer).map_or(Ok(()), |flow| flow.acked(ack));
+            self.advanced.push((own, peer));
             self.judge(host, verdict, |text| format!("{peer:?} acknowledges: {text}"));
         }
     }
 
     /// The node has handed out a frame.
-    pub(crate) fn sent(&mut self, host: HostId, link: LinkId, frame: &Frame) {
+    pub(crate) fn sent(&mut self, host: HostId, link: LinkId, frame: &Frame, when: When) {
         self.check(host, |watch| watch.links.sent(link, frame));
         let Some(open) = self.watch(host).and_then(|watch| watch.links.find(link)).copied() else { return };
         self.handshakes.sent(open.sock, frame);
         let Some(peer) = open.peer else { return };
         let mut named = None;
+        if let Frame::Ack(_) = frame {
+            self.finish(host, link);
+        }
         self.check(host, |watch| {
             named = watch.talks.sent(link, frame);
             match frame {
                 Frame::Claim(claim) => return watch.runs.claims(link, peer, claim.generation),
+                Frame::Accept(accept) => {
+                    watch.dials.up(link, peer, watch.clock);
+                    return watch.credit.offers(peer, &accept.offer.peer, when.clock);
+                }
                 Frame::Resume(_) => drop(watch.unfinished.insert(link)),
                 Frame::Ack(ack) => return watch.credit.acks(peer, ack, &watch.limits),
-                Frame::Accept(_) => watch.dials.up(link, peer, watch.clock),
                 Frame::Reject(Reject { code: RejectCode::Outranked }) => watch.turned_away(link),
                 _ => {}
             }
@@ -464,20 +518,18 @@ impl Oracle {
             Event::Undelivered(undelivered) => {
                 self.finish_all(host);
                 let peer = undelivered.peer;
-                let over = !self.watch(host).is_some_and(|watch| watch.events.is_up(peer));
-                if let Some(flow) = self.flow(own, peer) {
-                    verdict = flow.undelivered(undelivered, over);
-                }
+                let ends = !self.watch(host).is_some_and(|watch| watch.events.is_up(peer));
+                verdict = self.flow(own, peer).map_or(Ok(()), |flow| flow.undelivered(undelivered, ends));
             }
-            Event::PeerGone { peer } => {
-                self.check(host, |watch| {
-                    watch.credit.over(*peer);
-                    Ok(())
-                });
-                if let Some(flow) = self.flow(own, *peer) {
-                    verdict = flow.over();
-                }
+            Event::Delivered { peer, messages } => {
+                self.finish_all(host);
+                verdict = self.flow(own, *peer).map_or(Ok(()), |flow| flow.told_delivered(*messages));
             }
+            Event::Flushed { flush, peer, undelivered } => {
+                self.finish_all(host);
+                verdict = self.flow(own, *peer).map_or(Ok(()), |flow| flow.flushed(*flush, *undelivered));
+            }
+            Event::PeerGone { peer } => verdict = self.session_over(host, *peer, when),
             _ => {}
         }
         self.judge(host, verdict, |text| text);
@@ -485,7 +537,9 @@ impl Oracle {
             watch.untouched.event();
             watch.numbers.event(event);
             match event {
+                Event::PeerUp(info) => watch.ends.up(info.run.id),
                 Event::PeerDown { peer, reason, .. } => {
+                    watch.ends.down(*peer, reason, when.clock, watch.timing.session_ttl);
                     let (timing, cap) = (&watch.timing, watch.limits.max_tombstones);
                     watch.departed.down(*peer, reason, when.clock, when.world, timing, cap);
                 }
@@ -512,25 +566,33 @@ impl Oracle {
         self.check(host, |watch| {
             watch.untouched.other();
             watch.events.message(message.from)?;
-            watch.numbers.message(own, message)?;
-            place = Some(watch.credit.taken(message.from, message.payload.len() as u64)?);
+            watch.numbers.message(own, message.from, &message.payload)?;
+            let taken = watch.credit.taken(message.from, message.payload.len() as u64)?;
+            match watch.acknowledge {
+                Acknowledge::Manual => watch.credit.waits(message.from, taken, message.receipt),
+                _ => watch.credit.consumed(message.from, taken),
+            }
+            place = Some((taken, watch.acknowledge != Acknowledge::Manual));
             Ok(())
         });
-        if let (Some((stream, index)), Some(flow)) = (place, self.flow(message.from, own)) {
-            let verdict = flow.taken(stream, index, &message.payload);
+        if let (Some((place, delivered)), Some(flow)) = (place, self.flow(message.from, own)) {
+            if delivered {
+                flow.consumed(place.stream, place.index);
+            }
+            let verdict = flow.taken(place.stream, place.index, &message.payload);
             self.judge(host, verdict, |text| format!("from {:?}: {text}", message.from));
         }
     }
 
     /// The node has nothing more to say for now.
-    pub(crate) fn drained(&mut self, host: HostId, node: &mut Node, links: usize, clock: Instant) {
+    pub(crate) fn drained(&mut self, host: HostId, node: &mut Node, links: usize, when: When) {
         if !self.on {
             return;
         }
         self.finish_all(host);
         let verdict = contract::nothing_left(node);
         self.judge(host, verdict, |text| text);
-        for (from, to) in std::mem::take(&mut self.resumed) {
+        for (from, to) in std::mem::take(&mut self.advanced) {
             let verdict = self.flows.get(&(from, to)).map_or(Ok(()), Flow::drained);
             self.judge(host, verdict, |text| text);
         }
@@ -542,14 +604,20 @@ impl Oracle {
             for peer in std::mem::take(&mut watch.fed) {
                 watch.credit.dealt_with(peer, &watch.limits)?;
             }
+            watch.clock = when.clock;
+            let reborn = watch.runs.now() != own;
+            if reborn {
+                watch.credit.reborn();
+            }
             watch.runs.is(own)?;
+            watch.ends.drained(node, reborn)?;
             let stats = node.stats();
             watch.events.drained(node, stats.takeovers)?;
-            watch.clock = clock;
-            watch.suspects.drained(clock, stats.own_stalls, &watch.timing)?;
+            watch.suspects.drained(when.clock, stats.own_stalls, &watch.timing)?;
             watch.links.drained()?;
             let usage = node.usage();
             bounds::within(&usage, watch.counted(), &watch.limits)?;
+            bounds::within_memory(node.memory(), &watch.limits)?;
             watch.untouched.drained(&usage)?;
             if watch.events.has_left() {
                 contract::nothing_after_left(node, links)?;
@@ -566,15 +634,22 @@ impl Oracle {
         });
     }
 
-    /// How many messages each run of these has accepted for each other, and that are on their way.
-    pub(crate) fn accepted_between(&self, runs: &[Run]) -> Vec<(Run, Run, u64)> {
+    /// What each run of these has accepted for each other.
+    pub(crate) fn accepted_between(&self, runs: &[Run]) -> Vec<Debt> {
         let pairs = runs.iter().flat_map(|&from| runs.iter().map(move |&to| (from, to)));
-        pairs.filter_map(|(from, to)| Some((from, to, self.flows.get(&(from, to))?.end()))).collect()
+        let debt = |(from, to)| {
+            let flow = self.flows.get(&(from, to)).filter(|_| self.are_nodes(from, to))?;
+            Some(Debt { from, to, messages: flow.end(), lost: flow.lost() })
+        };
+        pairs.filter_map(debt).collect()
     }
 
-    /// Whether every message below this number was taken, or will never be.
-    pub(crate) fn is_done(&self, from: Run, to: Run, number: u64) -> bool {
-        self.flows.get(&(from, to)).is_none_or(|flow| flow.is_done(number))
+    /// Whether every message of these has an outcome, which the sender knows, and whether it is that it was delivered.
+    pub(crate) fn is_paid(&self, debt: &Debt) -> Option<bool> {
+        let flow = self.flows.get(&(debt.from, debt.to)).filter(|_| self.are_nodes(debt.from, debt.to));
+        let Some(flow) = flow else { return Some(true) };
+        let paid = flow.is_done(debt.messages) && flow.is_settled(debt.messages);
+        paid.then(|| flow.lost() == debt.lost)
     }
 
     /// Whether a node may stay away from this peer until a user joins.
@@ -613,8 +688,16 @@ impl Oracle {
 
     /// What a run has accepted for another, if both are nodes, and nobody else claims to be either.
     fn flow(&mut self, from: Run, to: Run) -> Option<&mut Flow> {
-        let is_node = |run: &Run| self.whereabouts.get(run).copied().flatten().is_some();
-        (is_node(&from) && is_node(&to)).then(|| self.flows.entry((from, to)).or_default())
+        self.are_nodes(from, to).then(|| self.flows.entry((from, to)).or_default())
+    }
+
+    fn are_nodes(&self, from: Run, to: Run) -> bool {
+        self.is_node(from) && self.is_node(to)
+    }
+
+    /// Whether this run is one node, and nobody else claims to be it.
+    fn is_node(&self, run: Run) -> bool {
+        self.whereabouts.get(&run).copied().flatten().is_some()
     }
 
     fn own_if_active(&self, host: HostId, link: LinkId, peer: Run) -> Option<Run> {
@@ -637,9 +720,9 @@ impl Oracle {
             self.judge(host, verdict, |text| format!("from {peer:?}: {text}"));
         }
         if let Some(sending) = sending {
-            let verdict = self.flow(own, peer).map_or(Ok(()), |flow| flow.resumes(&sending.known, sending.credit));
+            let verdict = self.flow(own, peer).map_or(Ok(()), |flow| flow.resumes(&sending));
             self.judge(host, verdict, |text| format!("towards {peer:?}: {text}"));
-            self.resumed.push((own, peer));
+            self.advanced.push((own, peer));
         }
     }
 
@@ -648,6 +731,25 @@ impl Oracle {
         for link in unfinished {
             self.finish(host, link);
         }
+    }
+
+    /// The session with a peer is over. If the two are linked at this very moment the next one has begun with that link.
+    fn session_over(&mut self, host: HostId, peer: Run, when: When) -> Verdict {
+        self.finish_all(host);
+        let Some(Some(watch)) = self.watches.get_mut(host.index()) else { return Ok(()) };
+        let own = watch.runs.now();
+        let linked = watch.links.active(peer.id).is_some_and(|(_, open)| open.peer == Some(peer) && !open.closing);
+        if linked {
+            return self.flow(own, peer).map_or(Ok(()), Flow::begins_anew);
+        }
+        watch.credit.over(peer);
+        // Whoever is no node may have any reason.
+        if self.is_node(peer)
+            && let Some(Some(watch)) = self.watches.get_mut(host.index())
+        {
+            watch.ends.gone(peer, when.clock, watch.timing.session_ttl);
+        }
+        self.flow(own, peer).map_or(Ok(()), Flow::over)
     }
 
     fn unsettle(&mut self, host: HostId, link: LinkId) {
@@ -688,8 +790,14 @@ impl Watch {
     /// A link is no longer the one that connects the two.
     fn fence(&mut self, link: LinkId, peer: Run) {
         if self.links.active(peer.id).is_some_and(|(active, _)| active == link) {
-            self.credit.fenced(peer);
+            self.credit.fenced(peer, self.clock);
         }
+    }
+
+    /// A user, here or there, wants nothing more of a peer.
+    fn parted(&mut self, peer: Run) {
+        self.ends.parted(peer.id);
+        self.credit.parted(peer);
     }
 }
 
@@ -736,6 +844,16 @@ mod tests {
         let mut node = node();
         let joins = (0..=before).map(|_| node.join(Instant::ZERO, "10.9.9.9:1".parse().unwrap()).unwrap());
         joins.last().unwrap()
+    }
+
+    /// The names of two flushes.
+    pub(super) fn flushes() -> (FlushId, FlushId) {
+        let mut world = crate::World::new(1);
+        let hosts = world.add_many(2, &Config::insecure_plaintext());
+        world.node(hosts[0]).join(hosts[1]).unwrap();
+        world.run_for(std::time::Duration::from_secs(1));
+        let peer = world.id(hosts[1]);
+        (world.node(hosts[0]).flush(peer).unwrap(), world.node(hosts[0]).flush(peer).unwrap())
     }
 
     pub(super) fn sock(conn: u32) -> Sock {

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cluster_core::{
-    Broadcast, Config, ConfigError, JoinError, JoinId, Node, NodeId, PeerInfo, Run, SendError, Stats, Target,
-    UnknownPeer,
+    Broadcast, Config, ConfigError, FlushError, FlushId, JoinError, JoinId, Node, NodeId, PeerInfo, Receipt, Run,
+    SendError, Stats, Target, UnknownPeer,
 };
 
 use crate::calls::Calls;
@@ -137,6 +137,21 @@ impl NodeMut<'_> {
     /// See [`SendError`].
     pub fn broadcast(&mut self, payload: impl Into<Bytes>) -> Result<Broadcast, SendError> {
         self.call(|calls| calls.broadcast(payload.into()))
+    }
+
+    /// Waits for the outcomes of everything accepted so far for a peer; an
+    /// [`Event::Flushed`](cluster_core::Event::Flushed) says so.
+    ///
+    /// # Errors
+    ///
+    /// See [`FlushError`].
+    pub fn flush(&mut self, peer: NodeId) -> Result<FlushId, FlushError> {
+        self.call(|calls| calls.flush(peer))
+    }
+
+    /// Acknowledges a message that was taken, and all before it of the same run.
+    pub fn acknowledge(&mut self, receipt: Receipt) {
+        self.call(|calls| calls.acknowledge(receipt));
     }
 
     /// Disconnects a peer.

@@ -303,6 +303,7 @@ impl World {
             bursts: None,
             appetites: 0,
             reading: None,
+            acknowledging: 0,
         });
         id
     }
@@ -402,6 +403,7 @@ impl World {
             dials: &mut self.dials,
             appetite: &mut machine.appetite,
             reading: &mut machine.reading,
+            acknowledging: machine.acknowledging,
             disk: &mut machine.disk,
         };
         let result = act(&mut machine.process, &mut io, &mut machine.inbox);

@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use cluster_core::{
-    Action, Event, Frame, Input, Instant, JoinError, JoinId, LinkId, NodeId, Notice, Run, Target, Undelivered,
+    Action, Event, FlushId, Frame, Input, Instant, JoinError, JoinId, LinkId, NodeId, Notice, Run, Target, Undelivered,
 };
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot, watch};
@@ -48,6 +48,7 @@ pub(crate) struct State {
     /// Every link between its dial or admission and the report that it is gone.
     pub(crate) links: HashMap<LinkId, Arc<Link>>,
     joins: HashMap<JoinId, oneshot::Sender<Outcome>>,
+    flushes: HashMap<FlushId, oneshot::Sender<u64>>,
     /// The callers of `send` that wait for room, by peer.
     writable: HashMap<NodeId, Arc<Notify>>,
     subscribers: Vec<Weak<Queue>>,
@@ -70,6 +71,7 @@ struct Effects {
     writable: Vec<Arc<Notify>>,
     queues: Vec<Arc<Queue>>,
     joins: Vec<(oneshot::Sender<Outcome>, Outcome)>,
+    flushes: Vec<(oneshot::Sender<u64>, u64)>,
     log: Vec<Log>,
 }
 
@@ -98,6 +100,7 @@ impl Shared {
             core,
             links: HashMap::new(),
             joins: HashMap::new(),
+            flushes: HashMap::new(),
             writable: HashMap::new(),
             subscribers: Vec::new(),
             tasks: JoinSet::new(),
@@ -250,6 +253,7 @@ impl Shared {
         state.tasks.abort_all();
         state.links.clear();
         effects.joins.extend(state.joins.drain().map(|(_, sender)| (sender, Err(JoinError::Leaving))));
+        state.flushes.clear();
         effects.deliver = true;
         effects.writable.extend(state.writable.drain().map(|(_, waiting)| waiting));
         for queue in state.subscribers.drain(..).filter_map(|queue| queue.upgrade()) {
@@ -267,6 +271,14 @@ impl State {
     pub(crate) fn expect_join(&mut self, join: JoinId) -> oneshot::Receiver<Outcome> {
         let (sender, receiver) = oneshot::channel();
         self.joins.insert(join, sender);
+        receiver
+    }
+
+    /// How many messages of a flush were undelivered will be sent to the receiver; it is closed without that if the
+    /// node ends before.
+    pub(crate) fn expect_flush(&mut self, flush: FlushId) -> oneshot::Receiver<u64> {
+        let (sender, receiver) = oneshot::channel();
+        self.flushes.insert(flush, sender);
         receiver
     }
 
@@ -288,6 +300,9 @@ impl State {
             }
             Event::JoinFailed { join, error, .. } => {
                 effects.joins.extend(self.joins.remove(join).map(|sender| (sender, Err(error.clone()))));
+            }
+            Event::Flushed { flush, undelivered, .. } => {
+                effects.flushes.extend(self.flushes.remove(flush).map(|sender| (sender, *undelivered)));
             }
             Event::Left { undelivered } => self.undelivered = *undelivered,
             _ => {}
@@ -327,6 +342,9 @@ impl Effects {
             // Nobody listens if the join was dropped.
             let _ = sender.send(outcome);
         }
+        for (sender, undelivered) in self.flushes {
+            let _ = sender.send(undelivered);
+        }
         self.queues.iter().for_each(|queue| queue.wake());
         for log in &self.log {
             log.write(shared.id);
@@ -354,6 +372,9 @@ impl Log {
             Log::Unheard(lost) => {
                 let (not_delivered, in_doubt) = (lost.not_delivered.len(), lost.in_doubt.len());
                 tracing::warn!(?node, peer = ?lost.peer, not_delivered, in_doubt, "messages came to nothing");
+            }
+            Log::Event(event @ (Event::Delivered { .. } | Event::Flushed { .. })) => {
+                tracing::trace!(?node, ?event, "event");
             }
             Log::Event(event) => tracing::debug!(?node, ?event, "event"),
         }

@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::{fmt, io};
 
-use cluster_core::{ConfigError, JoinError as JoinFailure, ParseTargetError, Target};
+use cluster_core::{ConfigError, FlushError as FlushRefused, JoinError as JoinFailure, ParseTargetError, Target};
 
 /// A node could not be made; nothing of it is left.
 #[derive(Debug)]
@@ -75,6 +75,43 @@ impl Error for JoinError {
         match self {
             JoinError::Address { error, .. } => Some(error),
             JoinError::Failed { error, .. } => Some(error),
+        }
+    }
+}
+
+/// A flush did not end with everything delivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum FlushError {
+    /// It could not begin.
+    Refused(FlushRefused),
+    /// So many of the messages accepted before it are reported by
+    /// [`Event::Undelivered`](cluster_core::Event::Undelivered); the others are delivered.
+    Undelivered {
+        /// How many.
+        messages: u64,
+    },
+    /// The node has left, or its last handle was dropped, before everything had its outcome.
+    Closed,
+}
+
+impl fmt::Display for FlushError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            FlushError::Refused(error) => error.fmt(f),
+            FlushError::Undelivered { messages } => {
+                write!(f, "{messages} messages were not delivered, or are in doubt")
+            }
+            FlushError::Closed => f.write_str("the node has left"),
+        }
+    }
+}
+
+impl Error for FlushError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            FlushError::Refused(error) => Some(error),
+            FlushError::Undelivered { .. } | FlushError::Closed => None,
         }
     }
 }

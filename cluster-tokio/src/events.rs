@@ -75,6 +75,13 @@ impl Queue {
             return;
         }
         waiting.ended = matches!(event, Event::Left { .. });
+        if let (Event::Delivered { peer, .. }, Some(Event::Delivered { peer: before, .. })) =
+            (&event, waiting.events.back())
+            && peer == before
+        {
+            // Only the latest counts.
+            waiting.events.pop_back();
+        }
         if waiting.events.len() >= EVENT_QUEUE {
             match waiting.events.pop_front() {
                 Some(Event::Undelivered(oldest)) => waiting.keep(oldest),

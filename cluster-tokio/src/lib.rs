@@ -56,11 +56,11 @@ mod node;
 
 pub use cluster_core;
 pub use cluster_core::{
-    Broadcast, Config, ConfigError, Event, Incarnation, JoinError as JoinFailure, Limits, Message, Name, NodeId,
-    ParseNameError, ParseNodeIdError, ParseTargetError, PeerInfo, PeerState, Reason, Run, SendError, SendErrorKind,
-    Stats, Target, Undelivered, UnknownPeer,
+    Acknowledge, Broadcast, Config, ConfigError, Event, Incarnation, JoinError as JoinFailure, Limits, Message, Name,
+    NodeId, Offline, ParseNameError, ParseNodeIdError, ParseTargetError, PeerInfo, PeerState, Reason, Receipt, Run,
+    SendError, SendErrorKind, Stats, Target, Undelivered, UnknownPeer,
 };
-pub use error::{BindError, Closed, IntoTarget, JoinError};
+pub use error::{BindError, Closed, FlushError, IntoTarget, JoinError};
 pub use events::{EVENT_QUEUE, Events};
 pub use listener::ACCEPT_PAUSE;
 pub use node::{LEAVE_TIMEOUT, Node};

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cluster_core::{
-    Broadcast, Config, ConfigError, JoinError as JoinFailure, Message, NodeId, PeerInfo, Run, SendError, SendErrorKind,
-    Start, Stats, Target, UnknownPeer,
+    Broadcast, Config, ConfigError, JoinError as JoinFailure, Message, NodeId, PeerInfo, Receipt, Run, SendError,
+    SendErrorKind, Start, Stats, Target, UnknownPeer,
 };
 use tokio::net::{TcpListener, ToSocketAddrs};
 use tokio::sync::oneshot;
@@ -16,7 +16,7 @@ use tokio::task::coop::consume_budget;
 
 use crate::clock::{self, Clock};
 use crate::driver::{self, Caller, Outcome, Shared};
-use crate::error::{BindError, Closed, IntoTarget, JoinError};
+use crate::error::{BindError, Closed, FlushError, IntoTarget, JoinError};
 use crate::events::Events;
 use crate::listener;
 
@@ -102,11 +102,12 @@ impl Node {
 
     /// Sends a message to one peer, waiting while as much is on its way to it as `send_window` allows.
     ///
-    /// Messages to one peer arrive in the order of these calls, each once.
+    /// Messages to one peer arrive in the order of these calls, each exactly once, also when the connection is lost
+    /// and made again in between; or an [`Event::Undelivered`](cluster_core::Event::Undelivered) gives them back.
     ///
     /// # Errors
     ///
-    /// [`SendError`], with the payload, if the peer is not connected, the message is too large, or the node is
+    /// [`SendError`], with the payload, if no session with the peer lives, the message is too large, or the node is
     /// leaving. Never [`Full`](SendErrorKind::Full).
     pub async fn send(&self, peer: NodeId, payload: impl Into<Bytes>) -> Result<(), SendError> {
         let mut payload = payload.into();
@@ -128,6 +129,25 @@ impl Node {
                     room.await;
                 }
             }
+        }
+    }
+
+    /// Waits until every message accepted for a peer before this call is delivered: its application has taken it, or has
+    /// acknowledged it where that is up to it.
+    ///
+    /// A call that is dropped changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`FlushError`] if some of them will not be, or nobody can tell.
+    pub async fn flush(&self, peer: NodeId) -> Result<(), FlushError> {
+        let flush = self
+            .shared()
+            .enter(Caller::Other, |state, now| state.core.flush(now, peer).map(|flush| state.expect_flush(flush)));
+        match flush.map_err(FlushError::Refused)?.await {
+            Ok(0) => Ok(()),
+            Ok(messages) => Err(FlushError::Undelivered { messages }),
+            Err(_) => Err(FlushError::Closed),
         }
     }
 
@@ -249,6 +269,12 @@ impl Node {
             }
             woken.await;
         }
+    }
+
+    /// A message that was taken is dealt with, and so are all before it of the same peer. Only of consequence with
+    /// [`Acknowledge::Manual`](cluster_core::Acknowledge::Manual).
+    pub fn acknowledge(&self, receipt: Receipt) {
+        self.shared().enter(Caller::Other, |state, now| state.core.acknowledge(now, receipt));
     }
 
     /// Closes the connection to a peer. Neither side dials the other again, and third nodes cannot talk them into it,

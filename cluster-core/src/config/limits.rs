@@ -2,11 +2,17 @@
 
 use core::time::Duration;
 
+use crate::session::MAX_HEAD;
+
 /// The bounds of a node's memory and work. Each has a counter in [`Stats`](crate::Stats) that says how often it was
 /// reached.
 ///
-/// Received data that waits to be taken never exceeds `recv_budget`. Data that waits to be acknowledged never exceeds
-/// `max_peers × max(send_window, max_message + 9)`.
+/// What other nodes send, and what is sent to them, takes at most [`max_memory`](Limits::max_memory) bytes:
+///
+/// ```text
+///   recv_budget                                        received, and not yet taken
+/// + max_peers × max(send_window, max_message + 9)      accepted, and not yet known to be delivered
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
@@ -44,6 +50,16 @@ pub struct Limits {
     pub dial_burst: u32,
     /// See [`dial_burst`](Limits::dial_burst). Default 100 ms.
     pub dial_interval: Duration,
+}
+
+impl Limits {
+    /// The most bytes that the messages in the streams of a node take, by the formula [above](Limits). What it takes to
+    /// manage them comes on top: a few KiB for each peer.
+    #[must_use]
+    pub fn max_memory(&self) -> u64 {
+        let sent = self.send_window.max(self.max_message.saturating_add(MAX_HEAD as u64));
+        self.recv_budget.saturating_add((self.max_peers as u64).saturating_mul(sent))
+    }
 }
 
 impl Default for Limits {

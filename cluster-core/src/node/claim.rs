@@ -337,6 +337,7 @@ impl Node {
             self.tell_of_clone();
             return self.drop_link(id, CloseMode::Abort, Reason::Rejected(RejectCode::Stale { known }));
         }
+        self.end_sessions();
         self.run.incarnation = Incarnation(known.0 + 1);
         // Whoever uses the id is not there any more, or would be known as live. If there is another, that is news.
         self.muted_until = None;
@@ -366,6 +367,9 @@ impl Node {
 
     /// A link that is live gives way to one of higher rank: it is closed, and nothing that it still carries is read.
     fn fence(&mut self, id: NodeId) {
+        if mutant!(FenceAfterOffer) {
+            return;
+        }
         let Some(live) = self.peers.get_mut(&id).and_then(|peer| peer.live.take()) else { return };
         self.stats.links_outranked += 1;
         self.close(live, CloseMode::Abort, Reason::Outranked);

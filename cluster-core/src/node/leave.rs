@@ -46,6 +46,11 @@ impl Node {
                 }
                 let waiting = self.peers.values_mut().filter_map(Peer::take_wish);
                 self.actions.extend(waiting.map(|peer| Action::Writable { peer }));
+                // Who is lost is not waited for.
+                let lost = self.peers.values().filter(|peer| peer.is_lost() && peer.live.is_none());
+                for id in lost.map(|peer| peer.run.id).collect::<Vec<NodeId>>() {
+                    self.remove_peer(id);
+                }
             }
             Some(Leaving::Draining { deadline: current, .. }) if deadline < *current => {
                 *current = deadline;

@@ -15,7 +15,7 @@ use crate::session::Session;
 
 /// A peer for whose long message memory is reserved loses link and reservation when it sends nothing of it for so long:
 /// others wait for the room.
-const RESERVATION_STALL: Duration = Duration::from_secs(10);
+pub(super) const RESERVATION_STALL: Duration = Duration::from_secs(10);
 
 /// A ping may come early by this fraction of a heartbeat.
 const SPREAD: u32 = 4;

@@ -81,6 +81,8 @@ impl Node {
         self.fence_session(id, false);
         let Some(peer) = self.peers.get_mut(&id) else { return };
         if !peer.announced {
+            // The other side may take it for up.
+            self.suspend_session(id);
             self.keep_trying(id);
             self.prune(id);
             return self.hear_held(id);
@@ -140,15 +142,18 @@ impl Node {
         peer.announced = false;
         peer.limbo = None;
         peer.lost_since = Some(self.now);
-        let wish = peer.take_wish();
         let reason = if self.is_restarted(run) && reason.is_transient() { Reason::Restarted } else { reason };
         if reason == Reason::Timeout {
             self.stats.timeouts += 1;
         }
         self.event(Event::PeerDown { peer: run, name, reason: reason.clone() });
-        self.end_session(run);
-        self.event(Event::PeerGone { peer: run });
-        self.actions.extend(wish.map(|peer| Action::Writable { peer }));
+        let returns = reason.is_transient() && reason != Reason::Restarted && !self.is_leaving();
+        if returns && !self.config.timing.session_ttl.is_zero() {
+            self.suspend_session(id);
+        } else {
+            self.gone(id);
+        }
+        self.tell_of_room(id);
         match reason {
             Reason::Left => self.bury(run),
             Reason::Removed => self.mark_removed(run, true),
@@ -161,6 +166,13 @@ impl Node {
                 }
             }
         }
+    }
+
+    /// Whoever waits for room learns that there will be none.
+    fn tell_of_room(&mut self, id: NodeId) {
+        let offline = self.config.offline;
+        let closed = self.peers.get_mut(&id).filter(|peer| !peer.is_open_for(offline));
+        self.actions.extend(closed.and_then(Peer::take_wish).map(|peer| Action::Writable { peer }));
     }
 
     pub(super) fn report_undelivered(&mut self, peer: Run, Ended { not_delivered, in_doubt }: Ended) {
@@ -182,8 +194,8 @@ impl Node {
         if old.announced {
             self.down(run.id, Reason::Restarted);
         }
-        if let Some(old) = self.peers.get(&run.id).map(|peer| peer.run).filter(|_| !mutant!(InheritSession)) {
-            self.end_session(old);
+        if !mutant!(InheritSession) {
+            self.gone(run.id);
         }
         let Some(mut old) = self.peers.remove(&run.id) else { return };
         let mut peer = Peer::new(run);
@@ -272,14 +284,14 @@ impl Node {
 
     fn longest_lost(&self) -> Option<NodeId> {
         let idle = self.peers.values().filter(|peer| peer.live.is_none() && peer.dialing.is_none());
-        let lost = idle.filter_map(|peer| Some((peer.lost_since?, peer.run.id)));
+        // Those that were never up come first: they only might have a session at the other side.
+        let lost = idle.filter(|peer| !peer.announced).map(|peer| (peer.lost_since, peer.run.id));
         lost.min().map(|(_, id)| id)
     }
 
     /// Forgets a peer that is not announced, with its links.
     pub(super) fn remove_peer(&mut self, id: NodeId) {
-        let Some(run) = self.peers.get(&id).map(|peer| peer.run) else { return };
-        self.end_session(run);
+        self.gone(id);
         let Some(peer) = self.peers.remove(&id) else { return };
         self.timers.cancel(Timer::Reconnect(id));
         self.timers.cancel(Timer::Forget(id));
@@ -296,9 +308,10 @@ impl Node {
         }
     }
 
-    /// Drops the record of a run that was never up and has no link.
-    fn prune(&mut self, id: NodeId) {
-        let idle = |peer: &Peer| !peer.is_known() && peer.live.is_none() && peer.dialing.is_none();
+    /// Drops the record of a run that was never up and has neither link nor session.
+    pub(super) fn prune(&mut self, id: NodeId) {
+        let idle =
+            |peer: &Peer| !peer.is_known() && peer.live.is_none() && peer.dialing.is_none() && peer.session.is_none();
         if self.peers.get(&id).is_some_and(idle) {
             self.remove_peer(id);
         }

@@ -6,21 +6,18 @@ use bytes::Bytes;
 use super::Node;
 use super::timer::Timer;
 use crate::action::Action;
-use crate::event::Event;
 use crate::id::{LinkId, NodeId, Run};
 use crate::limits::ACK_DELAY;
 use crate::link::Link;
-use crate::message::{Broadcast, Message, SendError, SendErrorKind};
+use crate::message::{Broadcast, Message, Receipt, SendError, SendErrorKind};
 use crate::peer::Peer;
-use crate::reason::ProtocolError;
-use crate::session::{
-    Acked, Due, Ended, Leftover, Past, ReceiveStream, Reservation, Resumed, Session, Terms, Window, successor,
-};
+use crate::session::{Acked, Due, Leftover, Past, Place, ReceiveStream, Reservation, Session};
 use crate::time::Instant;
-use crate::wire::{Ack, Data, Offer, StreamId};
+use crate::wire::{Ack, Data};
 
 impl Node {
-    /// Accepts a message for a peer that is up. It arrives in order, at most once.
+    /// Accepts a message for a peer that is up, or lost and not yet gone. It arrives in order and exactly once, over
+    /// however many links, or is reported once as undelivered.
     ///
     /// # Errors
     ///
@@ -34,8 +31,8 @@ impl Node {
         }
     }
 
-    /// Accepts a message for every peer that is up. Each gets it or is named in the report; a large payload is shared,
-    /// not copied.
+    /// Accepts a message for every peer whose session lives. Each gets it or is named in the report; a large payload is
+    /// shared, not copied.
     ///
     /// # Errors
     ///
@@ -52,8 +49,10 @@ impl Node {
             return Err(SendError { payload, kind });
         }
         let mut report = Broadcast::default();
-        let up: Vec<NodeId> = self.peers.values().filter(|peer| peer.announced).map(|peer| peer.run.id).collect();
-        for id in up {
+        let offline = self.config.offline;
+        let open: Vec<NodeId> =
+            self.peers.values().filter(|peer| peer.is_open_for(offline)).map(|peer| peer.run.id).collect();
+        for id in open {
             match self.enqueue(id, &payload) {
                 Ok(()) => report.queued.push(id),
                 Err(kind) => report.refused.push((id, kind)),
@@ -67,7 +66,9 @@ impl Node {
             return Err(SendErrorKind::Leaving);
         }
         let limits = &self.config.limits;
-        let peer = self.peers.get_mut(&to).filter(|peer| peer.announced).ok_or(SendErrorKind::NotConnected)?;
+        let offline = self.config.offline;
+        let peer = self.peers.get_mut(&to).filter(|peer| peer.is_open_for(offline));
+        let peer = peer.ok_or(SendErrorKind::NotConnected)?;
         let session = peer.session.as_mut().ok_or(SendErrorKind::NotConnected)?;
         let length = payload.len() as u64;
         let cap = limits.max_message.min(peer.profile.max_message);
@@ -90,7 +91,8 @@ impl Node {
 
     /// Takes a message. Peers with messages take turns; of each peer they come in the order in which it sent them.
     ///
-    /// Taking a message is what acknowledges it to its sender and gives it credit for more.
+    /// Taking a message is what acknowledges it to its sender and gives it credit for more, unless the config says
+    /// [`Acknowledge::Manual`](crate::Acknowledge::Manual).
     #[must_use]
     pub fn poll_message(&mut self, now: Instant) -> Option<Message> {
         self.advance(now);
@@ -114,42 +116,55 @@ impl Node {
             return true;
         }
         let Some(peer) = self.peers.get(&id) else { return false };
-        matches!(peer.past, Past::Open(_)) || peer.session.as_ref().is_some_and(Session::readable)
+        match &peer.past {
+            Past::Open(leftover) => leftover.stream.readable(),
+            _ => peer.session.as_ref().is_some_and(Session::readable),
+        }
     }
 
-    /// From a stream of a run that is over.
+    /// From a stream of a run that is over, or was forgotten.
     fn take_leftover(&mut self, id: NodeId) -> Option<Message> {
         let (run, leftover) = self.inbox.leftover(id)?;
-        let message = poll(*run, &mut leftover.stream);
+        let run = *run;
+        let message = leftover.poll().map(|(payload, place)| message(run, payload, place));
         if !leftover.stream.readable()
             && let Some(leftover) = self.inbox.take_leftover(id)
         {
+            let stream = &leftover.stream;
+            if stream.is_drained() && !stream.has_ended() {
+                self.remember_end(run, stream.id(), stream.consumed());
+            }
             self.release(leftover);
         }
         self.charge(id);
         message
     }
 
+    /// A stream without a session ends when nothing of it is left to take or to acknowledge.
+    fn close_past(&mut self, id: NodeId) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let Past::Open(leftover) = &peer.past else { return };
+        if leftover.stream.is_drained() {
+            let closed = Past::Closed(leftover.stream.id(), leftover.stream.consumed());
+            if let Past::Open(leftover) = core::mem::replace(&mut peer.past, closed) {
+                self.release(leftover);
+            }
+        }
+    }
+
     fn take(&mut self, id: NodeId) -> Option<Message> {
         let peer = self.peers.get_mut(&id)?;
         if let Past::Open(leftover) = &mut peer.past {
             // From the stream of a run that is lost and may return.
-            let message = poll(peer.run, &mut leftover.stream);
-            if !leftover.stream.readable() {
-                let closed = Past::Closed(leftover.stream.id(), leftover.stream.consumed());
-                if let Past::Open(leftover) = core::mem::replace(&mut peer.past, closed) {
-                    self.release(leftover);
-                }
-            }
+            let message = leftover.poll().map(|(payload, place)| message(peer.run, payload, place));
+            self.close_past(id);
             return message;
         }
         let session = peer.session.as_mut()?;
         match session.poll() {
-            Ok(payload) => {
-                let message = payload.map(|payload| Message { from: peer.run, payload });
-                let consumed = session.receive().map_or(0, ReceiveStream::consumed);
-                session.window().consumed(self.now, consumed, peer.rtt, &mut self.budget);
-                self.regrant(id);
+            Ok(taken) => {
+                let message = taken.map(|(payload, place)| message(peer.run, payload, place));
+                self.consumed(id);
                 message
             }
             Err(error) => {
@@ -159,6 +174,35 @@ impl Node {
                 None
             }
         }
+    }
+
+    /// The application has dealt with a message that it took, and with all messages before it of the same run. Only
+    /// needed, and only of consequence, with [`Acknowledge::Manual`](crate::Acknowledge::Manual).
+    pub fn acknowledge(&mut self, now: Instant, receipt: Receipt) {
+        self.advance(now);
+        let Receipt { from, place } = receipt;
+        let Some(peer) = self.peers.get_mut(&from.id).filter(|peer| peer.run == from) else { return };
+        match (&mut peer.session, &mut peer.past) {
+            (Some(session), _) => {
+                if session.consume(place) {
+                    self.consumed(from.id);
+                }
+            }
+            (None, Past::Open(leftover)) => {
+                leftover.stream.consume(place);
+                self.close_past(from.id);
+            }
+            (None, _) => {}
+        }
+    }
+
+    /// More of a peer's stream is consumed, perhaps.
+    fn consumed(&mut self, id: NodeId) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let Some(session) = &mut peer.session else { return };
+        let consumed = session.receive().map_or(0, ReceiveStream::consumed);
+        session.window().consumed(self.now, consumed, peer.rtt, &mut self.budget);
+        self.regrant(id);
     }
 
     /// A chunk of a peer's stream has arrived.
@@ -175,7 +219,7 @@ impl Node {
         self.regrant(from);
     }
 
-    fn announce_messages(&mut self, from: NodeId) {
+    pub(super) fn announce_messages(&mut self, from: NodeId) {
         if self.inbox.ready(from) {
             self.actions.push_back(Action::Deliver);
         }
@@ -191,7 +235,9 @@ impl Node {
     }
 
     /// An acknowledgement has made room, or given credit.
-    fn settle(&mut self, id: NodeId, acked: Acked) {
+    pub(super) fn settle(&mut self, id: NodeId, acked: Acked) {
+        self.stats.messages_delivered += acked.messages;
+        self.delivered(id, acked.messages);
         let Some(peer) = self.peers.get_mut(&id) else { return };
         let wish = if acked.freed > 0 { peer.take_wish() } else { None };
         self.actions.extend(wish.map(|peer| Action::Writable { peer }));
@@ -205,7 +251,7 @@ impl Node {
     fn regrant(&mut self, id: NodeId) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         let Some(session) = &mut peer.session else { return };
-        let served = session.regrant(id, &mut self.budget);
+        let served = session.regrant(id, peer.live.is_some(), &mut self.budget);
         let due = ack_due(peer);
         self.stats.recv_budget_limit = self.budget.waits();
         self.schedule_ack(due);
@@ -227,13 +273,13 @@ impl Node {
         }
     }
 
-    fn release(&mut self, leftover: Leftover) {
+    pub(super) fn release(&mut self, leftover: Leftover) {
         let served = leftover.release(&mut self.budget);
         self.serve(served);
     }
 
     /// What is left of earlier runs of a node counts against the window of its present one.
-    fn charge(&mut self, id: NodeId) {
+    pub(super) fn charge(&mut self, id: NodeId) {
         let uncovered = self.inbox.uncovered(id);
         if let Some(session) = self.peers.get_mut(&id).and_then(|peer| peer.session.as_mut()) {
             session.charge(uncovered);
@@ -257,99 +303,6 @@ impl Node {
             self.edit(link, |link| link.slots.ack |= link.is_up());
         }
     }
-
-    /// Where the streams of a pair stand, for the answer to its claim. Begins a session if there is none.
-    pub(super) fn begin_session(&mut self, id: NodeId) -> Option<&mut Session> {
-        let uncovered = self.inbox.uncovered(id);
-        let limits = &self.config.limits;
-        let peer = self.peers.get_mut(&id)?;
-        if peer.session.is_none() {
-            let own = StreamId(self.streams.next_u64());
-            let window = Window::new(limits.initial_window, limits.recv_window);
-            let past = core::mem::replace(&mut peer.past, Past::Unknown);
-            let mut session = Session::new(own, peer.profile.window, window, limits.max_message, past);
-            session.charge(uncovered);
-            peer.session = Some(session);
-        }
-        peer.session.as_mut()
-    }
-
-    /// Goes on with the streams as the two sides agree, over a link that is now up.
-    ///
-    /// Returns the offer in return if this side is to make one; `None` after a breach, which has closed the link.
-    pub(super) fn exchange_offers(&mut self, link: LinkId, run: Run, theirs: &Offer) -> Option<Offer> {
-        let (outbound, window) = self.links.get(&link).map(|link| (!link.is_inbound(), link.window))?;
-        let now = self.now;
-        let credit = self.peers.get(&run.id)?.profile.window;
-        let session = self.begin_session(run.id)?;
-        let before = session.receive().map(ReceiveStream::id);
-        let terms = Terms { credit, window };
-        let outcome = if outbound { session.answer(theirs, terms) } else { session.conclude(theirs, terms) };
-        let exchange = match outcome {
-            Ok(exchange) => exchange,
-            Err(error) => {
-                self.violated(link, error);
-                return None;
-            }
-        };
-        let consumed = session.receive().map_or(0, ReceiveStream::consumed);
-        session.window().restart(now, consumed);
-        // A stream that goes on, or is carried over, keeps its id or gets the next one; any other is of a new session.
-        let after = session.receive().map(ReceiveStream::id);
-        let mut reset = before.is_some_and(|before| after != Some(before) && after != Some(successor(before)));
-        match exchange.resumed {
-            Resumed::Continued(acked) | Resumed::CarriedOver(acked) => self.settle(run.id, acked),
-            Resumed::Reset { in_doubt } => {
-                self.report_undelivered(run, Ended { not_delivered: Vec::new(), in_doubt });
-                // Nothing may be left whose acknowledgement would make room.
-                let wish = self.peers.get_mut(&run.id).and_then(Peer::take_wish);
-                self.actions.extend(wish.map(|peer| Action::Writable { peer }));
-                reset = true;
-            }
-        }
-        if reset && self.peers.get(&run.id).is_some_and(|peer| peer.announced) {
-            self.event(Event::SessionReset { peer: run });
-        }
-        if let Some(leftover) = exchange.leftover {
-            self.inbox.keep(run, leftover);
-            self.announce_messages(run.id);
-        }
-        let served = self.budget.release(exchange.reserved);
-        self.serve(served);
-        self.charge(run.id);
-        Some(exchange.answer)
-    }
-
-    /// The link of a session is gone: nothing that it still carries is read, and credit not in use comes back.
-    pub(super) fn fence_session(&mut self, id: NodeId, yields: bool) {
-        let Some(peer) = self.peers.get_mut(&id) else { return };
-        peer.ack_scheduled = false;
-        if let Some(session) = &mut peer.session {
-            let served = session.fence(id, yields, &mut self.budget);
-            self.serve(served);
-        }
-    }
-
-    /// The session with a run is over: what it never acknowledged is reported, what it sent completely stays readable.
-    pub(super) fn end_session(&mut self, run: Run) {
-        self.fence_session(run.id, true);
-        let Some(peer) = self.peers.get_mut(&run.id) else { return };
-        let Some(session) = peer.session.take() else { return };
-        let ending = session.end(&mut self.budget);
-        peer.past = ending.past;
-        if matches!(peer.past, Past::Open(_)) {
-            self.announce_messages(run.id);
-        }
-        self.report_undelivered(run, ending.outcomes);
-    }
-
-    /// The run itself is over: what it sent completely stays readable, before anything of its next run.
-    pub(super) fn keep_unread(&mut self, peer: Peer) {
-        if let Past::Open(leftover) = peer.past {
-            self.inbox.keep(peer.run, leftover);
-            self.announce_messages(peer.run.id);
-        }
-    }
 }
 
 /// How soon a peer needs to hear of its stream, and on which link; `Soon` is said once.
@@ -360,8 +313,6 @@ fn ack_due(peer: &mut Peer) -> Option<(LinkId, Due)> {
     (!known).then_some((live, due))
 }
 
-/// Takes a message from a stream that has ended. What follows a broken head can never be read.
-fn poll(from: Run, stream: &mut ReceiveStream) -> Option<Message> {
-    let payload: Result<Option<Bytes>, ProtocolError> = stream.poll();
-    payload.ok().flatten().map(|payload| Message { from, payload })
+fn message(from: Run, payload: Bytes, place: Place) -> Message {
+    Message { from, payload, receipt: Receipt { from, place } }
 }

@@ -172,10 +172,8 @@ impl Node {
 
     /// A link connects the two from now on, and data may flow.
     pub(super) fn up(&mut self, id: LinkId, run: Run, theirs: &Offer) {
-        let Some(answer) = self.exchange_offers(id, run, theirs) else { return };
-        let Some(link) = self.links.get_mut(&id) else { return };
-        if !link.is_inbound() {
-            link.slots.handshake = Some(Frame::Resume(crate::wire::Resume { offer: answer }));
+        if !self.exchange_offers(id, run, theirs) {
+            return;
         }
         self.stats.links_up += 1;
         self.timers.cancel(Timer::Handshake(id));
@@ -183,6 +181,7 @@ impl Node {
         self.watch(id);
         self.timers.cancel(Timer::Reconnect(run.id));
         self.timers.cancel(Timer::Forget(run.id));
+        self.session_resumes(run.id);
         self.tombstones.unbury(run.id);
         self.drop_candidate(run.id);
         let Some(peer) = self.peers.get_mut(&run.id) else { return };
@@ -191,6 +190,7 @@ impl Node {
         if mutant!(BackoffResetAtConnect) {
             peer.backoff.reset();
         }
+        peer.open = true;
         if !core::mem::replace(&mut peer.announced, true) {
             let info = peer.info();
             self.event(Event::PeerUp(info));

@@ -13,6 +13,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::hash::{Hash, Hasher};
 use core::net::SocketAddr;
+use core::time::Duration;
 use std::collections::HashSet;
 use std::hash::DefaultHasher;
 
@@ -83,9 +84,10 @@ fn address(node: usize, alias: u8) -> SocketAddr {
 }
 
 impl World {
-    fn new(joins: u8, faults: u8) -> World {
+    fn new(joins: u8, faults: u8, session_ttl: Duration) -> World {
         let node = |index: usize| {
-            let config = Config::insecure_plaintext().node_id(NodeId::from_bytes([index as u8 + 1; 16]));
+            let config = Config::insecure_plaintext().session_ttl(session_ttl);
+            let config = config.node_id(NodeId::from_bytes([index as u8 + 1; 16]));
             let start =
                 crate::Start { seed: [index as u8; 32], incarnation: Incarnation(1), listen: Some(address(index, 0)) };
             Node::new(config, start, Instant::ZERO).unwrap()
@@ -336,9 +338,9 @@ struct Found {
     bad: Option<(&'static str, Vec<Step>)>,
 }
 
-fn search(joins: u8, faults: u8) -> Found {
+fn search(joins: u8, faults: u8, session_ttl: Duration) -> Found {
     let mut seen = HashSet::new();
-    let mut stack = Vec::from([(World::new(joins, faults), Vec::new())]);
+    let mut stack = Vec::from([(World::new(joins, faults, session_ttl), Vec::new())]);
     let mut found = Found { states: 0, most_dials: 0, longest: Instant::ZERO, bad: None };
     while let Some((world, path)) = stack.pop() {
         found.states += 1;
@@ -369,18 +371,28 @@ fn search(joins: u8, faults: u8) -> Found {
     found
 }
 
-#[test]
-fn every_pair_ends_with_one_link_whatever_the_order_of_events() {
-    let found = search(2, 1);
+/// A record that is kept for its session remembers the generation; without, more depends on the probe.
+fn every_pair_meets(session_ttl: Duration) {
+    let found = search(2, 1, session_ttl);
     assert!(found.bad.is_none(), "{found:?}");
     assert!(found.states > 10_000, "the search has become shallow: {}", found.states);
+}
+
+#[test]
+fn every_pair_ends_with_one_link_whatever_the_order_of_events() {
+    every_pair_meets(Duration::from_secs(300));
+}
+
+#[test]
+fn every_pair_ends_with_one_link_also_when_sessions_are_forgotten_at_once() {
+    every_pair_meets(Duration::ZERO);
 }
 
 #[test]
 fn the_search_finds_every_rule_that_is_known_to_be_wrong() {
     for mutant in [Mutant::GreaterIdWins, Mutant::CancelDialOnAccept, Mutant::RefuseWhileDialing, Mutant::NoProbe] {
         Mutant::choose(Some(mutant));
-        let found = search(2, 1);
+        let found = search(2, 1, Duration::ZERO);
         Mutant::choose(None);
         assert!(found.bad.is_some(), "{mutant:?} passes");
     }

@@ -1,5 +1,6 @@
 //! One real node, and others played by hand, frame by frame, in orders that honest nodes seldom produce.
 
+mod frames;
 mod leaving;
 
 use alloc::vec::Vec;
@@ -500,6 +501,61 @@ fn an_unasked_for_stale_does_not_keep_us_from_dialling() {
     assert_eq!((told, bench.node.muted()), (1, None));
 }
 
+#[test]
+fn what_is_taken_while_a_link_is_being_set_up_is_acknowledged_on_it() {
+    let mut bench = Bench::new(lan());
+    let peer = run(1, 1);
+    let link = bench.up(peer);
+    bench.frame(link, Frame::Data(Data { offset: 0, bytes: bytes::Bytes::from_static(b"\x41a") }));
+    bench.end(link);
+    let next = bench.claimed(peer, 2);
+    assert_eq!(bench.node.poll_message(bench.now).unwrap().payload, "a");
+    bench.act();
+    bench.pass(MINUTE / 60);
+    let stream = bench.offer_to_go_on(next);
+    bench.frame(next, Frame::Resume(Resume { offer: Offer { stream: StreamId(9), next: 2, ..stream } }));
+    bench.pass(MINUTE / 60);
+    let acks = |frame: &&Frame| match frame {
+        Frame::Ack(ack) => Some(ack.consumed),
+        _ => None,
+    };
+    assert_eq!(bench.sent_on(next).iter().filter_map(acks).collect::<Vec<_>>(), [2]);
+}
+
+#[test]
+fn a_node_that_becomes_a_later_run_of_itself_ends_the_sessions_of_the_earlier_one() {
+    let mut bench = Bench::new(lan());
+    let peer = run(1, 1);
+    let link = bench.up(peer);
+    bench.send(peer, "one");
+    bench.frame(link, Frame::Data(Data { offset: 0, bytes: bytes::Bytes::from_static(b"\x41a\x42b") }));
+    bench.end(link);
+    bench.send(peer, "two");
+    // Its clock has gone back, as somebody says to whom it is not connected.
+    bench.node.join(bench.now, at(2).into()).unwrap();
+    bench.act();
+    let (dial, _) = bench.dials.pop().unwrap();
+    bench.connect(dial, run(2, 1));
+    bench.frame(dial, Frame::Reject(Reject { code: RejectCode::Stale { known: Incarnation(5_000) } }));
+    assert_eq!(bench.node.run().incarnation, Incarnation(5_001));
+    let undelivered = |event: &Event| match event {
+        Event::Undelivered(told) => Some((told.in_doubt.clone(), told.not_delivered.clone())),
+        _ => None,
+    };
+    let told: Vec<_> = bench.events.iter().filter_map(undelivered).collect();
+    assert_eq!(told, [(Vec::from(["one".into()]), Vec::from(["two".into()]))]);
+    assert_eq!(bench.word(peer.id), ["up", "down", "gone"]);
+    assert_eq!(bench.node.poll_message(bench.now).unwrap().payload, "a");
+    assert_eq!(bench.node.poll_message(bench.now), None, "the part of one never becomes whole");
+    // The next session begins with nothing known.
+    let next = bench.claimed(peer, 2);
+    let offers = |frame: &&Frame| match frame {
+        Frame::Accept(accept) => Some(accept.offer.peer),
+        _ => None,
+    };
+    assert_eq!(bench.sent_on(next).iter().find_map(offers), Some(PeerStream::None));
+}
+
 fn narrow() -> Config {
     lan().limits(Limits { send_window: 64, ..Limits::default() })
 }
@@ -514,7 +570,7 @@ fn whoever_waits_for_room_is_told_when_a_reset_has_made_it() {
     let next = bench.claimed(peer, 2);
     assert!(bench.writable.is_empty());
     // It knows nothing of what it was sent, so that no acknowledgement of it will ever come.
-    bench.frame(next, Frame::Resume(Resume { offer: offer() }));
+    bench.frame(next, Frame::Resume(Resume { offer: Offer { stream: StreamId(999), ..offer() } }));
     assert!(bench.events.contains(&Event::SessionReset { peer }), "{:?}", bench.events);
     assert_eq!(bench.writable, [peer.id]);
 }

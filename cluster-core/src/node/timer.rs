@@ -25,6 +25,12 @@ pub(super) enum Timer {
     Reconnect(NodeId),
     /// A lost peer is forgotten.
     Forget(NodeId),
+    /// The session with a lost peer is over.
+    Session(NodeId),
+    /// Memory that is reserved for a message of a lost peer goes to others.
+    Reservation(NodeId),
+    /// The user is told how much was delivered.
+    Delivered(NodeId),
     /// A node known from hearsay is dialled.
     Candidate(NodeId),
     /// A target is tried again.
@@ -66,6 +72,9 @@ impl Node {
             Timer::Digest(link) => self.edit(link, |link| link.slots.digest = true),
             Timer::Reconnect(peer) => self.reconnect(peer),
             Timer::Forget(peer) => self.forget(peer),
+            Timer::Session(peer) => self.session_deadline(peer),
+            Timer::Reservation(peer) => self.reservation_deadline(peer),
+            Timer::Delivered(peer) => self.tell_delivered(peer),
             Timer::Candidate(id) => self.try_candidate(id),
             Timer::Target(target) => self.try_target(target),
             Timer::Join(target) => self.join_deadline(target),
@@ -100,6 +109,9 @@ impl Node {
             self.peers.values().filter_map(|peer| peer.lost_since.map(|since| (peer.run.id, since))).collect();
         for (id, since) in lost {
             self.timers.set_no_later(Timer::Reconnect(id), self.now + timing.reconnect_max);
+            if self.timers.deadline(Timer::Session(id)).is_some() {
+                self.timers.set(Timer::Session(id), since + timing.session_ttl);
+            }
             match timing.forget_after {
                 // Not in the past: a deadline that was missed would say that this process stood still.
                 Some(span) => self.timers.set(Timer::Forget(id), self.now.max(since + span)),

@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::head::Head;
 use super::rope::{Rope, SHARE};
+use crate::mutant::mutant;
 use crate::reason::ProtocolError;
 use crate::wire::{Ack, Data, StreamId};
 
@@ -11,8 +12,11 @@ use crate::wire::{Ack, Data, StreamId};
 /// bytes cost what they are, however many messages they hold.
 ///
 /// ```text
-///   consumed ≤ received ≤ granted
+///   consumed ≤ taken ≤ received ≤ granted
 /// ```
+///
+/// A message is taken when the application has it, and consumed when it counts as delivered: at once, or when the
+/// application says so.
 #[derive(Clone, Debug)]
 pub(crate) struct ReceiveStream {
     id: StreamId,
@@ -20,10 +24,20 @@ pub(crate) struct ReceiveStream {
     bytes: Rope,
     front: Front,
     received: u64,
+    taken: u64,
+    taken_messages: u64,
     consumed: u64,
     consumed_messages: u64,
     granted: u64,
     ended: bool,
+}
+
+/// Which message was taken: the place in its stream where it ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    stream: StreamId,
+    end: u64,
+    number: u64,
 }
 
 /// The message at the front.
@@ -48,6 +62,8 @@ impl ReceiveStream {
             bytes: Rope::default(),
             front: Front::Unknown,
             received: 0,
+            taken: 0,
+            taken_messages: 0,
             consumed: 0,
             consumed_messages: 0,
             granted: window,
@@ -63,6 +79,10 @@ impl ReceiveStream {
         self.received
     }
 
+    pub(crate) fn taken(&self) -> u64 {
+        self.taken
+    }
+
     pub(crate) fn consumed(&self) -> u64 {
         self.consumed
     }
@@ -76,8 +96,27 @@ impl ReceiveStream {
         self.bytes.len()
     }
 
+    /// Bytes received and not yet consumed: what occupies the window.
+    pub(crate) fn held(&self) -> u64 {
+        self.received - self.consumed
+    }
+
+    /// Whether no complete message is left, and all that were taken are consumed.
+    pub(crate) fn is_drained(&self) -> bool {
+        !self.readable() && self.consumed == self.taken
+    }
+
+    /// Whether nothing more will arrive.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended
+    }
+
     /// Where the stream stands.
     pub(crate) fn ack(&self) -> Ack {
+        if let (Front::Known(head), true) = (self.front, mutant!(AckOnReceive) && self.readable()) {
+            let (consumed, consumed_messages) = (self.taken + head.total(), self.taken_messages + 1);
+            return Ack { received: self.received, consumed, consumed_messages, granted: self.granted };
+        }
         Ack {
             received: self.received,
             consumed: self.consumed,
@@ -145,22 +184,42 @@ impl ReceiveStream {
         }
     }
 
-    /// Takes the front message. What is wrong with a message is said only when all before it were taken, and once.
+    /// Takes the front message, to be consumed by its place. What is wrong with a message is said only when all
+    /// before it were taken, and once.
     #[inline]
-    pub(crate) fn poll(&mut self) -> Result<Option<Bytes>, ProtocolError> {
+    pub(crate) fn poll(&mut self) -> Result<Option<(Bytes, Place)>, ProtocolError> {
         match self.front {
             Front::Known(head) if head.total() <= self.bytes.len() => {
                 let payload = self.bytes.take_message(head);
-                self.consumed += head.total();
-                self.consumed_messages += 1;
+                self.taken += head.total();
+                self.taken_messages += 1;
                 self.look();
-                Ok(Some(payload))
+                Ok(Some((payload, Place { stream: self.id, end: self.taken, number: self.taken_messages })))
             }
             Front::Bad(error) => {
                 self.front = Front::Told(error);
                 Err(error)
             }
             Front::Known(_) | Front::Unknown | Front::Told(_) => Ok(None),
+        }
+    }
+
+    /// A message that was taken, and all before it, count as consumed. Says whether that is news.
+    #[inline]
+    pub(crate) fn consume(&mut self, place: Place) -> bool {
+        let news = place.stream == self.id && place.end > self.consumed && place.end <= self.taken;
+        if news {
+            self.consumed = place.end;
+            self.consumed_messages = place.number;
+        }
+        news
+    }
+
+    /// Where the front message ends, if its head is here.
+    pub(crate) fn front_known(&self) -> Option<u64> {
+        match self.front {
+            Front::Known(head) => Some(self.taken.saturating_add(head.total())),
+            Front::Unknown | Front::Bad(_) | Front::Told(_) => None,
         }
     }
 
@@ -171,7 +230,7 @@ impl ReceiveStream {
             Front::Unknown => self.bytes.first().map_or(1, |first| Head::size_from(first) as u64),
             Front::Bad(_) | Front::Told(_) => 0,
         };
-        self.consumed.saturating_add(length)
+        self.taken.saturating_add(length)
     }
 
     /// How far beyond the credit the front message reaches.
@@ -188,15 +247,19 @@ impl ReceiveStream {
 
     /// Sets the credit for the next link: to `offset`, but not below what has arrived.
     pub(crate) fn restate(&mut self, offset: u64) {
+        if mutant!(ForgetPartial) && !self.readable() {
+            self.bytes.truncate(0);
+            self.front = Front::Unknown;
+        }
         self.granted = offset.max(self.received);
     }
 
     /// Drops what arrived from `offset` on, to be sent again. Only between links: the sender learns of it by the next
     /// offer.
     pub(crate) fn discard_from(&mut self, offset: u64) {
-        let offset = offset.max(self.consumed);
+        let offset = offset.max(self.taken);
         if offset < self.received {
-            self.bytes.truncate(offset - self.consumed);
+            self.bytes.truncate(offset - self.taken);
             self.received = offset;
             self.granted = self.granted.min(offset);
             if !self.is_broken() {
@@ -220,14 +283,14 @@ impl ReceiveStream {
             Front::Bad(error) | Front::Told(error) => Front::Told(error),
         };
         self.bytes.truncate(0);
-        self.received = self.consumed;
+        self.received = self.taken;
     }
 
     /// A stream that has come as far as `offset`, to test the end of the range.
     #[cfg(test)]
     pub(crate) fn starting_at(offset: u64, granted: u64, max_message: u64) -> ReceiveStream {
         let mut stream = ReceiveStream::new(StreamId(1), granted, max_message);
-        (stream.received, stream.consumed) = (offset, offset);
+        (stream.received, stream.taken, stream.consumed) = (offset, offset, offset);
         stream
     }
 
@@ -242,6 +305,14 @@ mod tests {
     use super::*;
     use alloc::vec::Vec;
     use proptest::prelude::*;
+
+    /// Takes and consumes the front message.
+    fn take(stream: &mut ReceiveStream) -> Result<Option<Bytes>, ProtocolError> {
+        Ok(stream.poll()?.map(|(payload, place)| {
+            assert!(stream.consume(place));
+            payload
+        }))
+    }
 
     fn stream(window: u64) -> ReceiveStream {
         ReceiveStream::new(StreamId(1), window, 1_000_000)
@@ -279,7 +350,7 @@ mod tests {
             assert_eq!(stream.ack(), ack);
         }
         stream.push(data(3, &[0; 7])).unwrap();
-        assert_eq!(stream.poll().unwrap().unwrap().len(), 8);
+        assert_eq!(take(&mut stream).unwrap().unwrap().len(), 8);
     }
 
     #[test]
@@ -287,7 +358,7 @@ mod tests {
         let mut stream = ReceiveStream::starting_at(u64::MAX - 2, u64::MAX, 1_000);
         assert_eq!(stream.push(data(u64::MAX - 2, &[0x40; 3])), Err(ProtocolError::CreditExceeded));
         stream.push(data(u64::MAX - 2, &[0x40, 0x45])).unwrap();
-        assert_eq!(stream.poll(), Ok(Some(Bytes::new())));
+        assert_eq!(take(&mut stream), Ok(Some(Bytes::new())));
         assert_eq!((stream.front_end(), stream.readable()), (u64::MAX, false));
         stream.grant_to(u64::MAX);
         assert_eq!(stream.push(data(u64::MAX, &[1])), Err(ProtocolError::CreditExceeded));
@@ -306,11 +377,11 @@ mod tests {
 
             let mut stream = stream(100);
             stream.push(data(0, &[&[0x41, 7], bytes].concat())).unwrap();
-            assert_eq!(stream.poll(), Ok(Some(Bytes::from_static(&[7]))));
+            assert_eq!(take(&mut stream), Ok(Some(Bytes::from_static(&[7]))));
             assert!(stream.readable(), "the error wants to be read");
-            assert_eq!(stream.poll(), Err(error));
+            assert_eq!(take(&mut stream), Err(error));
             assert!(!stream.readable() && stream.is_broken());
-            assert_eq!(stream.poll(), Ok(None));
+            assert_eq!(take(&mut stream), Ok(None));
             assert_eq!(stream.push(data(stream.received(), &[0])), Err(error));
             assert_eq!((stream.consumed(), stream.ack().consumed_messages), (2, 1));
         }
@@ -344,7 +415,7 @@ mod tests {
             }
             stream.end();
             let complete = [6, 12, 315].iter().filter(|&&end| cut >= end).count();
-            assert_eq!(core::iter::from_fn(|| stream.poll().unwrap()).count(), complete, "{cut}");
+            assert_eq!(core::iter::from_fn(|| take(&mut stream).unwrap()).count(), complete, "{cut}");
             assert_eq!((stream.readable(), stream.buffered()), (false, 0), "{cut}");
             assert_eq!(stream.push(data(stream.received(), &[0])), Err(ProtocolError::UnexpectedFrame));
         }
@@ -356,7 +427,7 @@ mod tests {
         for kept in 0..=bytes.len() {
             let mut stream = stream(1_000);
             stream.push(data(0, &bytes)).unwrap();
-            assert_eq!(stream.poll().unwrap().unwrap().len(), 5);
+            assert_eq!(take(&mut stream).unwrap().unwrap().len(), 5);
             stream.discard_from(kept as u64);
             let received = kept.max(6);
             assert_eq!(stream.received(), received as u64);
@@ -364,8 +435,8 @@ mod tests {
             if received < bytes.len() {
                 stream.push(data(received as u64, &bytes[received..])).unwrap();
             }
-            assert_eq!(stream.poll().unwrap().unwrap(), [1; 300][..]);
-            assert_eq!(stream.poll().unwrap().unwrap(), [2; 5][..]);
+            assert_eq!(take(&mut stream).unwrap().unwrap(), [1; 300][..]);
+            assert_eq!(take(&mut stream).unwrap().unwrap(), [2; 5][..]);
         }
     }
 
@@ -377,9 +448,9 @@ mod tests {
         }
         assert!(stream.footprint() < 1_200_000, "{}", stream.footprint());
         for _ in 0..1_000_000 {
-            assert_eq!(stream.poll(), Ok(Some(Bytes::new())));
+            assert_eq!(take(&mut stream), Ok(Some(Bytes::new())));
         }
-        assert_eq!((stream.poll(), stream.ack().consumed_messages), (Ok(None), 1_000_000));
+        assert_eq!((take(&mut stream), stream.ack().consumed_messages), (Ok(None), 1_000_000));
         assert!(stream.footprint() < 4_096);
     }
 
@@ -389,8 +460,8 @@ mod tests {
         let mut stream = stream(u64::MAX);
         stream.push(Data { offset: 0, bytes: bytes.clone() }).unwrap();
         let within = |part: &Bytes| bytes.as_ptr_range().contains(&part.as_ptr());
-        assert!(!within(&stream.poll().unwrap().unwrap()));
-        assert!(within(&stream.poll().unwrap().unwrap()));
+        assert!(!within(&take(&mut stream).unwrap().unwrap()));
+        assert!(within(&take(&mut stream).unwrap().unwrap()));
     }
 
     proptest! {
@@ -408,9 +479,9 @@ mod tests {
                 let end = (sent + cut).min(bytes.len());
                 stream.push(data(sent as u64, &bytes[sent..end])).unwrap();
                 sent = end;
-                while let Some(payload) = if eager { stream.poll().unwrap() } else { None } { taken.push(payload) }
+                while let Some(payload) = if eager { take(&mut stream).unwrap() } else { None } { taken.push(payload) }
             }
-            while let Some(payload) = stream.poll().unwrap() { taken.push(payload) }
+            while let Some(payload) = take(&mut stream).unwrap() { taken.push(payload) }
             prop_assert_eq!(taken.iter().map(Bytes::len).collect::<Vec<_>>(), lengths);
             prop_assert!(taken.iter().enumerate().all(|(i, payload)| payload.iter().all(|&byte| byte == i as u8)));
             prop_assert_eq!((stream.consumed(), stream.buffered()), (bytes.len() as u64, 0));
@@ -424,12 +495,12 @@ mod tests {
             for (next, offset, bytes) in steps {
                 let offset = if next { stream.received() } else { offset };
                 let _ = stream.push(data(offset, &bytes));
-                while let Ok(Some(payload)) = stream.poll() { prop_assert!(payload.len() <= 500) }
+                while let Ok(Some(payload)) = take(&mut stream) { prop_assert!(payload.len() <= 500) }
                 prop_assert!(stream.consumed() <= stream.received() && stream.received() <= stream.granted());
                 prop_assert!(stream.buffered() == stream.received() - stream.consumed());
             }
             stream.end();
-            while stream.poll().is_ok_and(|payload| payload.is_some()) {}
+            while take(&mut stream).is_ok_and(|payload| payload.is_some()) {}
             prop_assert_eq!(stream.buffered(), 0);
         }
     }

@@ -107,13 +107,11 @@ impl SendStream {
     }
 
     /// Messages accepted so far, over all streams of the session.
-    #[cfg(test)]
     pub(crate) fn accepted_messages(&self) -> u64 {
         self.accepted_messages
     }
 
     /// Messages whose outcome is known, of those accepted and in their order: all before this count are settled.
-    #[cfg(test)]
     pub(crate) fn settled_messages(&self) -> u64 {
         self.settled_messages
     }
@@ -213,6 +211,7 @@ impl SendStream {
     }
 
     fn apply(&mut self, ack: &Ack) -> Acked {
+        let ack = &if mutant!(TrimAtReceived) { self.taken_for_consumed(ack) } else { *ack };
         let acked = Acked {
             messages: ack.consumed_messages - self.consumed_messages,
             freed: ack.consumed - self.consumed,
@@ -227,6 +226,20 @@ impl SendStream {
         self.granted = if mutant!(CreditAsDelta) { self.granted.saturating_add(ack.granted) } else { ack.granted };
         self.settled_messages += acked.messages;
         acked
+    }
+
+    /// As if every message that has arrived whole were consumed: a bug on purpose.
+    fn taken_for_consumed(&self, ack: &Ack) -> Ack {
+        let mut ack = *ack;
+        let mut at = self.log.skip(self.log.start(), ack.consumed - self.consumed);
+        while let Ok(Some(head)) = self.log.head(at)
+            && ack.consumed + head.total() <= ack.received
+        {
+            at = self.log.skip(at, head.total());
+            ack.consumed += head.total();
+            ack.consumed_messages += 1;
+        }
+        ack
     }
 
     /// Goes on over a new link, where the other side knows `theirs` of this stream and a new stream starts with the

@@ -46,6 +46,10 @@ struct Side {
     accepted: u32,
     /// What we took.
     taken: Vec<u32>,
+    /// What we took and did not acknowledge, where that is up to us.
+    manual: bool,
+    unacknowledged: VecDeque<(u32, Place)>,
+    acknowledged: BTreeSet<u32>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -54,6 +58,8 @@ enum Step {
     Pull(usize, usize),
     Deliver(usize),
     Take(usize),
+    /// The application acknowledges the oldest message that it took, or all of them.
+    Acknowledge(usize, bool),
     Ack(usize),
     /// Another peer takes, or gives back, memory for remainders.
     Hog(usize),
@@ -75,8 +81,9 @@ fn number(payload: &Bytes) -> u32 {
 }
 
 impl Side {
-    fn new(peer: NodeId, ids: u64) -> Side {
-        let session = Session::new(StreamId(ids), 0, Window::new(WINDOW, 4 * WINDOW), MAX_MESSAGE, Past::Unknown);
+    fn new(peer: NodeId, ids: u64, manual: bool) -> Side {
+        let session =
+            Session::new(StreamId(ids), 0, Window::new(WINDOW, 4 * WINDOW), MAX_MESSAGE, manual, Past::Unknown);
         Side {
             peer,
             session,
@@ -91,6 +98,9 @@ impl Side {
             not_delivered: BTreeSet::new(),
             accepted: 0,
             taken: Vec::new(),
+            manual,
+            unacknowledged: VecDeque::new(),
+            acknowledged: BTreeSet::new(),
         }
     }
 
@@ -107,7 +117,7 @@ impl Side {
     }
 
     fn regrant(&mut self) {
-        let served = self.session.regrant(self.peer, &mut self.budget);
+        let served = self.session.regrant(self.peer, true, &mut self.budget);
         self.serve(served);
         if let Some(stream) = self.session.receive() {
             let beyond = stream.granted() - stream.consumed();
@@ -118,8 +128,8 @@ impl Side {
     /// What a new stream of the peer may start with: what the earlier ones hold comes off it.
     fn terms(&self, other: &Side) -> Terms {
         let window = |side: &Side| {
-            let buffered = side.session.receive().map_or(0, ReceiveStream::buffered);
-            WINDOW.saturating_sub(buffered + side.uncovered())
+            let held = side.session.receive().map_or(0, ReceiveStream::held);
+            WINDOW.saturating_sub(held + side.uncovered())
         };
         Terms { credit: window(other), window: window(self) }
     }
@@ -160,7 +170,7 @@ impl Side {
 
     fn take(&mut self) -> bool {
         while let Some(first) = self.leftovers.front_mut() {
-            if let Ok(Some(payload)) = first.stream.poll() {
+            if let Some((payload, _)) = first.poll() {
                 self.taken.push(number(&payload));
                 self.session.charge(self.uncovered());
                 return true;
@@ -171,18 +181,40 @@ impl Side {
             self.serve(served);
             self.regrant();
         }
-        let Some(payload) = self.session.poll().unwrap() else { return false };
+        let Some((payload, place)) = self.session.poll().unwrap() else { return false };
         self.taken.push(number(&payload));
-        let consumed = self.session.receive().unwrap().consumed();
+        if self.manual {
+            self.unacknowledged.push_back((number(&payload), place));
+        }
+        self.consumed();
+        true
+    }
+
+    fn acknowledge(&mut self, all: bool) -> bool {
+        let count = if all { self.unacknowledged.len() } else { 1 };
+        let Some((_, place)) = self.unacknowledged.get(count.wrapping_sub(1)).copied() else { return false };
+        let news = self.session.consume(place);
+        for (number, _) in self.unacknowledged.drain(..count) {
+            if news {
+                self.acknowledged.insert(number);
+            }
+        }
+        self.consumed();
+        true
+    }
+
+    fn consumed(&mut self) {
+        let consumed = self.session.receive().map_or(0, ReceiveStream::consumed);
         self.session.window().consumed(Instant::ZERO, consumed, Duration::ZERO, &mut self.budget);
         self.regrant();
-        true
     }
 
     fn expire(&mut self, forgets: bool) {
         self.fence(true);
         self.ids = self.ids.wrapping_add(1_000);
-        let fresh = |ids, past| Session::new(StreamId(ids), 0, Window::new(WINDOW, 4 * WINDOW), MAX_MESSAGE, past);
+        let manual = self.manual;
+        let fresh =
+            |ids, past| Session::new(StreamId(ids), 0, Window::new(WINDOW, 4 * WINDOW), MAX_MESSAGE, manual, past);
         let Ending { outcomes, past } =
             core::mem::replace(&mut self.session, fresh(self.ids, Past::Unknown)).end(&mut self.budget);
         self.doubt(&outcomes.in_doubt);
@@ -210,8 +242,9 @@ struct World {
 }
 
 impl World {
-    fn new() -> World {
-        World { sides: [Side::new(BOB, 1_000), Side::new(ALICE, u64::MAX - 5)], linked: false, may_doubt: [false; 2] }
+    fn new(manual: bool) -> World {
+        let sides = [Side::new(BOB, 1_000, manual), Side::new(ALICE, u64::MAX - 5, manual)];
+        World { sides, linked: false, may_doubt: [false; 2] }
     }
 
     fn connect(&mut self, dialler: usize, handshake: Handshake, yields: bool) {
@@ -226,7 +259,7 @@ impl World {
             return;
         }
         let exchange = initiator.session.answer(&offer, ours).unwrap();
-        let answer = exchange.answer;
+        let answer = exchange.answer.unwrap();
         initiator.exchanged(exchange);
         if handshake == Handshake::ResumeLost {
             return;
@@ -275,6 +308,7 @@ impl World {
                 true
             }
             Step::Take(side) => self.sides[side].take(),
+            Step::Acknowledge(side, all) => self.sides[side].acknowledge(all),
             Step::Ack(side) if self.linked => {
                 let Some(ack) = self.sides[side].session.ack() else { return false };
                 self.sides[1 - side].incoming.push_back(Wire::Ack(ack));
@@ -321,9 +355,8 @@ impl World {
         self.connect(0, Handshake::Whole, false);
         let quiet = |world: &mut World| {
             (0..2).any(|side| {
-                [Step::Pull(side, 1_000), Step::Deliver(side), Step::Take(side), Step::Ack(side)]
-                    .into_iter()
-                    .any(|step| world.step(step))
+                let [pull, take, all] = [Step::Pull(side, 1_000), Step::Take(side), Step::Acknowledge(side, true)];
+                [pull, Step::Deliver(side), take, all, Step::Ack(side)].into_iter().any(|step| world.step(step))
             })
         };
         while quiet(self) {}
@@ -335,6 +368,8 @@ impl World {
             assert!(theirs.taken.is_sorted_by(|a, b| a < b), "exactly once and in order: {:?}", theirs.taken);
             let taken: BTreeSet<u32> = theirs.taken.iter().copied().collect();
             assert!(ours.delivered.iter().all(|number| taken.contains(number)), "delivered was taken");
+            let acknowledged = |number| theirs.acknowledged.contains(number);
+            assert!(!theirs.manual || ours.delivered.iter().all(acknowledged), "delivered was acknowledged");
             assert!(ours.not_delivered.is_disjoint(&taken), "not delivered was never taken");
             assert!(self.may_doubt[side] || ours.in_doubt.is_empty(), "doubt has a cause");
             assert_eq!(ours.session.send.pending_messages(), ours.open.len() as u64);
@@ -351,6 +386,7 @@ fn step(expiry: bool) -> impl Strategy<Value = Step> {
         12 => (side(), prop_oneof![1_usize..30, 30_usize..2_001]).prop_map(|(side, max)| Step::Pull(side, max)),
         12 => side().prop_map(Step::Deliver),
         8 => side().prop_map(Step::Take),
+        4 => (side(), any::<bool>()).prop_map(|(side, all)| Step::Acknowledge(side, all)),
         6 => side().prop_map(Step::Ack),
         1 => side().prop_map(Step::Hog),
         3 => (side(), handshake, any::<bool>()).prop_map(|(side, handshake, yields)| Step::Cut(side, handshake, yields)),
@@ -358,8 +394,8 @@ fn step(expiry: bool) -> impl Strategy<Value = Step> {
     ]
 }
 
-fn run(steps: Vec<Step>) -> World {
-    let mut world = World::new();
+fn run(manual: bool, steps: Vec<Step>) -> World {
+    let mut world = World::new(manual);
     world.connect(0, Handshake::Whole, false);
     for step in steps {
         world.step(step);
@@ -385,9 +421,10 @@ proptest! {
 
     #[test]
     fn over_any_number_of_cuts_every_message_is_delivered_exactly_once_and_in_order(
+        manual in any::<bool>(),
         steps in prop::collection::vec(step(false), 0..200),
     ) {
-        let world = run(steps);
+        let world = run(manual, steps);
         for (ours, theirs) in [(&world.sides[0], &world.sides[1]), (&world.sides[1], &world.sides[0])] {
             prop_assert!(theirs.taken.iter().copied().eq(0..ours.accepted));
             prop_assert_eq!(&ours.delivered, &theirs.taken);
@@ -396,16 +433,17 @@ proptest! {
 
     #[test]
     fn when_sessions_expire_every_message_still_has_one_true_outcome(
+        manual in any::<bool>(),
         steps in prop::collection::vec(step(true), 0..200),
     ) {
-        run(steps);
+        run(manual, steps);
     }
 
     #[test]
     fn hostile_offers_neither_panic_nor_lose_a_message(
         steps in prop::collection::vec((step(false), 0_u8..10, edge(), edge(), edge(), edge(), edge()), 0..60),
     ) {
-        let mut world = World::new();
+        let mut world = World::new(false);
         world.connect(0, Handshake::Whole, false);
         for (step, kind, a, b, c, d, e) in steps {
             if kind > 3 {
@@ -419,7 +457,7 @@ proptest! {
                     Step::Deliver(_) => {
                         let offset = session.receive().map_or(0, ReceiveStream::received);
                         let _ = session.data(Data { offset, bytes: Bytes::from_static(&[0x41, 0, 0x58, 30]) });
-                        let _ = session.regrant(BOB, budget);
+                        let _ = session.regrant(BOB, true, budget);
                     }
                     Step::Take(_) => drop(session.poll()),
                     Step::Ack(_) => drop(session.ack()),
@@ -460,7 +498,7 @@ fn edge() -> impl Strategy<Value = u64> {
 
 #[test]
 fn a_message_larger_than_the_window_comes_in_over_links_that_live_for_a_few_bytes() {
-    let mut world = World::new();
+    let mut world = World::new(false);
     world.connect(0, Handshake::Whole, false);
     assert!(world.step(Step::Send(0, 2_000)));
     for i in 0..400 {
@@ -475,7 +513,7 @@ fn a_message_larger_than_the_window_comes_in_over_links_that_live_for_a_few_byte
 
 #[test]
 fn a_tombstone_keeps_an_expired_session_free_of_doubt_even_if_its_news_is_lost() {
-    let mut world = World::new();
+    let mut world = World::new(false);
     world.connect(1, Handshake::Whole, false);
     for _ in 0..3 {
         world.step(Step::Send(0, 8));

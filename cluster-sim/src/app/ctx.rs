@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cluster_core::{
-    Broadcast, Config, ConfigError, Instant, JoinError, JoinId, NodeId, PeerInfo, Run, SendError, Target, UnknownPeer,
+    Broadcast, Config, ConfigError, FlushError, FlushId, Instant, JoinError, JoinId, NodeId, PeerInfo, Receipt, Run,
+    SendError, Target, UnknownPeer,
 };
 
 use super::disk::Disk;
@@ -74,6 +75,22 @@ impl Ctx<'_> {
     /// See [`SendError`].
     pub fn broadcast(&mut self, payload: impl Into<Bytes>) -> Result<Broadcast, SendError> {
         self.calls.broadcast(payload.into())
+    }
+
+    /// Waits for the outcomes of everything accepted so far for a peer; an
+    /// [`Event::Flushed`](cluster_core::Event::Flushed) says so.
+    ///
+    /// # Errors
+    ///
+    /// See [`FlushError`].
+    pub fn flush(&mut self, peer: NodeId) -> Result<FlushId, FlushError> {
+        self.calls.flush(peer)
+    }
+
+    /// Acknowledges a message that was taken, and all before it of the same run; needed only with
+    /// [`Acknowledge::Manual`](cluster_core::Acknowledge::Manual).
+    pub fn acknowledge(&mut self, receipt: Receipt) {
+        self.calls.acknowledge(receipt);
     }
 
     /// Joins the mesh at `target`. An [`Event::Joined`](cluster_core::Event::Joined) or `JoinFailed` follows.

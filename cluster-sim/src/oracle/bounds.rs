@@ -1,7 +1,9 @@
 //! S9 and I5: every table, queue and timer count of a node is within its bound at every step.
 
-use cluster_core::limits::{MAX_ADDRESSES, MAX_ALIASES, MAX_NOTICE_SOURCES, MAX_RECORDS, MAX_TARGETS};
-use cluster_core::{Limits, Usage};
+use cluster_core::limits::{
+    MAX_ADDRESSES, MAX_ALIASES, MAX_CLOSED_STREAMS, MAX_NOTICE_SOURCES, MAX_RECORDS, MAX_TARGETS,
+};
+use cluster_core::{Limits, Memory, Usage};
 
 use super::Verdict;
 
@@ -20,7 +22,7 @@ pub(super) struct Counted {
 /// Whether a node holds no more than its limits allow, and has as many links as its driver.
 pub(super) fn within(usage: &Usage, counted: Counted, limits: &Limits) -> Verdict {
     let Limits { max_peers, max_pending, max_candidates, max_tombstones, max_dials, .. } = *limits;
-    let timers = 7 * usage.links + 2 * usage.peers + usage.candidates + 2 * usage.targets + OWN_TIMERS;
+    let timers = 7 * usage.links + 5 * usage.peers + usage.candidates + 2 * usage.targets + OWN_TIMERS;
     // Each peer may have a link and a dial; and each user's target as many dials as its name has records.
     let outbound = 2 * max_peers + max_dials + MAX_RECORDS * usage.targets;
     for (what, count, most) in [
@@ -38,6 +40,7 @@ pub(super) fn within(usage: &Usage, counted: Counted, limits: &Limits) -> Verdic
         ("own addresses", usage.own_addresses, MAX_ALIASES + MAX_ADDRESSES + 1),
         ("sources of notices", usage.notice_sources, MAX_NOTICE_SOURCES + 1),
         ("nodes that left messages behind", usage.left_behind, max_peers),
+        ("ends of streams", usage.closed_streams, MAX_CLOSED_STREAMS),
     ] {
         if count > most {
             return Err(format!("{count} {what}, and {most} are allowed: {usage:?}"));
@@ -49,9 +52,35 @@ pub(super) fn within(usage: &Usage, counted: Counted, limits: &Limits) -> Verdic
     Ok(())
 }
 
+/// Whether the messages in the streams of a node take no more than its limits allow.
+pub(super) fn within_memory(memory: Memory, limits: &Limits) -> Verdict {
+    if memory.received <= limits.recv_budget && memory.received + memory.retained <= limits.max_memory() {
+        return Ok(());
+    }
+    Err(format!(
+        "{memory:?}, and {} bytes are allowed to be received, {} in all",
+        limits.recv_budget,
+        limits.max_memory()
+    ))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_byte_more_than_allowed_is_found() {
+        let mut limits = Limits::default();
+        (limits.max_peers, limits.send_window, limits.max_message, limits.recv_budget) = (2, 100, 200, 1_000);
+        let memory = |received, retained| {
+            let mut memory = Memory::default();
+            (memory.received, memory.retained) = (received, retained);
+            memory
+        };
+        within_memory(memory(1_000, 418), &limits).unwrap();
+        within_memory(memory(1_000, 419), &limits).unwrap_err();
+        within_memory(memory(1_001, 0), &limits).unwrap_err();
+    }
 
     #[test]
     fn one_entry_more_than_allowed_is_found_in_every_table() {
@@ -65,11 +94,12 @@ mod tests {
         full.own_addresses = MAX_ALIASES + MAX_ADDRESSES + 1;
         full.notice_sources = MAX_NOTICE_SOURCES + 1;
         full.left_behind = limits.max_peers;
+        full.closed_streams = MAX_CLOSED_STREAMS;
         full.links = 10;
-        full.timers = 7 * 10 + 2 * limits.max_peers + limits.max_candidates + 2 * MAX_TARGETS + OWN_TIMERS;
+        full.timers = 7 * 10 + 5 * limits.max_peers + limits.max_candidates + 2 * MAX_TARGETS + OWN_TIMERS;
         let counted = Counted { links: 10, inbound: 10, pending: limits.max_pending, joins: MAX_TARGETS };
         within(&full, counted, &limits).unwrap();
-        let more: [fn(&mut Usage, &mut Counted); 13] = [
+        let more: [fn(&mut Usage, &mut Counted); 14] = [
             |usage, _| usage.actions += 1,
             |usage, _| usage.timers += 1,
             |usage, _| usage.links += 1,
@@ -81,6 +111,7 @@ mod tests {
             |usage, _| usage.own_addresses += 1,
             |usage, _| usage.notice_sources += 1,
             |usage, _| usage.left_behind += 1,
+            |usage, _| usage.closed_streams += 1,
             |_, counted| counted.pending += 1,
             |_, counted| counted.joins += 1,
         ];

@@ -4,12 +4,16 @@
 //! All of it follows from the frames on the wire and from what the application takes.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 use cluster_core::wire::{Ack, Data, PeerStream, StreamId};
-use cluster_core::{Limits, Run};
+use cluster_core::{Incarnation, Instant, Limits, Receipt, Run};
 
 use super::Verdict;
 use super::sessions::{encoded, successor};
+
+/// How long the end of a stream is remembered at the least.
+const REMEMBERED: Duration = Duration::from_secs(24 * 3_600);
 
 /// What one run of a node owes to its peers.
 #[derive(Debug, Default)]
@@ -17,7 +21,7 @@ pub(super) struct Credit {
     accounts: BTreeMap<Run, Account>,
     /// Sum over all accounts.
     outstanding: u64,
-    /// The largest window that was ever configured.
+    /// The largest window that was ever in force.
     window: u64,
 }
 
@@ -29,6 +33,22 @@ struct Account {
     current: Option<Receiving>,
     /// The latest chunk, in case the node refuses it.
     undo: Option<Receiving>,
+    /// Messages that were taken and not acknowledged, where that is up to the application.
+    unacknowledged: VecDeque<(Receipt, Place)>,
+    /// When the last link of the two was lost.
+    lost: Option<Instant>,
+    /// The node may have forgotten the stream.
+    forgotten: bool,
+    /// No session goes on with it at present: only what is not taken takes memory.
+    over: bool,
+}
+
+/// A message that was taken: which one it is on which stream, and where it ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) stream: StreamId,
+    pub(super) index: u64,
+    end: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -42,9 +62,11 @@ struct Rest {
 struct Receiving {
     id: StreamId,
     received: u64,
+    taken: u64,
+    taken_messages: u64,
+    /// What counts as delivered: what was taken, and acknowledged where that is up to the application.
     consumed: u64,
-    /// How many messages of it were taken.
-    index: u64,
+    consumed_messages: u64,
     granted: u64,
     heads: Heads,
 }
@@ -65,7 +87,7 @@ struct Heads {
 impl Credit {
     /// The node's windows may be this large from now on; those there are keep what they have.
     pub(super) fn configured(&mut self, limits: &Limits) {
-        self.window = self.window.max(limits.recv_window);
+        self.window = self.window.max(limits.recv_window).max(limits.initial_window);
     }
 
     /// A chunk of a peer's stream reaches the node, which may refuse it.
@@ -78,6 +100,26 @@ impl Credit {
             current.heads.push(current.received, &data.bytes);
             current.received += data.bytes.len() as u64;
         });
+    }
+
+    /// The stream of this peer that the node receives at present.
+    pub(super) fn current(&self, peer: Run) -> Option<StreamId> {
+        Some(self.accounts.get(&peer)?.current.as_ref()?.id)
+    }
+
+    /// The node is another run: what was sent to the one before is of no consequence to anybody.
+    pub(super) fn reborn(&mut self) {
+        for account in self.accounts.values_mut() {
+            account.forgotten = true;
+        }
+    }
+
+    /// The node meets this run: of earlier ones of the same node it need not remember anything.
+    pub(super) fn met(&mut self, run: Run) {
+        let earliest = Run { incarnation: Incarnation(0), ..run };
+        for (_, account) in self.accounts.range_mut(earliest..run) {
+            account.forgotten = true;
+        }
     }
 
     /// The node has refused the latest chunk.
@@ -97,12 +139,51 @@ impl Credit {
         self.within_budget(limits)
     }
 
-    /// The application has taken a message of this length. Returns which one it is on which stream.
-    pub(super) fn taken(&mut self, peer: Run, length: u64) -> Result<(StreamId, u64), String> {
+    /// The application has taken a message of this length. Returns which one it is.
+    pub(super) fn taken(&mut self, peer: Run, length: u64) -> Result<Place, String> {
         let bytes = encoded(length);
         let mut place = None;
         self.change(peer, |account| place = account.take(bytes));
         place.ok_or_else(|| format!("a message of {length} bytes of {peer:?} is taken, and has not arrived"))
+    }
+
+    /// A message that was taken counts as delivered.
+    pub(super) fn consumed(&mut self, peer: Run, place: Place) {
+        self.change(peer, |account| account.consume(place));
+    }
+
+    /// A message that was taken waits for the application to acknowledge it.
+    pub(super) fn waits(&mut self, peer: Run, place: Place, receipt: Receipt) {
+        self.change(peer, |account| account.unacknowledged.push_back((receipt, place)));
+    }
+
+    /// The application acknowledges a message that it took, and all before it. Returns whose they are, and which.
+    pub(super) fn acknowledged(&mut self, receipt: Receipt) -> Option<(Run, Vec<Place>)> {
+        let of = |account: &Account| account.unacknowledged.iter().rposition(|(taken, _)| *taken == receipt);
+        let (peer, last) = self.accounts.iter().find_map(|(&peer, account)| Some((peer, of(account)?)))?;
+        let mut places = Vec::new();
+        self.change(peer, |account| {
+            places.extend(account.unacknowledged.drain(..=last).map(|(_, place)| place));
+            for &place in &places {
+                account.consume(place);
+            }
+        });
+        Some((peer, places))
+    }
+
+    /// The node says what it knows of the peer's stream, before it knows what the peer has to say.
+    pub(super) fn offers(&self, peer: Run, said: &PeerStream, now: Instant) -> Verdict {
+        let Some(account) = self.accounts.get(&peer).filter(|account| !account.forgotten) else { return Ok(()) };
+        let expired = account.lost.is_some_and(|lost| now - lost >= REMEMBERED);
+        match (&account.current, said) {
+            (Some(current), PeerStream::None) if !expired => Err(format!("it has forgotten {current:?}")),
+            _ => Ok(()),
+        }
+    }
+
+    /// A user, here or there, wants nothing more of the peer, so that nothing needs to be remembered of it.
+    pub(super) fn parted(&mut self, peer: Run) {
+        self.change(peer, |account| account.forgotten = true);
     }
 
     /// The node acknowledges and grants.
@@ -124,14 +205,13 @@ impl Credit {
         let most = self.window.max(window);
         let mut verdict = Ok(());
         self.change(peer, |account| {
+            account.over = false;
             let fresh = |id| Receiving::new(id, window);
             match (*said, &mut account.current) {
                 (PeerStream::Live { id, ack }, Some(current)) if current.id == id => {
                     verdict = current.restated(&ack, most);
                 }
-                (PeerStream::Live { id, ack }, _) => {
-                    account.replace(Receiving { index: ack.consumed_messages, ..Receiving::at(id, &ack) });
-                }
+                (PeerStream::Live { id, ack }, _) => account.replace(Receiving::at(id, &ack)),
                 (PeerStream::Closed { id, .. }, _) => account.replace(fresh(successor(id))),
                 (PeerStream::None, _) if theirs.1 == 0 => account.replace(fresh(theirs.0)),
                 (PeerStream::None, _) => account.replace(fresh(successor(theirs.0))),
@@ -141,23 +221,27 @@ impl Credit {
     }
 
     /// The link is gone: no grant is worth anything any more.
-    pub(super) fn fenced(&mut self, peer: Run) {
+    pub(super) fn fenced(&mut self, peer: Run, now: Instant) {
         self.change(peer, |account| {
+            account.lost = Some(now);
             if let Some(current) = &mut account.current {
                 current.granted = current.received;
             }
         });
     }
 
-    /// The session is over: the part of a message is dropped, once nothing is before it.
+    /// The session is over: a stream of which only the part of a message is left ends before it. Any other may go on.
     pub(super) fn over(&mut self, peer: Run) {
         self.change(peer, |account| {
+            // Nothing is remembered of a stream whose last messages nobody acknowledges.
+            account.forgotten |= !account.unacknowledged.is_empty();
+            account.over = true;
             if let Some(current) = &mut account.current {
                 if current.heads.whole <= current.consumed {
                     current.received = current.consumed;
+                    current.heads.cut(current.received);
                 }
                 current.granted = current.received;
-                current.heads.cut(current.received);
             }
         });
     }
@@ -183,13 +267,14 @@ impl Credit {
 impl Account {
     fn outstanding(&self) -> u64 {
         let rests: u64 = self.rests.iter().map(|rest| rest.bytes).sum();
+        let from = |current: &Receiving| if self.over { current.taken } else { current.consumed };
         let current = self.current.as_ref();
-        rests + current.map_or(0, |current| current.granted.max(current.received) - current.consumed)
+        rests + current.map_or(0, |current| current.granted.max(current.received) - from(current))
     }
 
-    fn take(&mut self, bytes: u64) -> Option<(StreamId, u64)> {
+    fn take(&mut self, bytes: u64) -> Option<Place> {
         if let Some(rest) = self.rests.front_mut() {
-            let place = (rest.id, rest.index);
+            let place = Place { stream: rest.id, index: rest.index, end: 0 };
             rest.bytes = rest.bytes.checked_sub(bytes)?;
             rest.index += 1;
             if rest.bytes == 0 {
@@ -198,37 +283,65 @@ impl Account {
             return Some(place);
         }
         let current = self.current.as_mut()?;
-        let place = (current.id, current.index);
-        current.consumed += bytes;
-        current.index += 1;
-        (current.consumed <= current.heads.whole).then_some(place)
+        current.taken += bytes;
+        current.taken_messages += 1;
+        let place = Place { stream: current.id, index: current.taken_messages - 1, end: current.taken };
+        (current.taken <= current.heads.whole).then_some(place)
+    }
+
+    fn consume(&mut self, place: Place) {
+        if let Some(current) = self.current.as_mut().filter(|current| current.id == place.stream) {
+            current.consumed = place.end;
+            current.consumed_messages = place.index + 1;
+        }
     }
 
     fn replace(&mut self, stream: Receiving) {
+        self.forgotten = false;
         let before = self.current.replace(stream);
-        if let Some(before) = before.filter(|before| before.heads.whole > before.consumed) {
-            let bytes = before.heads.whole - before.consumed;
-            self.rests.push_back(Rest { id: before.id, bytes, index: before.index });
+        if let Some(before) = before.filter(|before| before.heads.whole > before.taken) {
+            let bytes = before.heads.whole - before.taken;
+            self.rests.push_back(Rest { id: before.id, bytes, index: before.taken_messages });
         }
     }
 }
 
 impl Receiving {
     fn new(id: StreamId, granted: u64) -> Receiving {
-        Receiving { id, received: 0, consumed: 0, index: 0, granted, heads: Heads::default() }
+        Receiving {
+            id,
+            received: 0,
+            taken: 0,
+            taken_messages: 0,
+            consumed: 0,
+            consumed_messages: 0,
+            granted,
+            heads: Heads::default(),
+        }
     }
 
     fn at(id: StreamId, ack: &Ack) -> Receiving {
         let heads = Heads { whole: ack.received, ..Heads::default() };
-        Receiving { received: ack.received, consumed: ack.consumed, heads, ..Receiving::new(id, ack.granted) }
+        Receiving {
+            received: ack.received,
+            taken: ack.consumed,
+            taken_messages: ack.consumed_messages,
+            consumed: ack.consumed,
+            consumed_messages: ack.consumed_messages,
+            heads,
+            ..Receiving::new(id, ack.granted)
+        }
     }
 
     /// Whether what the node says of the stream is true, and no more than it may grant.
     fn told(&self, ack: &Ack, window: u64) -> Verdict {
-        if ack.consumed > self.consumed || ack.consumed_messages > self.index || ack.received > self.received {
+        if ack.consumed > self.consumed
+            || ack.consumed_messages > self.consumed_messages
+            || ack.received > self.received
+        {
             return Err(format!("it acknowledges {ack:?}, and the stream is at {self:?}"));
         }
-        let most = (self.consumed + window).max(self.heads.end.unwrap_or(0)).max(self.received);
+        let most = (self.consumed + window).max(self.heads.needs()).max(self.received);
         if ack.granted > most {
             return Err(format!("it grants {ack:?}, and {most} is the most with the stream at {self:?}"));
         }
@@ -278,17 +391,18 @@ impl Heads {
         }
     }
 
+    /// What must arrive before more of the next message can be said: its first byte, its head, or all of it.
+    fn needs(&self) -> u64 {
+        self.end.unwrap_or_else(|| {
+            let first = self.head.first().filter(|_| self.length > 0);
+            self.whole + 1 + first.and_then(|&first| length_size(first)).unwrap_or(0) as u64
+        })
+    }
+
     fn decode(&mut self) {
-        let size = match self.head[0] {
-            0x40..=0x57 => 0,
-            0x58 => 1,
-            0x59 => 2,
-            0x5a => 4,
-            0x5b => 8,
-            _ => {
-                self.broken = true;
-                return;
-            }
+        let Some(size) = length_size(self.head[0]) else {
+            self.broken = true;
+            return;
         };
         if self.length == 1 + size {
             let direct = u64::from(self.head[0] & 0x1f);
@@ -296,6 +410,18 @@ impl Heads {
             let length = if size == 0 { direct } else { stated };
             self.end = Some((self.whole + self.length as u64).saturating_add(length));
         }
+    }
+}
+
+/// How many bytes the length of a message has beyond the first byte of its head.
+fn length_size(first: u8) -> Option<usize> {
+    match first {
+        0x40..=0x57 => Some(0),
+        0x58 => Some(1),
+        0x59 => Some(2),
+        0x5a => Some(4),
+        0x5b => Some(8),
+        _ => None,
     }
 }
 
@@ -308,6 +434,13 @@ mod tests {
 
     const S: StreamId = StreamId(7);
     const PEER: u8 = 2;
+
+    /// Takes and consumes a message.
+    fn take(credit: &mut Credit, peer: Run, length: u64) -> Result<(StreamId, u64), String> {
+        let place = credit.taken(peer, length)?;
+        credit.consumed(peer, place);
+        Ok((place.stream, place.index))
+    }
 
     /// A stream with a window of 100 bytes, on which messages of ten bytes each have come.
     fn credit(messages: usize) -> Credit {
@@ -344,7 +477,7 @@ mod tests {
     fn an_acknowledgement_says_what_is_true_and_grants_no_more_than_the_window() {
         let peer = run(PEER, 1);
         let mut credit = credit(3);
-        assert_eq!(credit.taken(peer, 9), Ok((S, 0)));
+        assert_eq!(take(&mut credit, peer, 9), Ok((S, 0)));
         credit.acks(peer, &ack(30, 10, 110), &limits()).unwrap();
         for wrong in [ack(31, 10, 110), ack(30, 20, 110), ack(30, 10, 111)] {
             credit.acks(peer, &wrong, &limits()).unwrap_err();
@@ -371,7 +504,7 @@ mod tests {
         feed(&mut credit, run(1, 1), &data(0, &whole(1))).unwrap();
         credit.resumes(run(6, 1), &PeerStream::None, (S, 0), 100).unwrap();
         feed(&mut credit, run(1, 1), &data(10, &whole(1))).unwrap_err();
-        credit.fenced(run(6, 1));
+        credit.fenced(run(6, 1), Instant::ZERO);
         feed(&mut credit, run(1, 1), &data(20, &whole(1))).unwrap();
     }
 
@@ -386,9 +519,9 @@ mod tests {
             feed(&mut credit, peer, &data(offset as u64, &[*byte])).unwrap();
         }
         for (index, length) in [9, 9, 0, 30].into_iter().enumerate() {
-            assert_eq!(credit.taken(peer, length), Ok((S, index as u64)));
+            assert_eq!(take(&mut credit, peer, length), Ok((S, index as u64)));
         }
-        credit.taken(peer, 0).unwrap_err();
+        take(&mut credit, peer, 0).unwrap_err();
     }
 
     #[test]
@@ -400,7 +533,7 @@ mod tests {
         credit.resumes(peer, &PeerStream::Closed { id: S, consumed: 0 }, (S, 22), 80).unwrap();
         feed(&mut credit, peer, &data(0, &whole(1))).unwrap();
         for place in [(S, 0), (S, 1), (successor(S), 0)] {
-            assert_eq!(credit.taken(peer, 9), Ok(place));
+            assert_eq!(take(&mut credit, peer, 9), Ok(place));
         }
     }
 
@@ -412,8 +545,37 @@ mod tests {
         feed(&mut part, peer, &data(10, &[0x49, 1, 2])).unwrap();
         part.resumes(peer, &live(11), (S, 13), 100).unwrap();
         feed(&mut part, peer, &data(11, &whole(1)[1..])).unwrap();
-        assert_eq!((part.taken(peer, 9), part.taken(peer, 9)), (Ok((S, 0)), Ok((S, 1))));
+        assert_eq!((take(&mut part, peer, 9), take(&mut part, peer, 9)), (Ok((S, 0)), Ok((S, 1))));
         credit(1).resumes(peer, &live(9), (S, 10), 100).unwrap_err();
+    }
+
+    #[test]
+    fn a_stream_outlives_its_session_unless_only_a_part_is_left_of_it() {
+        let peer = run(PEER, 1);
+        let part = data(10, &[0x49, 1]);
+        let live = PeerStream::Live { id: S, ack: ack(12, 0, 100) };
+        for taken in [false, true] {
+            let mut credit = credit(1);
+            feed(&mut credit, peer, &part).unwrap();
+            if taken {
+                take(&mut credit, peer, 9).unwrap();
+            }
+            credit.fenced(peer, Instant::ZERO);
+            credit.over(peer);
+            assert_eq!(credit.resumes(peer, &live, (S, 12), 100).is_err(), taken);
+        }
+    }
+
+    #[test]
+    fn a_stream_that_is_forgotten_too_early_is_found() {
+        let (peer, now) = (run(PEER, 1), Instant::ZERO);
+        let offers = |credit: &Credit, at| credit.offers(peer, &PeerStream::None, at);
+        let mut credit = credit(1);
+        credit.fenced(peer, now);
+        offers(&credit, now + REMEMBERED / 2).unwrap_err();
+        offers(&credit, now + REMEMBERED).unwrap();
+        credit.parted(peer);
+        offers(&credit, now).unwrap();
     }
 
     #[test]
@@ -422,6 +584,6 @@ mod tests {
         let mut credit = credit(0);
         credit.data(peer, &data(0, &whole(1)));
         credit.refused(peer);
-        credit.taken(peer, 9).unwrap_err();
+        take(&mut credit, peer, 9).unwrap_err();
     }
 }

@@ -31,9 +31,17 @@ struct Word {
     takeovers: u64,
 }
 
+impl Word {
+    fn is_up(&self) -> bool {
+        matches!(self.phase, Phase::Up | Phase::Doubt)
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Up,
+    /// Up, and messages were reported: the session has begun anew.
+    Doubt,
     Down,
     Undelivered,
     Gone,
@@ -57,12 +65,16 @@ impl Events {
             Event::PeerUp(info) => self.up(info.run),
             Event::PeerUpdated(info) => self.step(info.run, &[Phase::Up], Phase::Up, event),
             Event::PeerDown { peer, .. } => self.step(*peer, &[Phase::Up], Phase::Down, event),
-            // A session that began anew while its link was replaced also reports, with the peer up.
-            Event::Undelivered(undelivered) if !self.is_up(undelivered.peer) => {
-                self.step(undelivered.peer, &[Phase::Down], Phase::Undelivered, event)
+            Event::Undelivered(undelivered) if self.is_up(undelivered.peer) => {
+                self.step(undelivered.peer, &[Phase::Up], Phase::Doubt, event)
             }
+            Event::Undelivered(undelivered) => self.step(undelivered.peer, &[Phase::Down], Phase::Undelivered, event),
+            Event::SessionReset { peer } => self.step(*peer, &[Phase::Up, Phase::Doubt], Phase::Up, event),
             Event::PeerGone { peer } => self.step(*peer, &[Phase::Down, Phase::Undelivered], Phase::Gone, event),
-            Event::SessionReset { peer } if !self.is_up(*peer) => Err(format!("{event:?} of a peer that is not up")),
+            Event::Delivered { peer, .. } => self.stay(*peer, &[Phase::Up, Phase::Down], event),
+            Event::Flushed { peer, .. } => {
+                self.stay(*peer, &[Phase::Up, Phase::Doubt, Phase::Down, Phase::Undelivered], event)
+            }
             Event::Joined { join, .. } | Event::JoinFailed { join, .. } => self.join_ended(*join),
             Event::Left { .. } => {
                 self.left = true;
@@ -78,7 +90,7 @@ impl Events {
     }
 
     pub(super) fn is_up(&self, run: Run) -> bool {
-        self.phase(run) == Some(Phase::Up)
+        self.peers.get(&run.id).is_some_and(|word| word.run == run && word.is_up())
     }
 
     pub(super) fn has_left(&self) -> bool {
@@ -89,7 +101,7 @@ impl Events {
     pub(super) fn drained(&mut self, node: &Node, takeovers: u64) -> Verdict {
         self.takeovers = takeovers;
         for id in std::mem::take(&mut self.changed) {
-            let told = self.peers.get(&id).filter(|word| word.phase == Phase::Up).map(|word| word.run);
+            let told = self.peers.get(&id).filter(|word| word.is_up()).map(|word| word.run);
             let seen = node.peer(id).filter(|info| info.state == PeerState::Up).map(|info| info.run);
             if told != seen {
                 return Err(format!("by its events {told:?} is up, by peers() {seen:?}"));
@@ -100,7 +112,7 @@ impl Events {
 
     /// The same for every peer there is.
     pub(super) fn sweep(&self, node: &Node) -> Verdict {
-        let told = self.peers.values().filter(|word| word.phase == Phase::Up).map(|word| word.run);
+        let told = self.peers.values().filter(|word| word.is_up()).map(|word| word.run);
         let seen = node.peers().filter(|info| info.state == PeerState::Up).map(|info| info.run);
         if told.clone().eq(seen) {
             return Ok(());
@@ -138,6 +150,14 @@ impl Events {
         Err(format!("{event:?} when the events of that run stand at {before:?}"))
     }
 
+    fn stay(&self, run: Run, within: &[Phase], event: &Event) -> Verdict {
+        let phase = self.phase(run);
+        if phase.is_some_and(|phase| within.contains(&phase)) {
+            return Ok(());
+        }
+        Err(format!("{event:?} when the events of that run stand at {phase:?}"))
+    }
+
     fn phase(&self, run: Run) -> Option<Phase> {
         self.peers.get(&run.id).filter(|word| word.run == run).map(|word| word.phase)
     }
@@ -153,7 +173,7 @@ impl Events {
 
 #[cfg(test)]
 mod tests {
-    use cluster_core::{PeerInfo, Reason};
+    use cluster_core::{PeerInfo, Reason, Undelivered};
 
     use super::super::tests::run;
     use super::*;
@@ -171,6 +191,14 @@ mod tests {
         Event::PeerGone { peer }
     }
 
+    fn in_doubt(peer: Run) -> Event {
+        Event::Undelivered(Undelivered { peer, not_delivered: Vec::new(), in_doubt: vec![bytes::Bytes::new()] })
+    }
+
+    fn delivered(peer: Run) -> Event {
+        Event::Delivered { peer, messages: 1 }
+    }
+
     fn verdict(events: &[Event]) -> Verdict {
         let mut checked = Events::default();
         events.iter().try_for_each(|event| checked.event(event))
@@ -180,6 +208,9 @@ mod tests {
     fn the_promised_word_passes() {
         let (old, new) = (run(1, 1), run(1, 2));
         verdict(&[up(old), down(old), gone(old), up(old), down(old), gone(old), up(new)]).unwrap();
+        verdict(&[up(old), down(old), up(old), delivered(old), down(old), delivered(old)]).unwrap();
+        verdict(&[up(old), in_doubt(old), Event::SessionReset { peer: old }, down(old)]).unwrap();
+        verdict(&[up(old), down(old), in_doubt(old), gone(old), up(old)]).unwrap();
     }
 
     #[test]
@@ -193,6 +224,9 @@ mod tests {
             vec![up(new), down(new), gone(new), up(old)],
             vec![up(old), down(old), gone(old), gone(old)],
             vec![Event::SessionReset { peer: old }],
+            vec![up(old), in_doubt(old), down(old)],
+            vec![up(old), down(old), in_doubt(old), in_doubt(old)],
+            vec![up(old), down(old), gone(old), delivered(old)],
             vec![Event::Left { undelivered: 0 }, up(old)],
         ] {
             verdict(&wrong).unwrap_err();

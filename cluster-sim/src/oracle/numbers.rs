@@ -34,7 +34,7 @@ impl Numbers {
 
     pub(super) fn event(&mut self, event: &Event) {
         match event {
-            Event::PeerDown { peer, .. } | Event::SessionReset { peer } => {
+            Event::PeerGone { peer } | Event::SessionReset { peer } => {
                 self.received.entry(*peer).or_default().breaks += 1;
             }
             // Whether it may be an earlier run is for its events to say.
@@ -53,14 +53,13 @@ impl Numbers {
         }
     }
 
-    pub(super) fn message(&mut self, own: Run, message: &Message) -> Verdict {
-        let from = message.from;
+    pub(super) fn message(&mut self, own: Run, from: Run, payload: &[u8]) -> Verdict {
         let latest = self.latest.entry(from.id).or_insert(from);
         if from.incarnation < latest.incarnation {
             return Err(format!("a message of {from:?} after one of {latest:?}"));
         }
         *latest = from;
-        let Some(numbered) = Numbered::parse(&message.payload) else { return Ok(()) };
+        let Some(numbered) = Numbered::parse(payload) else { return Ok(()) };
         if numbered.from != from || numbered.to != own {
             return Err(format!("{own:?} got from {from:?} a message of {:?} for {:?}", numbered.from, numbered.to));
         }
@@ -93,7 +92,7 @@ mod tests {
         checked.received.entry(from).or_default().breaks = breaks;
         numbers.iter().try_for_each(|&number| {
             let payload = Numbered { from, to, number }.payload(64);
-            checked.message(to, &Message { from, payload })
+            checked.message(to, from, &payload)
         })
     }
 
@@ -111,8 +110,8 @@ mod tests {
     fn misdelivery_and_older_runs_are_seen() {
         let (old, new, to) = (run(1, 1), run(1, 2), run(2, 1));
         let mut numbers = Numbers::default();
-        let of = |from, to| Message { from, payload: Numbered { from, to, number: 1 }.payload(64) };
-        numbers.message(to, &of(new, run(3, 1))).unwrap_err();
-        numbers.message(to, &of(old, to)).unwrap_err();
+        let payload = |from, to| Numbered { from, to, number: 1 }.payload(64);
+        numbers.message(to, new, &payload(new, run(3, 1))).unwrap_err();
+        numbers.message(to, old, &payload(old, to)).unwrap_err();
     }
 }

@@ -1,16 +1,19 @@
 //! S6 to S8 and I4: each message that a node accepts has exactly one outcome, and what the other application takes is
 //! what was accepted, in order, each once.
 //!
-//! A [`Flow`] is what one run has accepted for another. It follows the sender's stream by what is said on the wire, not
-//! by links: messages are numbered over the whole flow, and each stream of it begins at a number.
+//! A [`Flow`] is what one run has accepted for another, over all links and sessions of the two. It follows the sender's
+//! stream by what is said on the wire: messages are numbered over the whole flow, and each stream of it begins at a
+//! number.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
+use cluster_core::limits::MAX_FLUSHES;
 use cluster_core::wire::{Ack, PeerStream, StreamId};
-use cluster_core::{Limits, Undelivered};
+use cluster_core::{FlushId, Limits, Undelivered};
 
 use super::Verdict;
+use super::talk::Sending;
 
 /// What one run has accepted for another run, and what has become of it.
 #[derive(Debug, Default)]
@@ -29,12 +32,30 @@ pub(super) struct Flow {
     bases: BTreeMap<StreamId, u64>,
     /// Messages in doubt that the sender's user must be told of.
     owed: Vec<Bytes>,
+    /// Messages delivered in this session, as the sender sees it, and how many its user was told of.
+    delivered: u64,
+    told: u64,
+    flushes: VecDeque<Flush>,
+    /// Messages that were reported as not delivered or in doubt.
+    lost: u64,
+}
+
+/// A flush that waits.
+#[derive(Clone, Copy, Debug)]
+struct Flush {
+    id: FlushId,
+    /// It waits for the messages below this number.
+    mark: u64,
+    /// How many of them were reported as undelivered since it was called.
+    undelivered: u64,
 }
 
 #[derive(Debug)]
 struct Accepted {
     payload: Bytes,
     taken: bool,
+    /// It counts as delivered for its receiver: it was taken, and acknowledged where that is up to the application.
+    consumed: bool,
     outcome: Option<Outcome>,
 }
 
@@ -59,7 +80,7 @@ impl Flow {
     /// The sender has accepted a message.
     pub(super) fn accepted(&mut self, payload: Bytes, limits: &Limits) -> Verdict {
         self.retained += encoded(payload.len() as u64);
-        self.log.push_back(Accepted { payload, taken: false, outcome: None });
+        self.log.push_back(Accepted { payload, taken: false, consumed: false, outcome: None });
         if self.retained > limits.send_window && self.end() - self.settled > 1 {
             return Err(format!("{} bytes are retained, and the window has {}", self.retained, limits.send_window));
         }
@@ -106,11 +127,15 @@ impl Flow {
         self.delivered(ack.consumed)
     }
 
-    /// A link connects the two from now on; the receiver has said what it knows of the sender's stream, and a new
-    /// stream has this credit.
-    pub(super) fn resumes(&mut self, known: &PeerStream, credit: u64) -> Verdict {
+    /// A link connects the two from now on.
+    pub(super) fn resumes(&mut self, sending: &Sending) -> Verdict {
         let Some(stream) = &mut self.stream else { return Ok(()) };
-        match *known {
+        let Sending { known, same, credit } = *sending;
+        match known {
+            PeerStream::None if same && stream.consumed == 0 => {
+                (stream.sent, stream.granted) = (0, credit);
+                Ok(())
+            }
             PeerStream::Live { id, ack } if id == stream.id => {
                 (stream.sent, stream.granted) = (ack.received, ack.granted);
                 self.delivered(ack.consumed)
@@ -141,9 +166,10 @@ impl Flow {
         }
     }
 
-    /// The sender's user is told of messages that came to nothing; `over`: the session is over.
-    pub(super) fn undelivered(&mut self, told: &Undelivered, over: bool) -> Verdict {
-        if !over {
+    /// The sender's user is told of messages that came to nothing: those in doubt after a reset; or all, as `ends` says
+    /// that the peer is not up and the session may be over.
+    pub(super) fn undelivered(&mut self, told: &Undelivered, ends: bool) -> Verdict {
+        if !ends || !self.owed.is_empty() {
             let owed = std::mem::take(&mut self.owed);
             return if owed == told.in_doubt && told.not_delivered.is_empty() {
                 Ok(())
@@ -167,9 +193,41 @@ impl Flow {
         }
     }
 
+    /// The sender's user is told how many messages of this session are delivered.
+    pub(super) fn told_delivered(&mut self, messages: u64) -> Verdict {
+        let before = std::mem::replace(&mut self.told, messages);
+        if messages == self.delivered && messages > before {
+            return Ok(());
+        }
+        Err(format!("{messages} are told to be delivered after {before}, and {} are", self.delivered))
+    }
+
+    /// The sender's user waits for the outcomes of everything accepted so far.
+    pub(super) fn flush(&mut self, id: FlushId) -> Verdict {
+        self.flushes.push_back(Flush { id, mark: self.end(), undelivered: 0 });
+        if self.flushes.len() <= MAX_FLUSHES {
+            return Ok(());
+        }
+        Err(format!("{} flushes wait, and {MAX_FLUSHES} are allowed", self.flushes.len()))
+    }
+
+    /// A flush has ended.
+    pub(super) fn flushed(&mut self, id: FlushId, undelivered: u64) -> Verdict {
+        match self.flushes.pop_front() {
+            Some(flush) if flush.id == id && flush.mark <= self.settled && flush.undelivered == undelivered => Ok(()),
+            flush => Err(format!("{id:?} has ended with {undelivered} undelivered at {}: {flush:?}", self.settled)),
+        }
+    }
+
     /// The user of the sender has been told everything that is to be told for now.
     pub(super) fn drained(&self) -> Verdict {
-        if self.owed.is_empty() { Ok(()) } else { Err(format!("{} messages are in doubt, untold", self.owed.len())) }
+        if !self.owed.is_empty() {
+            return Err(format!("{} messages are in doubt, untold", self.owed.len()));
+        }
+        match self.flushes.front() {
+            Some(flush) if flush.mark <= self.settled => Err(format!("{flush:?} has ended, untold")),
+            _ => Ok(()),
+        }
     }
 
     /// The session is over at the sender.
@@ -180,7 +238,22 @@ impl Flow {
             return Err(format!("the session is over, and {forgotten} messages have no outcome"));
         }
         self.trim();
-        Ok(())
+        self.begins_anew()
+    }
+
+    /// The session is over at the sender, and another has begun at the same moment.
+    pub(super) fn begins_anew(&mut self) -> Verdict {
+        let (delivered, told) = (std::mem::take(&mut self.delivered), std::mem::take(&mut self.told));
+        if delivered == told { Ok(()) } else { Err(format!("{delivered} messages were delivered, and {told} told")) }
+    }
+
+    /// The receiver's application has dealt with the message with this index on this stream.
+    pub(super) fn consumed(&mut self, stream: StreamId, index: u64) {
+        let number = self.bases.get(&stream).map(|base| base + index);
+        let place = number.and_then(|number| usize::try_from(number.checked_sub(self.first)?).ok());
+        if let Some(message) = place.and_then(|place| self.log.get_mut(place)) {
+            message.consumed = true;
+        }
     }
 
     /// The receiver's application has taken the message with this index on this stream.
@@ -224,6 +297,16 @@ impl Flow {
             .all(|pending| self.find(pending).is_none_or(|message| message.taken || message.outcome.is_some()))
     }
 
+    /// How many messages were reported as not delivered or in doubt.
+    pub(super) fn lost(&self) -> u64 {
+        self.lost
+    }
+
+    /// Whether the sender knows the outcome of every message below this number.
+    pub(super) fn is_settled(&self, number: u64) -> bool {
+        self.settled >= number
+    }
+
     fn find(&self, number: u64) -> Option<&Accepted> {
         self.log.get(usize::try_from(number.checked_sub(self.first)?).ok()?)
     }
@@ -254,13 +337,13 @@ impl Flow {
             let Some(message) = self.find(number) else {
                 return Err(format!("bytes below {consumed} are acknowledged, and were never accepted"));
             };
-            let (taken, length) = (message.taken, encoded(message.payload.len() as u64));
+            let (consumed_there, length) = (message.consumed, encoded(message.payload.len() as u64));
             if let Some(stream) = &mut self.stream {
                 stream.consumed += length;
             }
             self.settle(1, Outcome::Delivered);
-            if !taken {
-                return Err(format!("message {number} counts as delivered, and was not taken"));
+            if !consumed_there {
+                return Err(format!("message {number} counts as delivered, and was not taken or not acknowledged"));
             }
         }
         match self.stream {
@@ -279,7 +362,16 @@ impl Flow {
             message.outcome = Some(outcome);
             self.retained -= encoded(message.payload.len() as u64);
         }
+        let before = self.settled;
         self.settled += (until - from) as u64;
+        if outcome == Outcome::Delivered {
+            self.delivered += self.settled - before;
+        } else {
+            self.lost += self.settled - before;
+            for flush in &mut self.flushes {
+                flush.undelivered += flush.mark.min(self.settled) - flush.mark.min(before);
+            }
+        }
         self.trim();
     }
 
@@ -340,18 +432,29 @@ mod tests {
         Ack { received: consumed, consumed, consumed_messages: consumed / 10, granted: 1_000 }
     }
 
+    fn resumes(flow: &mut Flow, known: PeerStream, same: bool) {
+        flow.resumes(&Sending { known, same, credit: 1_000 }).unwrap();
+    }
+
     fn told(in_doubt: &[u8], not_delivered: &[u8]) -> Undelivered {
         let payloads = |numbers: &[u8]| numbers.iter().copied().map(message).collect();
         Undelivered { peer: run(1, 1), in_doubt: payloads(in_doubt), not_delivered: payloads(not_delivered) }
+    }
+
+    /// The receiver takes a message, which counts as delivered by that.
+    fn take(flow: &mut Flow, stream: StreamId, index: u64, payload: &Bytes) -> Verdict {
+        flow.consumed(stream, index);
+        flow.taken(stream, index, payload)
     }
 
     #[test]
     fn what_is_taken_in_order_and_acknowledged_passes() {
         let mut flow = flow(3, 30);
         for index in 0..3 {
-            flow.taken(S, index, &message(index as u8)).unwrap();
+            take(&mut flow, S, index, &message(index as u8)).unwrap();
         }
         flow.acked(&ack(20)).unwrap();
+        flow.told_delivered(2).unwrap();
         flow.undelivered(&told(&[2], &[]), true).unwrap();
         flow.over().unwrap();
         assert!(flow.is_done(3));
@@ -360,11 +463,11 @@ mod tests {
     #[test]
     fn loss_repetition_disorder_and_damage_are_found() {
         let wrong: [fn(&mut Flow) -> Verdict; 5] = [
-            |flow| flow.taken(S, 1, &message(1)),
-            |flow| flow.taken(S, 0, &message(0)).and(flow.taken(S, 0, &message(0))),
-            |flow| flow.taken(S, 0, &message(1)),
-            |flow| flow.taken(StreamId(8), 0, &message(0)),
-            |flow| (0..4).try_for_each(|index| flow.taken(S, index, &message(index as u8))),
+            |flow| take(flow, S, 1, &message(1)),
+            |flow| take(flow, S, 0, &message(0)).and(take(flow, S, 0, &message(0))),
+            |flow| take(flow, S, 0, &message(1)),
+            |flow| take(flow, StreamId(8), 0, &message(0)),
+            |flow| (0..4).try_for_each(|index| take(flow, S, index, &message(index as u8))),
         ];
         for (index, wrong) in wrong.iter().enumerate() {
             assert!(wrong(&mut flow(3, 30)).is_err(), "case {index}");
@@ -382,9 +485,9 @@ mod tests {
         flow(3, 15).over().unwrap_err();
         let mut later = flow(3, 15);
         later.undelivered(&told(&[0, 1], &[2]), true).unwrap();
-        later.taken(S, 0, &message(0)).unwrap();
-        later.taken(S, 1, &message(1)).unwrap();
-        later.taken(S, 2, &message(2)).unwrap_err();
+        take(&mut later, S, 0, &message(0)).unwrap();
+        take(&mut later, S, 1, &message(1)).unwrap();
+        take(&mut later, S, 2, &message(2)).unwrap_err();
     }
 
     #[test]
@@ -402,30 +505,68 @@ mod tests {
     #[test]
     fn a_reset_puts_in_doubt_what_was_handed_out_and_carries_the_rest_over() {
         let mut flow = flow(3, 15);
-        flow.taken(S, 0, &message(0)).unwrap();
-        flow.resumes(&PeerStream::None, 1_000).unwrap();
+        take(&mut flow, S, 0, &message(0)).unwrap();
+        resumes(&mut flow, PeerStream::None, false);
         flow.drained().unwrap_err();
         flow.undelivered(&told(&[0, 1], &[]), false).unwrap();
         flow.drained().unwrap();
         flow.named(successor(S), 1_000).unwrap();
         flow.sent(0, 10).unwrap();
-        flow.taken(successor(S), 0, &message(2)).unwrap();
+        take(&mut flow, successor(S), 0, &message(2)).unwrap();
         flow.acked(&ack(10)).unwrap();
-        flow.over().unwrap();
+        flow.over().unwrap_err();
     }
 
     #[test]
     fn a_stream_goes_on_over_the_next_link_from_where_the_receiver_is() {
         let mut flow = flow(3, 30);
-        flow.taken(S, 0, &message(0)).unwrap();
+        take(&mut flow, S, 0, &message(0)).unwrap();
         let ack = Ack { received: 15, consumed: 10, consumed_messages: 1, granted: 1_000 };
-        flow.resumes(&PeerStream::Live { id: S, ack }, 1_000).unwrap();
+        resumes(&mut flow, PeerStream::Live { id: S, ack }, true);
         flow.sent(15, 15).unwrap();
         let mut ended = tests::flow(3, 30);
-        ended.taken(S, 0, &message(0)).unwrap();
-        ended.resumes(&PeerStream::Closed { id: S, consumed: 10 }, 1_000).unwrap();
+        take(&mut ended, S, 0, &message(0)).unwrap();
+        resumes(&mut ended, PeerStream::Closed { id: S, consumed: 10 }, false);
         ended.sent(0, 20).unwrap();
-        ended.taken(successor(S), 0, &message(1)).unwrap();
+        take(&mut ended, successor(S), 0, &message(1)).unwrap();
+    }
+
+    #[test]
+    fn a_message_that_waits_to_be_acknowledged_is_not_delivered() {
+        let mut flow = flow(3, 30);
+        flow.taken(S, 0, &message(0)).unwrap();
+        flow.consumed(S, 0);
+        flow.taken(S, 1, &message(1)).unwrap();
+        flow.acked(&ack(10)).unwrap();
+        flow.acked(&ack(20)).unwrap_err();
+    }
+
+    #[test]
+    fn what_the_user_is_told_of_deliveries_and_flushes_is_true() {
+        let (first, second) = super::super::tests::flushes();
+        let mut flow = flow(3, 15);
+        flow.flush(first).unwrap();
+        flow.accepted(message(3), &Limits::default()).unwrap();
+        flow.flush(second).unwrap();
+        take(&mut flow, S, 0, &message(0)).unwrap();
+        flow.acked(&ack(10)).unwrap();
+        flow.told_delivered(1).unwrap();
+        flow.told_delivered(1).unwrap_err();
+        flow.drained().unwrap();
+        flow.undelivered(&told(&[1], &[2, 3]), true).unwrap();
+        flow.drained().unwrap_err();
+        flow.flushed(first, 2).unwrap();
+        flow.flushed(second, 2).unwrap_err();
+        flow.over().unwrap();
+    }
+
+    #[test]
+    fn what_a_receiver_has_not_heard_of_begins_again_and_is_in_no_doubt() {
+        let mut flow = flow(3, 15);
+        resumes(&mut flow, PeerStream::None, true);
+        flow.drained().unwrap();
+        flow.sent(0, 30).unwrap();
+        take(&mut flow, S, 0, &message(0)).unwrap();
     }
 
     #[test]

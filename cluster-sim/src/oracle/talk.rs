@@ -27,6 +27,8 @@ struct Talk {
 pub(super) struct Sending {
     /// What the peer knows of it.
     pub(super) known: PeerStream,
+    /// The peer goes on with the stream that we know, so that if it knows nothing of ours, nothing has got there.
+    pub(super) same: bool,
     /// The credit of a new one.
     pub(super) credit: u64,
 }
@@ -43,8 +45,8 @@ pub(super) struct Receiving {
 }
 
 impl Talks {
-    /// A frame is about to reach the node.
-    pub(super) fn got(&mut self, link: LinkId, frame: &Frame) {
+    /// A frame is about to reach the node, which receives the stream `current` of this peer.
+    pub(super) fn got(&mut self, link: LinkId, frame: &Frame, current: Option<StreamId>) {
         let talk = match frame {
             Frame::Claim(_) | Frame::Accept(_) | Frame::Resume(_) => self.0.entry(link).or_default(),
             _ => return,
@@ -54,11 +56,12 @@ impl Talks {
             Frame::Accept(accept) => {
                 talk.theirs = accept.profile.window;
                 talk.their_offer = Some(accept.offer);
-                talk.sending = Some(Sending { known: accept.offer.peer, credit: talk.theirs });
+                let same = current == Some(accept.offer.stream);
+                talk.sending = Some(Sending { known: accept.offer.peer, same, credit: talk.theirs });
             }
             Frame::Resume(resume) => {
                 let offered = (resume.offer.stream, resume.offer.next);
-                talk.sending = Some(Sending { known: resume.offer.peer, credit: talk.theirs });
+                talk.sending = Some(Sending { known: resume.offer.peer, same: false, credit: talk.theirs });
                 talk.receiving = talk.our_offer.map(|ours| match ours.peer {
                     // The peer goes on exactly where we are, or begins.
                     PeerStream::Live { id, ack } if (id, ack.received) != offered => {

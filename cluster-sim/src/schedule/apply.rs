@@ -40,6 +40,9 @@ impl World {
     pub(crate) fn populate(&mut self, schedule: &Schedule, config: &Config) {
         self.set_buffers(schedule.profile.buffers());
         let hosts = self.add_many(schedule.nodes as usize, config);
+        for &host in &hosts {
+            self.set_acknowledging(host, schedule.profile.acknowledge);
+        }
         if schedule.profile.seeds == 0 {
             for &host in &hosts[1..] {
                 // The join may fail later; it cannot be refused here.
@@ -152,6 +155,10 @@ impl World {
             }
             Op::Broadcast { from, length } if self.can_act(HostId(from)) => {
                 return self.node(HostId(from)).broadcast(zeroes(length)).is_ok();
+            }
+            Op::Flush { from, to } if self.can_act(HostId(from)) => {
+                let to = self.id(HostId(to));
+                return self.node(HostId(from)).flush(to).is_ok();
             }
             _ => return false,
         }

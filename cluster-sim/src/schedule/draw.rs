@@ -85,6 +85,11 @@ impl Schedule {
         for _ in 0..4 {
             drawer.slots(rate, |drawer, at| drawer.message(&profile, at));
         }
+        drawer.slots(rate, |drawer, at| {
+            if let Some((from, to)) = drawer.pair() {
+                drawer.push(at, Op::Flush { from, to });
+            }
+        });
         let steps = drawer.steps;
         self.add(steps);
     }
@@ -112,6 +117,8 @@ impl Profile {
             write_stall: Duration::from_secs(rng.pick(&[10, 10, 3])),
             forget_after: rng.pick(&[DAY, DAY, Duration::from_secs(60)]),
             tombstone_ttl: rng.pick(&[DAY, DAY, Duration::from_secs(30)]),
+            session_ttl: Duration::from_secs(rng.pick(&[300, 300, 5, 0])),
+            acknowledge: rng.pick(&[0, 0, 0, 1, 10]),
         }
     }
 }

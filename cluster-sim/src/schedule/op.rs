@@ -139,6 +139,8 @@ pub enum Op {
     Send { from: u32, to: u32, length: u64, count: u32 },
     /// [`NodeMut::broadcast`](crate::NodeMut::broadcast) of zeroes.
     Broadcast { from: u32, length: u64 },
+    /// [`NodeMut::flush`](crate::NodeMut::flush).
+    Flush { from: u32, to: u32 },
     /// [`World::add_outsider`](crate::World::add_outsider) with one attack, unless there are
     /// [enough](Op::MAX_HOSTILE) hostile hosts.
     Outsider { attack: Attack, tempo: Tempo },
@@ -200,7 +202,8 @@ impl Op {
             | Op::CutOneWay { from, to }
             | Op::BlockDials { from, to, .. }
             | Op::AllowDials { from, to }
-            | Op::Send { from, to, .. } => vec![from, to],
+            | Op::Send { from, to, .. }
+            | Op::Flush { from, to } => vec![from, to],
             Op::Partition { one, other } => one.iter_mut().chain(other).collect(),
             Op::Disconnect { host, peer } => vec![host, peer],
             Op::Join { host, to } | Op::JoinThrough { host, to } | Op::AddSeed { host, to } => vec![host, to],

@@ -22,6 +22,12 @@ impl Schedule {
             let _ = writeln!(text, "    world.set_buffers(profile.buffers());");
         }
         let _ = writeln!(text, "    let n = world.add_many({0}, &profile.config({0}));", self.nodes);
+        if self.profile.acknowledge > 0 {
+            let _ = writeln!(
+                text,
+                "    for &host in &n {{\n        world.set_acknowledging(host, profile.acknowledge);\n    }}"
+            );
+        }
         if self.profile.seeds == 0 && self.nodes > 1 {
             let _ =
                 writeln!(text, "    for &host in &n[1..] {{\n        world.node(host).join(n[0]).unwrap();\n    }}");
@@ -106,6 +112,8 @@ fn profile(profile: &Profile) -> String {
     field("write_stall", profile.write_stall != default.write_stall, duration(profile.write_stall));
     field("forget_after", profile.forget_after != default.forget_after, duration(profile.forget_after));
     field("tombstone_ttl", profile.tombstone_ttl != default.tombstone_ttl, duration(profile.tombstone_ttl));
+    field("session_ttl", profile.session_ttl != default.session_ttl, duration(profile.session_ttl));
+    field("acknowledge", profile.acknowledge != default.acknowledge, number(profile.acknowledge));
     if fields.is_empty() {
         return "Profile::default()".to_owned();
     }
@@ -237,6 +245,9 @@ fn user_verb(op: &Op) -> String {
         }
         Op::Broadcast { from, length } => {
             format!("let _ = world.node(n[{from}]).broadcast(vec![0; {}]);", grouped(u128::from(*length)))
+        }
+        Op::Flush { from, to } => {
+            format!("let id = world.id(n[{to}]);\n    let _ = world.node(n[{from}]).flush(id);")
         }
         _ => String::new(),
     }

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use cluster_core::{Config, Limits};
+use cluster_core::{Acknowledge, Config, Limits};
 use serde::{Deserialize, Serialize};
 
 use super::{WorldError, span};
@@ -42,6 +42,12 @@ pub struct Profile {
     /// How long it is remembered who left or was disconnected. Default 24 h.
     #[serde(with = "span")]
     pub tombstone_ttl: Duration,
+    /// How long the session with a lost peer is kept. Default 5 min, at every pace.
+    #[serde(with = "span")]
+    pub session_ttl: Duration,
+    /// After how many messages users acknowledge those they have taken; 0: a message that is taken is delivered.
+    /// Default 0.
+    pub acknowledge: u64,
 }
 
 /// A preset of every interval and timeout of a node.
@@ -73,6 +79,8 @@ impl Default for Profile {
             write_stall: Duration::from_secs(10),
             forget_after: DAY,
             tombstone_ttl: DAY,
+            session_ttl: Duration::from_secs(300),
+            acknowledge: 0,
         }
     }
 }
@@ -92,6 +100,10 @@ impl Profile {
         let config = self.pace.of(Config::insecure_plaintext());
         let config = config.limits(limits).write_stall(self.write_stall);
         let config = config.forget_after(Some(self.forget_after)).tombstone_ttl(self.tombstone_ttl);
+        let config = config.session_ttl(self.session_ttl).acknowledge(match self.acknowledge {
+            0 => Acknowledge::OnTake,
+            _ => Acknowledge::Manual,
+        });
         self.with_seeds(config, nodes)
     }
 
@@ -115,6 +127,7 @@ impl Profile {
         super::check_span(self.write_stall)?;
         super::check_span(self.forget_after)?;
         super::check_span(self.tombstone_ttl)?;
+        super::check_span(self.session_ttl)?;
         Ok(self.config(nodes).check()?)
     }
 }

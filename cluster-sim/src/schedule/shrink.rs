@@ -99,7 +99,7 @@ impl<F: FnMut(&Schedule) -> Option<Instant>> Shrinker<F> {
         if self.attempt(candidate) {
             return;
         }
-        let reset: [fn(&mut Profile, &Profile); 8] = [
+        let reset: [fn(&mut Profile, &Profile); 10] = [
             |profile, default| profile.pace = default.pace,
             |profile, default| profile.max_message = default.max_message,
             |profile, default| profile.send_window = default.send_window,
@@ -113,6 +113,8 @@ impl<F: FnMut(&Schedule) -> Option<Instant>> Shrinker<F> {
                 profile.forget_after = default.forget_after;
                 profile.tombstone_ttl = default.tombstone_ttl;
             },
+            |profile, default| profile.session_ttl = default.session_ttl,
+            |profile, default| profile.acknowledge = default.acknowledge,
         ];
         for reset in reset {
             let mut candidate = self.best.clone();

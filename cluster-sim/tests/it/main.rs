@@ -17,5 +17,6 @@ mod network;
 mod partitions;
 mod printed;
 mod schedules;
+mod sessions;
 mod timeline;
 mod world;

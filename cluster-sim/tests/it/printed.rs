@@ -43,6 +43,7 @@ fn schedule() -> Schedule {
         Op::Send { from: 0, to: 1, length: 1, count: 1 },
         Op::Send { from: 1, to: 0, length: 2_000, count: 3 },
         Op::Broadcast { from: 2, length: 0 },
+        Op::Flush { from: 1, to: 0 },
         Op::Reset { a: 0, b: 1 },
         Op::Pause { host: 0 },
         Op::Resume { host: 0 },
@@ -75,7 +76,7 @@ fn schedule() -> Schedule {
     ];
     let mut schedule = Schedule::new(7, 3, secs(65));
     schedule.quiet = secs(60);
-    schedule.profile = Profile { max_message: 10_000, buffer: 8_192, seeds: 1, ..Profile::default() };
+    schedule.profile = Profile { max_message: 10_000, buffer: 8_192, seeds: 1, acknowledge: 1, ..Profile::default() };
     for (second, op) in (1..).zip(ops) {
         schedule.push(secs(second), op);
     }

@@ -14,7 +14,7 @@ fn eventful(count: usize, record: bool) -> World {
     if record {
         world.record();
     }
-    let hosts = world.add_many(count, &config());
+    let hosts = world.add_many(count, &config().session_ttl(secs(1)));
     for &host in &hosts[1..] {
         world.node(host).join(hosts[0]).unwrap();
     }

@@ -1,9 +1,12 @@
 #[test]
 fn seed_7() {
     let mut world = World::new(7);
-    let profile = Profile { seeds: 1, max_message: 10_000, buffer: 8_192, ..Profile::default() };
+    let profile = Profile { seeds: 1, max_message: 10_000, buffer: 8_192, acknowledge: 1, ..Profile::default() };
     world.set_buffers(profile.buffers());
     let n = world.add_many(3, &profile.config(3));
+    for &host in &n {
+        world.set_acknowledging(host, profile.acknowledge);
+    }
     world.run_for(Duration::from_secs(1));
     world.set_latency(Latency::Uniform { base: Duration::from_millis(2), jitter: Duration::from_micros(300) });
     world.run_for(Duration::from_secs(1));
@@ -61,6 +64,9 @@ fn seed_7() {
     }
     world.run_for(Duration::from_secs(1));
     let _ = world.node(n[2]).broadcast(vec![0; 0]);
+    world.run_for(Duration::from_secs(1));
+    let id = world.id(n[0]);
+    let _ = world.node(n[1]).flush(id);
     world.run_for(Duration::from_secs(1));
     world.reset_connections(n[0], n[1]);
     world.run_for(Duration::from_secs(1));
@@ -123,7 +129,7 @@ fn seed_7() {
     world.add_outsider(&[Attack::Garbage], Tempo::Slow);
     world.run_for(Duration::from_secs(1));
     world.add_insider(&[Abuse::Chatter], Tempo::Slow);
-    world.run_for(Duration::from_secs(9));
+    world.run_for(Duration::from_secs(8));
     let core = [n[0], n[2]];
     world.recover(&core);
 }

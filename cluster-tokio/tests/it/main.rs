@@ -4,9 +4,11 @@
 //! Only where something must *not* happen do they wait for a stated time.
 
 mod cli;
+mod cutter;
 mod hostile;
 mod lifecycle;
 mod membership;
 mod messages;
 mod original;
+mod sessions;
 mod world;

@@ -1,0 +1,97 @@
+//! S8, the part of it that is about time: a session ends only when nothing can come of it any more. Before its time to
+//! live is over that is so if either user has ended it, if a later run of either is there, or if its place in a table was
+//! needed.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use cluster_core::{Instant, Node, NodeId, Reason, Run};
+
+use super::Verdict;
+
+/// Sessions of one run of a node that live although the peer is lost.
+#[derive(Debug, Default)]
+pub(super) struct Ends {
+    lost: BTreeMap<NodeId, Lost>,
+    /// Sessions that ended early, since the node was last drained.
+    early: Vec<Run>,
+    takeovers: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Lost {
+    since: Instant,
+    ttl: Duration,
+}
+
+impl Ends {
+    /// A peer that was up is lost.
+    pub(super) fn down(&mut self, peer: Run, reason: &Reason, now: Instant, ttl: Duration) {
+        if reason.is_transient() && *reason != Reason::Restarted {
+            self.lost.insert(peer.id, Lost { since: now, ttl });
+        }
+    }
+
+    /// A peer is back.
+    pub(super) fn up(&mut self, peer: NodeId) {
+        self.lost.remove(&peer);
+    }
+
+    /// A user, here or there, wants nothing more of the peer.
+    pub(super) fn parted(&mut self, peer: NodeId) {
+        self.lost.remove(&peer);
+    }
+
+    /// The session with a peer that is lost is over.
+    pub(super) fn gone(&mut self, peer: Run, now: Instant, ttl: Duration) {
+        if let Some(lost) = self.lost.remove(&peer.id)
+            && now - lost.since < lost.ttl.min(ttl)
+        {
+            self.early.push(peer);
+        }
+    }
+
+    /// The node has nothing more to say for now; it may be another run than before.
+    pub(super) fn drained(&mut self, node: &Node, reborn: bool) -> Verdict {
+        if self.early.is_empty() {
+            return Ok(());
+        }
+        let takeovers = node.stats().takeovers;
+        let taken_over = takeovers > std::mem::replace(&mut self.takeovers, takeovers);
+        let usage = node.usage();
+        let full = usage.peers + usage.left_behind >= node.limits().max_peers;
+        let forgets = node.timing().forget_after.is_some_and(|span| span < node.timing().session_ttl);
+        let replaced = |run: &Run| node.peer(run.id).is_some_and(|info| info.run.incarnation > run.incarnation);
+        let early = std::mem::take(&mut self.early).into_iter().find(|run| !replaced(run));
+        match early.filter(|_| !taken_over && !full && !forgets && !reborn && !node.is_leaving()) {
+            Some(run) => Err(format!("the session with {run:?} is over, for no reason")),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{node, run};
+    use super::*;
+
+    const TTL: Duration = Duration::from_secs(300);
+
+    fn verdict(reason: &Reason, after: Duration, acts: impl FnOnce(&mut Ends)) -> Verdict {
+        let peer = run(1, 1);
+        let mut ends = Ends::default();
+        ends.down(peer, reason, Instant::ZERO, TTL);
+        acts(&mut ends);
+        ends.gone(peer, Instant::ZERO + after, TTL);
+        ends.drained(&node(), false)
+    }
+
+    #[test]
+    fn a_session_that_ends_early_for_no_reason_is_found() {
+        verdict(&Reason::Timeout, TTL / 2, |_| {}).unwrap_err();
+        verdict(&Reason::Timeout, TTL, |_| {}).unwrap();
+        verdict(&Reason::Restarted, TTL / 2, |_| {}).unwrap();
+        verdict(&Reason::Removed, TTL / 2, |_| {}).unwrap();
+        verdict(&Reason::Timeout, TTL / 2, |ends| ends.parted(run(1, 1).id)).unwrap();
+    }
+}
