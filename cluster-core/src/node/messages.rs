@@ -122,22 +122,27 @@ impl Node {
         }
     }
 
-    /// From a stream of a run that is over, or was forgotten.
+    /// From the streams of runs that are over, or were forgotten: all of them come before the present one, also behind
+    /// one of which everything was taken and not everything acknowledged.
     fn take_leftover(&mut self, id: NodeId) -> Option<Message> {
-        let (run, leftover) = self.inbox.leftover(id)?;
-        let run = *run;
-        let message = leftover.poll().map(|(payload, place)| message(run, payload, place));
-        if !leftover.stream.readable()
-            && let Some(leftover) = self.inbox.take_leftover(id)
-        {
-            let stream = &leftover.stream;
-            if stream.is_drained() && !stream.has_ended() {
-                self.remember_end(run, stream.id(), stream.consumed());
+        loop {
+            let (run, leftover) = self.inbox.leftover(id)?;
+            let run = *run;
+            let message = leftover.poll().map(|(payload, place)| message(run, payload, place));
+            if !leftover.stream.readable()
+                && let Some(leftover) = self.inbox.take_leftover(id)
+            {
+                let stream = &leftover.stream;
+                if stream.is_drained() && !stream.has_ended() {
+                    self.remember_end(run, stream.id(), stream.consumed());
+                }
+                self.release(leftover);
             }
-            self.release(leftover);
+            self.charge(id);
+            if message.is_some() {
+                return message;
+            }
         }
-        self.charge(id);
-        message
     }
 
     /// A stream without a session ends when nothing of it is left to take or to acknowledge.
