@@ -30,6 +30,10 @@ pub(super) const MUTE: Duration = Duration::from_secs(60);
 /// How far ahead of its own start a node adopts an incarnation: one year, in microseconds.
 const MAX_ADOPTED_STEP: u64 = 366 * 24 * 60 * 60 * 1_000_000;
 
+/// How far above the run that others know a node adopts its incarnation, at most: one second, in microseconds. Within
+/// it chance decides, so that two processes that are told of the same run do not become the same run.
+const MAX_ADOPTED_LEAD: u64 = 1_000_000;
+
 /// Why a dial that reached a run does not claim it.
 enum Refusal {
     /// The other side need not know.
@@ -326,7 +330,7 @@ impl Node {
         self.drop_link(id, CloseMode::Flush, reason);
     }
 
-    /// The other side has seen a later run of this node: our clock has gone back since that run. One step ahead of it
+    /// The other side has seen a later run of this node: our clock has gone back since that run. A little ahead of it
     /// is a new run, as long as nobody knows us by the present one.
     fn stale(&mut self, id: LinkId, known: Incarnation) {
         let connected = self.peers.values().any(|peer| peer.live.is_some());
@@ -338,7 +342,8 @@ impl Node {
             return self.drop_link(id, CloseMode::Abort, Reason::Rejected(RejectCode::Stale { known }));
         }
         self.end_sessions();
-        self.run.incarnation = Incarnation(known.0 + 1);
+        let lead = 1 + self.rng.below(MAX_ADOPTED_LEAD.min(u64::MAX - known.0));
+        self.run.incarnation = Incarnation(known.0 + lead);
         // Whoever uses the id is not there any more, or would be known as live. If there is another, that is news.
         self.muted_until = None;
         self.told_of_clone = None;

@@ -7,8 +7,8 @@ use cluster_core::{LinkId, Run};
 
 use super::Verdict;
 
-/// How far ahead of its start a node may adopt an incarnation: a year, in microseconds.
-const YEAR: u64 = 366 * 24 * 60 * 60 * 1_000_000;
+/// How far ahead of its start a node may adopt an incarnation: a year and a second, in microseconds.
+const MAX_ADOPTED: u64 = (366 * 24 * 60 * 60 + 1) * 1_000_000;
 
 /// What one process has been and claimed.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ impl Runs {
             return Ok(());
         }
         let (born, next) = (self.born.incarnation.0, run.incarnation.0);
-        let bounded = next <= born.saturating_add(YEAR + 1);
+        let bounded = next <= born.saturating_add(MAX_ADOPTED);
         if run.id == before.id && before == self.born && next > before.incarnation.0 && bounded {
             return Ok(());
         }
@@ -85,7 +85,7 @@ mod tests {
         runs.is(run(1, 10)).unwrap();
         runs.is(run(1, 12)).unwrap();
         runs.is(run(1, 13)).unwrap_err();
-        for wrong in [run(1, 9), run(2, 11), run(1, 10 + YEAR + 2)] {
+        for wrong in [run(1, 9), run(2, 11), run(1, 10 + MAX_ADOPTED + 1)] {
             Runs::new(run(1, 10)).is(wrong).unwrap_err();
         }
     }

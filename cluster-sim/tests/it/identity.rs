@@ -20,6 +20,11 @@ const SIZES: std::ops::RangeInclusive<usize> = 2..=5;
 const SECOND: u64 = 1_000_000;
 const DAY: u64 = 86_400 * SECOND;
 
+/// What a run adopts that was told of `known`, in the place of its own incarnation.
+fn is_adopted(known: Incarnation, own: Incarnation) -> bool {
+    (known.0 + 1..=known.0 + SECOND).contains(&own.0)
+}
+
 /// One of the nodes, drawn from the seed, and the others.
 fn one_of(world: &mut World, hosts: &[HostId]) -> (HostId, Vec<HostId>) {
     let one = hosts[world.draw(hosts.len() as u64) as usize];
@@ -286,8 +291,8 @@ fn a_restart_with_an_earlier_clock_takes_the_next_run_and_joins_at_once() {
             world.expect("it is in", first, |world| world.linked(b, others[0]));
             world.expect("the mesh is whole", secs(1), World::is_complete);
             let new = world.run(b);
-            let next = Incarnation(old.incarnation.0 + 1);
-            assert_eq!(new, Run { id: old.id, incarnation: next }, "seed {seed}, {size} nodes");
+            assert_eq!(new.id, old.id, "seed {seed}, {size} nodes");
+            assert!(is_adopted(old.incarnation, new.incarnation), "seed {seed}, {size} nodes: {old:?}, {new:?}");
             world.settle();
             for &host in &others {
                 assert_eq!(word(&world, host, old.id), restarted(old, new), "seed {seed}, {size} nodes");
@@ -320,7 +325,7 @@ fn a_restart_with_an_earlier_clock_is_told_so_by_those_who_dial_it() {
             world.expect("the mesh is whole", secs(1), World::is_complete);
             world.settle();
             let new = world.run(b);
-            assert_eq!(new.incarnation.0, old.incarnation.0 + 1, "seed {seed}");
+            assert!(is_adopted(old.incarnation, new.incarnation), "seed {seed}: {old:?}, {new:?}");
             for &host in &others {
                 assert_eq!(word(&world, host, old.id), restarted(old, new), "seed {seed}");
                 assert_eq!((clones(&world, host), clones(&world, b)), (vec![], vec![]), "seed {seed}");
@@ -349,7 +354,7 @@ fn a_restart_with_an_earlier_clock_after_a_leave_joins_whoever_dials() {
             world.expect("the mesh is whole", secs(3), World::is_complete);
             world.settle();
             let new = world.run(b);
-            assert_eq!(new.incarnation.0, old.incarnation.0 + 1, "seed {seed}");
+            assert!(is_adopted(old.incarnation, new.incarnation), "seed {seed}: {old:?}, {new:?}");
             for &host in &others {
                 assert_eq!(word(&world, host, old.id), restarted(old, new), "seed {seed}");
                 assert_eq!(join_errors(&world, host), [], "seed {seed}");
@@ -460,7 +465,8 @@ fn a_clone_with_seeds_asks_once_a_minute_and_takes_over_when_the_first_is_gone()
         let three = [others[0], others[1], others[2], clone];
         world.expect("it takes its place", secs(70), |world| world.is_mesh(&three));
         let second = world.run(clone);
-        assert_eq!(second.incarnation.0, if seed % 2 == 0 { number } else { first.incarnation.0 + 1 }, "seed {seed}");
+        let own = second.incarnation;
+        assert!(own.0 == number || seed % 2 == 1 && is_adopted(first.incarnation, own), "seed {seed}: {own:?}");
         for &host in &others {
             assert_eq!(word(&world, host, first.id), restarted(first, second), "seed {seed}");
         }
