@@ -227,10 +227,6 @@ impl Oracle {
             timing: node.timing().clone(),
             acknowledge: node.acknowledge_mode(),
         }));
-        self.check(host, |watch| {
-            watch.credit.configured(&watch.limits);
-            Ok(())
-        });
         self.is_at(run, host);
     }
 
@@ -610,8 +606,8 @@ impl Oracle {
                 watch.credit.reborn();
             }
             watch.runs.is(own)?;
-            watch.ends.drained(node, reborn)?;
             let stats = node.stats();
+            watch.ends.drained(node, stats.takeovers, reborn)?;
             watch.events.drained(node, stats.takeovers)?;
             watch.suspects.drained(when.clock, stats.own_stalls, &watch.timing)?;
             watch.links.drained()?;

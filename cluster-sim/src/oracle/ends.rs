@@ -51,13 +51,13 @@ impl Ends {
         }
     }
 
-    /// The node has nothing more to say for now; it may be another run than before.
-    pub(super) fn drained(&mut self, node: &Node, reborn: bool) -> Verdict {
+    /// The node has nothing more to say for now; it may be another run than before. A takeover excuses what ended with
+    /// it, and nothing later.
+    pub(super) fn drained(&mut self, node: &Node, takeovers: u64, reborn: bool) -> Verdict {
+        let taken_over = takeovers > std::mem::replace(&mut self.takeovers, takeovers);
         if self.early.is_empty() {
             return Ok(());
         }
-        let takeovers = node.stats().takeovers;
-        let taken_over = takeovers > std::mem::replace(&mut self.takeovers, takeovers);
         let usage = node.usage();
         let full = usage.peers + usage.left_behind >= node.limits().max_peers;
         let forgets = node.timing().forget_after.is_some_and(|span| span < node.timing().session_ttl);
@@ -83,7 +83,7 @@ mod tests {
         ends.down(peer, reason, Instant::ZERO, TTL);
         acts(&mut ends);
         ends.gone(peer, Instant::ZERO + after, TTL);
-        ends.drained(&node(), false)
+        ends.drained(&node(), 0, false)
     }
 
     #[test]
@@ -93,5 +93,22 @@ mod tests {
         verdict(&Reason::Restarted, TTL / 2, |_| {}).unwrap();
         verdict(&Reason::Removed, TTL / 2, |_| {}).unwrap();
         verdict(&Reason::Timeout, TTL / 2, |ends| ends.parted(run(1, 1).id)).unwrap();
+    }
+
+    #[test]
+    fn a_takeover_excuses_only_what_ended_with_it() {
+        let peer = run(1, 1);
+        let lose = |ends: &mut Ends| {
+            ends.down(peer, &Reason::Timeout, Instant::ZERO, TTL);
+            ends.gone(peer, Instant::ZERO + TTL / 2, TTL);
+        };
+        let mut ends = Ends::default();
+        lose(&mut ends);
+        ends.drained(&node(), 1, false).unwrap();
+        lose(&mut ends);
+        ends.drained(&node(), 1, false).unwrap_err();
+        ends.drained(&node(), 2, false).unwrap();
+        lose(&mut ends);
+        ends.drained(&node(), 2, false).unwrap_err();
     }
 }

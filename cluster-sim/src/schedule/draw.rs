@@ -55,7 +55,7 @@ impl Schedule {
 
     /// Adds faults and traffic, whose rate is drawn if it is not given.
     pub(crate) fn fill(&mut self, faults: &Faults, traffic: Option<Rate>) {
-        if [Fault::Stale, Fault::Clone].into_iter().any(|kind| faults.rate(kind) > Rate::OFF) {
+        if [Fault::Stale, Fault::Clone, Fault::Insider].into_iter().any(|kind| faults.rate(kind) > Rate::OFF) {
             // Who has forgotten a node takes it in as an earlier run of itself, and rightly so.
             let profile = &mut self.profile;
             (profile.forget_after, profile.tombstone_ttl) = (Schedule::MAX_DURATION, Schedule::MAX_DURATION);
