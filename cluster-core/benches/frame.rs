@@ -35,7 +35,7 @@ fn connect(dialer: &mut Node, listener: &mut Node) -> (LinkId, LinkId) {
         })
         .unwrap();
     let theirs = listener.accept(now, dialer.addresses()[0]).unwrap();
-    let proven = |run| Proven { run, version: 1, features: 0 };
+    let proven = |run| Proven { run, version: 1, features: 0, secret: None };
     listener.handle(now, Input::Connected { link: theirs, proven: proven(dialer.run()), local: address });
     dialer.handle(now, Input::Connected { link: ours, proven: proven(listener.run()), local: address });
     for _ in 0..4 {

@@ -120,6 +120,11 @@ impl From<SocketAddr> for Advertised {
     }
 }
 
+/// A socket that serves both IP versions names IPv4 addresses in their IPv6 form; everyone else does not.
+pub(crate) fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
 /// How far an address reaches. Hearsay is only followed to kinds of address that the node itself has to do with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Reach {

@@ -1,19 +1,27 @@
 //! One connection as a state machine: bytes in and frames out, frames in and bytes out.
 
+mod secure;
+
+use alloc::boxed::Box;
 use core::fmt;
 use core::ops::RangeInclusive;
 
 use bytes::Bytes;
 
+use self::secure::Secure;
 use crate::id::Run;
 use crate::limits::MAX_HANDSHAKE;
+use crate::secret::SecretId;
 use crate::wire::cipher::Cipher;
 use crate::wire::codec;
 use crate::wire::hello::{self, Answer, First, Nonce, Second, Third};
+use crate::wire::noise;
 pub use crate::wire::output::Output;
 use crate::wire::preamble::{self, Preamble};
 use crate::wire::record::Reader;
 use crate::wire::{Frame, FrameError, Name};
+
+pub use self::secure::Credentials;
 
 /// One connection: the handshake, then frames, in both directions.
 ///
@@ -61,10 +69,11 @@ use crate::wire::{Frame, FrameError, Name};
 /// assert_eq!(bob.poll()?, Some(Received::Frame(Frame::Ping { token: 7 })));
 /// # Ok::<(), cluster_core::ChannelError>(())
 /// ```
-#[derive(Clone)]
 pub struct Channel {
     role: Role,
     hello: Hello,
+    /// Of a channel in secure mode, until its handshake is done.
+    secure: Option<Box<Secure>>,
     state: State,
     cipher: Cipher,
     reader: Reader,
@@ -86,6 +95,12 @@ enum State {
     Second { version: u8, features: u32 },
     /// The responder: message 3 is due.
     Third { version: u8, features: u32 },
+    /// The responder in secure mode: message 1 is due.
+    SecureFirst,
+    /// The initiator in secure mode: message 2 is due.
+    SecureSecond { version: u8, features: u32 },
+    /// The responder in secure mode: message 3 is due.
+    SecureThird { version: u8, features: u32 },
     /// Both: frames.
     Open,
     /// For good.
@@ -104,7 +119,7 @@ pub enum Role {
 /// What one side brings into the handshake.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hello {
-    /// Who we are.
+    /// Who we are. In secure mode the id is that of the identity, whatever it says here.
     pub run: Run,
     /// The cluster we are of; the other side must name the same.
     pub cluster: Name,
@@ -112,19 +127,23 @@ pub struct Hello {
     pub versions: RangeInclusive<u8>,
     /// The optional features we know, one bit each.
     pub features: u32,
-    /// Random and never used before: the other side repeats it, which proves that it is not a recording.
+    /// Random and never used before: the other side repeats it, which proves that it is not a recording. Of no use in
+    /// secure mode.
     pub nonce: [u8; 16],
 }
 
 /// What the other side proved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Proven {
-    /// Who it is. In plain mode it only says so; what is proven is that it takes part in this very conversation.
+    /// Who it is. In secure mode the id is proven, and that the run is one that its node says it is. In plain mode it
+    /// only says so; what is proven is that it takes part in this very conversation.
     pub run: Run,
     /// The protocol version to speak: the highest that both know.
     pub version: u8,
     /// The features that both know.
     pub features: u32,
+    /// Which of our secrets it has; `None` in plain mode.
+    pub secret: Option<SecretId>,
 }
 
 /// What arrived on a channel.
@@ -144,8 +163,12 @@ pub enum ChannelError {
     NotThisProtocol,
     /// One side encrypts and the other does not, or each does in another way.
     Mode,
-    /// The other side is of another cluster.
+    /// The other side is of another cluster. In secure mode that cannot be told from another secret.
     Cluster,
+    /// Secure mode: the hello is of nobody who has one of our secrets and means our cluster.
+    Secret,
+    /// Secure mode: what arrived is not what the other side has written, or not in that place.
+    Forged,
     /// There is no version that both sides speak.
     Version {
         /// The versions we speak.
@@ -169,6 +192,8 @@ impl fmt::Display for ChannelError {
             ChannelError::NotThisProtocol => "the other side speaks another protocol",
             ChannelError::Mode => "the two sides do not encrypt in the same way",
             ChannelError::Cluster => "the other side is of another cluster",
+            ChannelError::Secret => "the other side has another secret, or is of another cluster",
+            ChannelError::Forged => "what arrived is not what the other side has written",
             ChannelError::Version { ours, theirs } => {
                 let (from, to) = (ours.start(), ours.end());
                 let (their_from, their_to) = (theirs.start(), theirs.end());
@@ -194,9 +219,21 @@ impl Channel {
     /// A channel in plain mode, for a connection that was just made. The initiator has output at once.
     #[must_use]
     pub fn new(role: Role, hello: Hello) -> Channel {
-        let mut channel = Channel {
+        let mut channel = Channel::unsaid(role, hello);
+        if role == Role::Initiator {
+            let first = First { nonce: channel.hello.nonce, cluster: channel.hello.cluster.clone() };
+            channel.send_preamble();
+            channel.output.push_record(&first.encode());
+        }
+        channel
+    }
+
+    /// A channel that has nothing to write yet.
+    fn unsaid(role: Role, hello: Hello) -> Channel {
+        Channel {
             role,
             hello,
+            secure: None,
             state: State::Preamble,
             cipher: Cipher::Plain,
             reader: Reader::default(),
@@ -204,13 +241,7 @@ impl Channel {
             backing: 0,
             spent: 0,
             output: Output::default(),
-        };
-        if role == Role::Initiator {
-            let first = First { nonce: channel.hello.nonce, cluster: channel.hello.cluster.clone() };
-            channel.send_preamble();
-            channel.output.push_record(&first.encode());
         }
-        channel
     }
 
     /// Takes bytes from the socket, however they are cut. Cheap: they are parsed by [`poll`](Channel::poll), which is
@@ -236,6 +267,7 @@ impl Channel {
         {
             self.output.close(&mut self.cipher);
             self.state = State::Failed(error.clone());
+            self.secure = None;
             self.reader = Reader::default();
             self.record = Bytes::new();
         }
@@ -255,6 +287,7 @@ impl Channel {
 
     /// What is to be written to the socket.
     pub fn output(&mut self) -> &mut Output {
+        self.say_hello();
         // Only now, so that frames queued one after the other share a record.
         self.output.close(&mut self.cipher);
         &mut self.output
@@ -268,7 +301,7 @@ impl Channel {
                     let preamble = self.reader.preamble().map_err(|_| ChannelError::NotThisProtocol)?;
                     let Some(theirs) = preamble else { return Ok(None) };
                     self.spent += Preamble::SIZE;
-                    self.on_preamble(&theirs)?;
+                    if self.secure.is_some() { self.on_secure_preamble(theirs) } else { self.on_preamble(&theirs) }?;
                 }
                 State::First { version, features } => {
                     let Some(body) = self.message()? else { return Ok(None) };
@@ -281,6 +314,18 @@ impl Channel {
                 State::Third { version, features } => {
                     let Some(body) = self.message()? else { return Ok(None) };
                     return self.on_third(&body, version, features).map(Some);
+                }
+                State::SecureFirst => {
+                    let Some(body) = self.secure_message(noise::FIRST)? else { return Ok(None) };
+                    self.on_secure_first(&body)?;
+                }
+                State::SecureSecond { version, features } => {
+                    let Some(body) = self.secure_message(noise::SECOND)? else { return Ok(None) };
+                    return self.on_secure_second(&body, version, features).map(Some);
+                }
+                State::SecureThird { version, features } => {
+                    let Some(body) = self.secure_message(noise::THIRD)? else { return Ok(None) };
+                    return self.on_secure_third(&body, version, features).map(Some);
                 }
                 State::Open => return self.next_frame(),
                 State::Failed(error) => return Err(error),
@@ -298,7 +343,8 @@ impl Channel {
             // Not to keep its buffer alive while the channel is idle.
             self.record = Bytes::new();
             let Some(body) = self.reader.body() else { return Ok(None) };
-            self.record = self.cipher.open(body.bytes)?;
+            let body = self.cipher.open(body)?;
+            self.record = body.bytes;
             self.backing = body.backing;
             if self.record.is_empty() {
                 return Err(FrameError::Empty.into());
@@ -376,7 +422,7 @@ impl Channel {
         }
         let third = Third { echo: answer.nonce, run: self.hello.run };
         self.output.push_record(&third.encode());
-        Ok(self.connected(answer.run, version, features))
+        Ok(self.connected(answer.run, version, features, None))
     }
 
     fn on_third(&mut self, body: &[u8], version: u8, features: u32) -> Result<Received, ChannelError> {
@@ -384,12 +430,12 @@ impl Channel {
         if third.echo != self.hello.nonce {
             return Err(ChannelError::Replay);
         }
-        Ok(self.connected(third.run, version, features))
+        Ok(self.connected(third.run, version, features, None))
     }
 
-    fn connected(&mut self, run: Run, version: u8, features: u32) -> Received {
+    fn connected(&mut self, run: Run, version: u8, features: u32, secret: Option<SecretId>) -> Received {
         self.state = State::Open;
-        Received::Connected(Proven { run, version, features })
+        Received::Connected(Proven { run, version, features, secret })
     }
 }
 

@@ -2,7 +2,9 @@
 
 mod error;
 mod limits;
+mod security;
 
+use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 use core::ops::RangeInclusive;
@@ -11,10 +13,13 @@ use core::time::Duration;
 use bytes::Bytes;
 
 pub use self::error::ConfigError;
-use self::error::{at_most, below, positive};
+pub(crate) use self::error::at_most;
+use self::error::{below, positive};
 pub use self::limits::Limits;
+pub(crate) use self::security::Security;
 use crate::address::Target;
 use crate::id::NodeId;
+use crate::identity::Identity;
 use crate::limits as fixed;
 use crate::wire::Name;
 
@@ -29,7 +34,8 @@ use crate::wire::Name;
 /// use cluster_core::Config;
 /// use core::time::Duration;
 ///
-/// let config = Config::insecure_plaintext()
+/// # let secret = cluster_core::Secret::from_bytes([1; 32]);
+/// let config = Config::new(secret)
 ///     .wan()
 ///     .name("node-1".parse()?)
 ///     .heartbeat(Duration::from_secs(2));
@@ -37,6 +43,11 @@ use crate::wire::Name;
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
+    pub(crate) security: Security,
+    pub(crate) identity: Option<Identity>,
+    pub(crate) allow: Option<BTreeSet<NodeId>>,
+    /// The user knows that a node without a secret can be reached.
+    pub(crate) exposed: bool,
     pub(crate) cluster: Option<Name>,
     pub(crate) node_id: Option<NodeId>,
     pub(crate) name: Option<Name>,
@@ -115,10 +126,17 @@ impl Config {
 
     /// A config for a mesh without any protection: whoever reaches the port can join, listen and speak as anyone.
     ///
-    /// For tests, for one machine, and for networks that are protected by other means.
+    /// Such a node listens at loopback addresses only, unless that is
+    /// [confirmed](Config::plaintext_beyond_loopback).
+    ///
+    /// For tests, for one machine, and for networks that are protected by other means. [`Config::new`] is for all others.
     #[must_use]
     pub fn insecure_plaintext() -> Config {
         Config {
+            security: Security::Plain,
+            identity: None,
+            allow: None,
+            exposed: false,
             cluster: None,
             node_id: None,
             name: None,
@@ -178,8 +196,9 @@ impl Config {
         self
     }
 
-    /// The node's id. Default: random at each start. Set it to keep an identity over restarts; two live nodes with
-    /// one id are told so and only the first stays connected.
+    /// The node's id without a secret; with one, the [identity](Config::identity) makes it. Default: random at each
+    /// start. Set it to keep an id over restarts; two live nodes with one id are told so and only the first stays
+    /// connected.
     #[must_use]
     pub fn node_id(mut self, id: NodeId) -> Config {
         self.node_id = Some(id);
@@ -384,6 +403,7 @@ impl Config {
         at_most("lowest version", *self.versions.start(), "highest version", *self.versions.end())?;
         at_most("lowest version", *self.versions.start(), "VERSION", Config::VERSION)?;
         at_most("version 1", Config::VERSION, "highest version", *self.versions.end())?;
+        self.check_security()?;
         for (name, value) in [
             ("max_peers", limits.max_peers),
             ("max_pending", limits.max_pending),

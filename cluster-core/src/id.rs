@@ -3,10 +3,13 @@
 use core::fmt;
 use core::str::FromStr;
 
+use crate::hex::{self, Hex};
+
 /// Identifies a node: 16 bytes, shown as 32 hexadecimal digits.
 ///
-/// In plain mode it is drawn at random when the node starts, unless [`Config::node_id`](crate::Config::node_id) sets
-/// it. Two live nodes must never share one; if they do, the one that was there first wins and both are told.
+/// With a secret it is a hash of the node's key, see [`Identity`](crate::Identity), and nobody else can have it. In plain
+/// mode it is drawn at random when the node starts, unless [`Config::node_id`](crate::Config::node_id) sets it, and
+/// proves nothing. Two live nodes must never share one; if they do, the one that was there first wins and both are told.
 ///
 /// ```
 /// use cluster_core::NodeId;
@@ -35,14 +38,14 @@ impl NodeId {
 
 impl fmt::Display for NodeId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        Hex(&self.0).fmt(f)
     }
 }
 
 /// The first eight digits, enough to tell nodes apart in a log.
 impl fmt::Debug for NodeId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0[..4].iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        fmt::Display::fmt(&Hex(&self.0[..4]), f)
     }
 }
 
@@ -50,17 +53,7 @@ impl FromStr for NodeId {
     type Err = ParseNodeIdError;
 
     fn from_str(text: &str) -> Result<NodeId, ParseNodeIdError> {
-        let digits = text.as_bytes();
-        if digits.len() != 32 {
-            return Err(ParseNodeIdError);
-        }
-        let mut bytes = [0; 16];
-        for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-            let high = char::from(pair[0]).to_digit(16).ok_or(ParseNodeIdError)?;
-            let low = char::from(pair[1]).to_digit(16).ok_or(ParseNodeIdError)?;
-            *byte = (high << 4 | low) as u8;
-        }
-        Ok(NodeId(bytes))
+        hex::decode(text).map(NodeId).ok_or(ParseNodeIdError)
     }
 }
 

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use core::net::SocketAddr;
 
 use crate::address::Target;
-use crate::channel::{ChannelError, Proven};
+use crate::channel::{ChannelError, Proven, Received};
 use crate::id::LinkId;
 use crate::wire::Frame;
 
@@ -20,7 +20,7 @@ pub enum Input {
         link: LinkId,
         /// What the other side proved.
         proven: Proven,
-        /// The address of our own end of the connection.
+        /// The address of our own end of the connection, as the socket names it.
         local: SocketAddr,
     },
     /// A link is gone: its dial failed, its connection ended, or a [`Close`](crate::Action::Close) is carried out.
@@ -48,6 +48,17 @@ pub enum Input {
     },
     /// Time has passed. Due at [`next_tick`](crate::Node::next_tick); an early or repeated tick does no harm.
     Tick,
+}
+
+impl Input {
+    /// What the channel of a link has returned, whose connection has the address `local` at our end.
+    #[must_use]
+    pub fn received(link: LinkId, local: SocketAddr, received: Received) -> Input {
+        match received {
+            Received::Connected(proven) => Input::Connected { link, proven, local },
+            Received::Frame(frame) => Input::Frame { link, frame },
+        }
+    }
 }
 
 /// Why a link ended, as the driver saw it.

@@ -10,7 +10,7 @@
 //!
 //! ```
 //! use cluster_core::{Action, Bytes, Channel, Config, Disconnect, Event, Incarnation, Input, Instant, LinkId, Node};
-//! use cluster_core::{Received, Start};
+//! use cluster_core::{Received, Secret, Start};
 //! use std::collections::BTreeMap;
 //! use std::net::SocketAddr;
 //! use std::time::Duration;
@@ -26,7 +26,8 @@
 //!     let address = SocketAddr::from(([127, 0, 0, number], 7000));
 //!     // A real driver draws the seed from the operating system and takes the wall clock in microseconds.
 //!     let start = Start { seed: [number; 32], incarnation: Incarnation(1), listen: Some(address) };
-//!     let node = Node::new(Config::insecure_plaintext(), start, Instant::ZERO).unwrap();
+//!     let secret = Secret::from_bytes([7; 32]); // random in earnest, and the same for every node
+//!     let node = Node::new(Config::new(secret), start, Instant::ZERO).unwrap();
 //!     Host { address, node, links: BTreeMap::new() }
 //! }
 //!
@@ -99,11 +100,14 @@
 //! # Map
 //!
 //! * [`Node`]: the state machine; what it is born with is [`Config`] and [`Start`].
+//! * [`Secret`], [`Keyring`]: what lets a node in. [`Identity`]: what makes it who it is.
 //! * [`Input`]: what the driver tells it. [`Action`]: what it asks the driver for. [`Event`]: what the user is told.
 //! * [`Channel`]: turns the bytes of one connection into frames and back; the driver runs one per link.
+//!   [`Credentials`] are for those who make channels without a node.
 //! * [`Message`], [`SendError`], [`Broadcast`]: what users send and receive.
 //! * [`Reason`], [`JoinError`]: why things ended. [`Limits`] and [`limits`]: every bound. [`Timing`]: every
 //!   interval. [`Stats`]: every counter. [`Usage`]: how full every table is.
+//! * [`adapter`]: what adapters share, for those who write one.
 //! * [`wire`]: the frames. The protocol itself is specified in PROTOCOL.md, at the top of the repository.
 #![no_std]
 
@@ -112,6 +116,7 @@ extern crate alloc;
 extern crate std;
 
 mod action;
+pub mod adapter;
 mod address;
 mod backoff;
 mod candidate;
@@ -120,7 +125,9 @@ mod closed;
 mod config;
 mod error;
 mod event;
+mod hex;
 mod id;
+mod identity;
 mod inbox;
 mod input;
 pub mod limits;
@@ -132,23 +139,26 @@ mod notice;
 mod peer;
 mod reason;
 mod rng;
+mod secret;
 mod session;
 mod stats;
 mod target;
 mod time;
 mod timers;
 mod tombstone;
+mod unread;
 pub mod wire;
 
 pub use bytes::Bytes;
 
 pub use action::{Action, CloseMode, Notice};
 pub use address::{Advertised, ParseTargetError, Target};
-pub use channel::{Channel, ChannelError, Hello, Output, Proven, Received, Role};
+pub use channel::{Channel, ChannelError, Credentials, Hello, Output, Proven, Received, Role};
 pub use config::{Acknowledge, Config, ConfigError, Limits, Offline, Timing};
 pub use error::{FlushError, Refused, UnknownPeer};
 pub use event::{Event, PeerInfo, PeerState, Undelivered};
 pub use id::{FlushId, Incarnation, JoinId, LinkId, NodeId, ParseNodeIdError, Run};
+pub use identity::Identity;
 pub use input::{Disconnect, Input};
 pub use message::{Broadcast, Message, Receipt, SendError, SendErrorKind};
 #[cfg(any(test, cluster_mutants))]
@@ -156,6 +166,8 @@ pub use message::{Broadcast, Message, Receipt, SendError, SendErrorKind};
 pub use mutant::Mutant;
 pub use node::{Node, Start};
 pub use reason::{JoinError, ProtocolError, Reason, RejectCode};
+pub use secret::{Keyring, ParseKeyError, Secret, SecretId};
 pub use stats::{Memory, Stats, Usage};
 pub use time::Instant;
-pub use wire::{Frame, FrameError, Name, ParseNameError};
+pub use unread::Deferred;
+pub use wire::{Frame, FrameError, Name, ParseNameError, Suite};

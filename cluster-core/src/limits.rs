@@ -19,6 +19,15 @@ pub const MAX_CHUNK: usize = MAX_PLAINTEXT - MAX_DATA_HEAD;
 /// Bytes that a connection may send before it is authenticated.
 pub const MAX_HANDSHAKE: usize = 2_048;
 
+/// After so many records sealed with one key, in each direction by itself, both sides replace it.
+pub const REKEY_AFTER: u64 = 1 << 20;
+
+/// The most secrets that a node accepts besides the one it dials with.
+pub const MAX_ACCEPTED_SECRETS: usize = 2;
+
+/// The most ids in an allow-list.
+pub const MAX_ALLOWED: usize = 4_096;
+
 /// The longest frame of the kinds that have no collection in them, in bytes.
 pub const MAX_SMALL_FRAME: usize = 4_096;
 

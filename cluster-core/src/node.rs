@@ -16,6 +16,7 @@ mod targets;
 #[cfg(test)]
 mod tests;
 mod timer;
+mod trust;
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
@@ -27,11 +28,12 @@ use self::timer::Timer;
 use crate::action::{Action, CloseMode};
 use crate::address::{Advertised, Reach, reach};
 use crate::candidate::Candidates;
-use crate::channel::{Channel, Hello, Role};
+use crate::channel::{Channel, Credentials, Hello, Role};
 use crate::closed::ClosedStreams;
-use crate::config::{Acknowledge, Config, ConfigError, Limits, Timing};
+use crate::config::{Acknowledge, Config, ConfigError, Limits, Security, Timing};
 use crate::event::{Event, PeerInfo};
 use crate::id::{Incarnation, LinkId, NodeId, Run};
+use crate::identity::Identity;
 use crate::inbox::Inbox;
 use crate::input::Input;
 use crate::limits;
@@ -46,6 +48,7 @@ use crate::target::Targets;
 use crate::time::Instant;
 use crate::timers::Timers;
 use crate::tombstone::Tombstones;
+use crate::unread::Unread;
 use crate::wire::{Profile, Update};
 
 /// What a node is born with, besides its [`Config`].
@@ -75,6 +78,8 @@ pub struct Start {
 pub struct Node {
     config: Config,
     run: Run,
+    /// What proves the id, where a secret protects the node.
+    identity: Option<Identity>,
     seed: [u8; 32],
     /// The incarnation it started with; it may adopt a later one, once.
     born: Incarnation,
@@ -98,6 +103,7 @@ pub struct Node {
     closed: ClosedStreams,
     dialer: Dialer,
     inbox: Inbox,
+    unread: Unread,
     budget: Budget,
     notices: Notices,
     /// Socket addresses that lead to this node.
@@ -133,8 +139,13 @@ impl Node {
     pub fn new(config: Config, start: Start, now: Instant) -> Result<Node, ConfigError> {
         config.check()?;
         let Start { seed, incarnation, listen } = start;
-        let random_id = NodeId::from_bytes(Rng::new(seed, Purpose::Identity).bytes());
-        let id = config.node_id.unwrap_or(random_id);
+        let mut drawn = Rng::new(seed, Purpose::Identity);
+        let identity = config.is_secure().then(|| match &config.identity {
+            Some(identity) => identity.clone(),
+            None => Identity::from_bytes(drawn.bytes()),
+        });
+        let proven = identity.as_ref().map(Identity::id).or(config.node_id);
+        let id = proven.unwrap_or_else(|| NodeId::from_bytes(drawn.bytes()));
         let budget = Budget::new(
             config.limits.recv_budget,
             config.limits.max_peers as u64,
@@ -143,6 +154,7 @@ impl Node {
         );
         let mut node = Node {
             run: Run { id, incarnation },
+            identity,
             seed,
             born: incarnation,
             listen,
@@ -164,6 +176,7 @@ impl Node {
             closed: ClosedStreams::default(),
             dialer: Dialer::new(config.limits.dial_burst, now),
             inbox: Inbox::default(),
+            unread: Unread::default(),
             budget,
             notices: Notices::default(),
             own: BTreeSet::new(),
@@ -198,6 +211,17 @@ impl Node {
         debug_assert!(self.is_consistent());
     }
 
+    /// Handles what a driver has found in one turn: first a tick if one is due, so that a node that was itself stalled
+    /// knows it before it judges others, then the inputs in their order.
+    pub fn handle_all(&mut self, now: Instant, inputs: impl IntoIterator<Item = Input>) {
+        if self.next_tick().is_some_and(|due| due <= now) {
+            self.handle(now, Input::Tick);
+        }
+        for input in inputs {
+            self.handle(now, input);
+        }
+    }
+
     /// The channel of a link that [`Action::Dial`] named or [`accept`](Node::accept) admitted. `None` if the node has
     /// given the link up meanwhile: the driver then closes the connection and reports it as
     /// [`Disconnected`](Input::Disconnected), as every other. To be called once for each link.
@@ -205,14 +229,23 @@ impl Node {
     pub fn channel(&self, link: LinkId) -> Option<Channel> {
         let found = self.links.get(&link).filter(|link| link.state == LinkState::Opening)?;
         let role = if found.is_inbound() { Role::Responder } else { Role::Initiator };
+        let mut rng = Rng::new(self.seed, Purpose::Link(link.0));
         let hello = Hello {
             run: self.run,
             cluster: self.config.cluster_name(),
             versions: self.config.versions.clone(),
             features: 0,
-            nonce: Rng::new(self.seed, Purpose::Link(link.0)).bytes(),
+            nonce: rng.bytes(),
         };
-        Some(Channel::new(role, hello))
+        Some(match &self.config.security {
+            Security::Plain => Channel::new(role, hello),
+            Security::Noise { keyring, suite } => {
+                let (identity, keyring) = (self.identity.clone()?, keyring.clone());
+                let credentials =
+                    Credentials { identity, keyring, suite: suite.unwrap_or_default(), entropy: rng.bytes() };
+                Channel::secure(role, hello, credentials)
+            }
+        })
     }
 
     /// Takes the next thing that the driver must do.
@@ -275,6 +308,7 @@ impl Node {
             notice_sources: self.notices.len(),
             left_behind: self.inbox.left_behind().count(),
             closed_streams: self.closed.len(),
+            unread: self.unread.len(),
         }
     }
 
@@ -283,7 +317,7 @@ impl Node {
     pub fn memory(&self) -> Memory {
         let received: u64 = self.peers.values().map(Peer::buffered).sum();
         let retained = self.peers.values().map(Peer::retained).sum();
-        Memory { received: received + self.inbox.buffered(), retained }
+        Memory { received: received + self.inbox.buffered(), retained, unread: self.unread.total() }
     }
 
     /// The bounds in force.
@@ -315,18 +349,23 @@ impl Node {
     }
 
     /// Changes the settings of a running node. Intervals and timeouts apply from their next use, limits to what comes
-    /// next; seeds that are new are added. A changed name, metadata or list of addresses is told to the peers.
+    /// next; seeds that are new are added. A changed name, metadata or list of addresses is told to the peers. A link
+    /// that was made with a secret which is not in the keyring any more ends, and its session goes on over a new one; a
+    /// peer that is not allowed any more is gone.
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] if two settings contradict each other, or if the cluster, the id, the versions, `max_message`,
-    /// `recv_budget`, `initial_window` or `max_peers` differ. Nothing has changed then.
+    /// [`ConfigError`] if two settings contradict each other, or if the cluster, the id or identity, whether there is a
+    /// secret, the versions, `max_message`, `recv_budget`, `initial_window` or `max_peers` differ. Nothing has changed
+    /// then.
     pub fn set_config(&mut self, now: Instant, config: Config) -> Result<(), ConfigError> {
         config.check()?;
         let (old, new) = (&self.config.limits, &config.limits);
         for (field, same) in [
             ("cluster", self.config.cluster_name() == config.cluster_name()),
             ("node_id", self.config.node_id == config.node_id),
+            ("identity", self.config.identity == config.identity),
+            ("whether there is a secret", self.config.is_secure() == config.is_secure()),
             ("versions", self.config.versions == config.versions),
             ("max_message", old.max_message == new.max_message),
             ("recv_budget", old.recv_budget == new.recv_budget),
@@ -342,6 +381,7 @@ impl Node {
         let before = self.profile();
         let moved = self.config.advertise != config.advertise;
         self.config = config;
+        self.distrust_links();
         if self.is_leaving() {
             return Ok(());
         }

@@ -39,7 +39,7 @@ pub enum Reason {
     DuplicateIdentity,
     /// The handshake was not finished in time.
     HandshakeTimeout,
-    /// The bytes received are not this protocol's, or of another version, mode or cluster.
+    /// The bytes received are not this protocol's, or of another version, mode, secret or cluster.
     Channel(ChannelError),
     /// The dial was refused: nobody listens there.
     Refused,
@@ -53,6 +53,10 @@ pub enum Reason {
     Full,
     /// The peer at this address is one that this node must not connect to: it left, or was disconnected.
     Forbidden,
+    /// The other node is not on the list of those that are allowed.
+    NotAllowed,
+    /// The link was made with a secret that is not accepted any more.
+    SecretRetired,
     /// The operating system has no descriptor or memory left for another connection.
     Exhausted,
     /// The peer closed the link for a reason that this version does not know.
@@ -79,6 +83,7 @@ impl Reason {
             | Reason::Outranked
             | Reason::Duplicate
             | Reason::SelfConnection
+            | Reason::NotAllowed
             | Reason::Forbidden => false,
             Reason::Rejected(code) => code.is_transient(),
             Reason::Timeout
@@ -93,6 +98,7 @@ impl Reason {
             | Reason::Evicted
             | Reason::TooManyFromIp
             | Reason::Full
+            | Reason::SecretRetired
             | Reason::Exhausted
             | Reason::Other(_) => true,
         }
@@ -125,6 +131,8 @@ impl fmt::Display for Reason {
             Reason::TooManyFromIp => "TooManyFromIp",
             Reason::Full => "Full",
             Reason::Forbidden => "Forbidden",
+            Reason::NotAllowed => "NotAllowed",
+            Reason::SecretRetired => "SecretRetired",
             Reason::Exhausted => "Exhausted",
         };
         f.write_str(text)

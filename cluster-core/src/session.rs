@@ -25,7 +25,7 @@ mod send;
 use alloc::vec::Vec;
 
 pub(crate) use credit::{Budget, Due, Reservation, Window};
-pub(crate) use head::MAX_HEAD;
+pub(crate) use head::{Head, MAX_HEAD};
 pub(crate) use receive::{Place, ReceiveStream};
 pub(crate) use send::{Acked, Ended, Resumed, SendStream};
 
@@ -127,11 +127,9 @@ impl Session {
         match past {
             Past::Unknown => {}
             Past::Closed(id, consumed) => session.closed = Some((id, consumed)),
-            Past::Open(Leftover { stream, reserved, growth, .. }) => {
+            Past::Open(Leftover { stream, remainder, growth, .. }) => {
                 session.window.add_growth(growth);
-                if reserved > 0 {
-                    session.remainder = Remainder::Reserved { bytes: reserved, until: stream.front_end() };
-                }
+                session.remainder = remainder;
                 session.receive = Some(stream);
             }
         }
@@ -252,14 +250,15 @@ impl Session {
     fn replace(&mut self, stream: ReceiveStream) -> (Option<Leftover>, u64) {
         self.told = stream.ack();
         self.closed = self.closed.filter(|&(id, _)| successor(id) == stream.id());
-        let reserved = core::mem::replace(&mut self.remainder, Remainder::None).bytes();
+        let remainder = core::mem::replace(&mut self.remainder, Remainder::None);
+        let reserved = remainder.bytes();
         let Some(mut stream) = self.receive.replace(stream) else { return (None, reserved) };
         stream.end();
         if !stream.readable() {
             return (None, reserved);
         }
         let growth = self.window.take_growth();
-        (Some(Leftover { stream, reserved, growth, manual: self.manual }), 0)
+        (Some(Leftover { stream, remainder, growth, manual: self.manual }), 0)
     }
 
     /// A chunk arrived. Call [`regrant`](Session::regrant) after it.
@@ -419,8 +418,8 @@ impl Session {
         let outcomes = self.send.end();
         let past = match (self.receive, self.closed) {
             (Some(stream), _) if !stream.is_drained() => {
-                let (reserved, growth) = (self.remainder.bytes(), self.window.take_growth());
-                Past::Open(Leftover { stream, reserved, growth, manual: self.manual })
+                let (remainder, growth) = (self.remainder, self.window.take_growth());
+                Past::Open(Leftover { stream, remainder, growth, manual: self.manual })
             }
             (Some(stream), Some((id, consumed))) if stream.received() == 0 => Past::Closed(id, consumed),
             (Some(stream), _) => Past::Closed(stream.id(), stream.consumed()),
@@ -446,7 +445,8 @@ impl Remainder {
 pub(crate) struct Leftover {
     /// The messages.
     pub(crate) stream: ReceiveStream,
-    reserved: u64,
+    /// What its messages have beyond the window; not waiting, as nothing more arrives.
+    remainder: Remainder,
     growth: u64,
     manual: bool,
 }
@@ -464,14 +464,14 @@ impl Leftover {
 
     /// Bytes that no budget holds: they are to be [charged](Session::charge) to the next session's window.
     pub(crate) fn uncovered(&self) -> u64 {
-        self.stream.held().saturating_sub(self.reserved).saturating_sub(self.growth)
+        self.stream.held().saturating_sub(self.remainder.bytes()).saturating_sub(self.growth)
     }
 
     /// Drained, or dropped: gives back what the budget holds for it. If the run it came from may return, remember the
     /// stream's id and what was consumed.
     pub(crate) fn release(self, budget: &mut Budget) -> Vec<Reservation> {
         budget.shrink(self.growth);
-        budget.release(self.reserved)
+        budget.release(self.remainder.bytes())
     }
 }
 

@@ -44,6 +44,8 @@ pub struct Stats {
     pub protocol_errors: u64,
     /// Connections that ended before they were authenticated.
     pub failed_handshakes: u64,
+    /// Links ended because the other node is not on the list of those that are allowed.
+    pub not_allowed: u64,
     /// Dials that reached this node itself.
     pub self_connections: u64,
     /// Inbound connections refused or evicted at `max_pending`.
@@ -52,7 +54,7 @@ pub struct Stats {
     pub per_ip_limit: u64,
     /// Peers refused at `max_peers`.
     pub peer_limit: u64,
-    /// Messages refused with `Full` at `send_window`.
+    /// Messages refused with `Full` at `send_window`, also because too much that was undelivered was not read yet.
     pub send_window_limit: u64,
     /// Messages refused with `TooLarge` at `max_message`.
     pub message_limit: u64,
@@ -95,6 +97,8 @@ pub struct Memory {
     pub received: u64,
     /// Accepted, and not yet known to be delivered: of each peer at most `send_window`, or one message.
     pub retained: u64,
+    /// Undelivered, and [not yet read](crate::Node::defer): takes part in the window of its peer.
+    pub unread: u64,
 }
 
 /// How many entries each table of a node has at present. Bytes are in [`Memory`].
@@ -127,4 +131,6 @@ pub struct Usage {
     /// Ends of streams that are remembered of nodes that are gone: at most
     /// [`MAX_CLOSED_STREAMS`](crate::limits::MAX_CLOSED_STREAMS).
     pub closed_streams: usize,
+    /// Nodes whose undelivered messages were [not yet read](crate::Node::defer): at most twice `max_peers`.
+    pub unread: usize,
 }

@@ -3,7 +3,9 @@
 //! ```text
 //! channel.rs      who says what when: the handshake, then frames
 //! ├ preamble.rs   the first twelve bytes of either side, frozen for all versions
-//! ├ hello.rs      the three messages of the handshake
+//! ├ hello.rs      the three messages of the handshake in plain mode
+//! ├ noise.rs      the same in secure mode
+//! │ └ curve.rs    key pairs
 //! ├ record.rs     bytes received -> records        output.rs   frames -> records to be written
 //! │ └ cipher.rs   what protects a record
 //! └ codec.rs      frame <-> CBOR array
@@ -15,12 +17,14 @@
 pub(crate) mod arbitrary;
 pub(crate) mod cipher;
 pub(crate) mod codec;
+pub(crate) mod curve;
 mod error;
 mod field;
 mod frame;
 pub(crate) mod hello;
 mod item;
 mod name;
+pub(crate) mod noise;
 pub(crate) mod output;
 pub(crate) mod preamble;
 pub(crate) mod record;
@@ -31,4 +35,5 @@ pub use frame::{
     StreamId, Update,
 };
 pub use name::{Name, ParseNameError};
+pub use noise::Suite;
 pub use preamble::VERSIONS;

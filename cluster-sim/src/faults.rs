@@ -237,7 +237,8 @@ impl World {
             Id::This(id) => Some(id),
         };
         let config = machine.spec.config.clone();
-        self.start(host, if let Some(id) = id { config.node_id(id) } else { config }, incarnation);
+        let config = self.with_id(config, id);
+        self.start(host, config, incarnation);
     }
 
     /// Powers a host on without starting a node: its kernel resets what belongs to connections of before.
@@ -326,7 +327,8 @@ impl World {
         self.wake_all();
     }
 
-    /// Whether the user of `host`'s node takes messages as they come (the default) or not at all.
+    /// Whether the user of `host`'s node takes messages as they come (the default) or not at all. Who takes none does
+    /// not read of what came to nothing, either.
     pub fn set_consuming(&mut self, host: HostId, consuming: bool) {
         self.condition(host, format!("consuming: {consuming}"));
         self.set_appetite(host, if consuming { None } else { Some(0) });

@@ -9,7 +9,8 @@ use std::fmt;
 use std::net::SocketAddr;
 
 use cluster_core::{
-    Acknowledge, Action, Channel, CloseMode, Disconnect, Input, Instant, LinkId, Message, Node, Receipt, Received, Run,
+    Acknowledge, Action, Channel, CloseMode, Deferred, Disconnect, Event, Input, Instant, LinkId, Message, Node,
+    Receipt, Received, Run,
 };
 
 use crate::app::{App, Ctx, Factory, Resident, Told};
@@ -56,6 +57,8 @@ pub(crate) struct Driver {
     deliver: bool,
     app: Option<Resident>,
     unacknowledged: Unacknowledged,
+    /// What came to nothing while the user was not looking.
+    unread: Vec<Deferred>,
 }
 
 /// Messages that the user has taken and not acknowledged, where that is up to it.
@@ -89,6 +92,7 @@ impl Driver {
             deliver: false,
             app: None,
             unacknowledged: Unacknowledged::default(),
+            unread: Vec::new(),
         }
     }
 
@@ -181,6 +185,11 @@ impl Driver {
     /// Takes messages from the inbox, as many as the user wants at present.
     pub(crate) fn consume(&mut self, io: &mut Io<'_>) {
         io.run = self.node.run();
+        if io.is_hungry() {
+            for unread in std::mem::take(&mut self.unread) {
+                self.node.read(io.clock(), unread);
+            }
+        }
         while self.deliver && io.is_hungry() {
             match self.node.poll_message(io.clock()) {
                 Some(message) => {
@@ -246,6 +255,11 @@ impl Driver {
                 io.writable(peer);
             }
             Action::Event(event) => {
+                if let Event::Undelivered(told) = &event
+                    && !io.is_hungry()
+                {
+                    self.unread.push(self.node.defer(told));
+                }
                 if let Some(app) = &mut self.app {
                     app.tell(Told::Event(event.clone()));
                 }

@@ -170,6 +170,11 @@ impl World {
         self.queue.push_after(wait, Due::Hostile { index });
     }
 
+    /// Whether any node here has a secret.
+    pub(crate) fn has_secret(&self) -> bool {
+        self.machines.iter().any(|machine| machine.spec.config.is_secure())
+    }
+
     fn next_hostile(&self) -> u8 {
         let number = u8::try_from(self.hostiles.0.len()).ok().filter(|&number| number < 250);
         number.unwrap_or_else(|| panic!("there are 250 hostile hosts already"))

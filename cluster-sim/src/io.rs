@@ -196,7 +196,7 @@ impl Io<'_> {
     /// A link has a connection that stands, or is being dialled.
     pub(crate) fn opened(&mut self, link: LinkId, sock: Sock) {
         let from = (sock.side == Side::Listener).then(|| self.net.end(sock).remote.ip());
-        self.oracle.opened(self.host, link, sock, from);
+        self.oracle.opened(self.host, self.run, link, sock, from);
     }
 
     pub(crate) fn connected(&mut self, link: LinkId, sock: Sock, run: Run) {

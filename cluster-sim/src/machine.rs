@@ -88,7 +88,8 @@ impl Spec {
         self
     }
 
-    /// The node's id. Default: drawn by the node from its seed.
+    /// The node's id. Default: drawn by the node from its seed. With a secret it must be that of a node that has run in
+    /// this world, whose key this one then has as well; any other is ignored.
     #[must_use]
     pub fn id(mut self, id: NodeId) -> Spec {
         self.id = Some(id);

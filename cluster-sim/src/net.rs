@@ -23,7 +23,7 @@ use crate::rng::{Purpose, Small};
 use crate::way::Transit;
 
 use self::conns::Conns;
-use self::tape::Tape;
+use self::tape::{Tape, Wiretap};
 use self::ways::Ways;
 
 pub(crate) use conns::ConnId;
@@ -208,6 +208,7 @@ pub(crate) struct Net {
     pub(crate) opened: BTreeMap<(HostId, HostId), u64>,
     /// What someone on the path records, if there is someone.
     tape: Option<Tape>,
+    wiretap: Option<Wiretap>,
     pub(crate) opened_in_all: u64,
     /// What processes are to be told.
     pub(crate) wakes: VecDeque<(HostId, Wake)>,
@@ -230,6 +231,7 @@ impl Net {
             next_nat_port: 50_000,
             opened: BTreeMap::new(),
             tape: None,
+            wiretap: None,
             opened_in_all: 0,
             wakes: VecDeque::new(),
         }
@@ -353,6 +355,9 @@ impl Net {
             && self.conns[sock.conn].ends[0].holder == Holder::Process
         {
             tape.record(sock.conn, &bytes[..taken]);
+        }
+        if let Some(tap) = &mut self.wiretap {
+            tap.record(sock, &bytes[..taken]);
         }
         self.await_ack(queue, sock);
         self.pump(queue, sock);

@@ -44,6 +44,7 @@ mod talk;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
 
 use bytes::Bytes;
 use cluster_core::wire::{Close, Reject};
@@ -319,9 +320,12 @@ impl Oracle {
         });
     }
 
-    /// A link has a connection; `from` is where an inbound one comes from.
-    pub(crate) fn opened(&mut self, host: HostId, link: LinkId, sock: Sock, from: Option<IpAddr>) {
-        let Some(run) = self.watch(host).map(|watch| watch.runs.now()) else { return };
+    /// A link has a connection, on which the node is about to introduce itself as `run`; `from` is where an inbound one
+    /// comes from.
+    pub(crate) fn opened(&mut self, host: HostId, run: Run, link: LinkId, sock: Sock, from: Option<IpAddr>) {
+        if self.watch(host).is_none() {
+            return;
+        }
         self.handshakes.opened(sock, run);
         self.check(host, |watch| {
             let source = from.map(network);
@@ -403,7 +407,8 @@ impl Oracle {
         if let Some(peer) = watch.links.find(link).and_then(|open| open.peer) {
             watch.fence(link, peer);
         }
-        let Some(open) = watch.links.gone(link) else { return };
+        // Without a connection it was a dial of the node's own, which nothing came of.
+        let Some(open) = watch.links.gone(link) else { return watch.untouched.other() };
         if open.inbound && open.peer.is_none() && *cause != Disconnect::Closed {
             watch.untouched.stranger("the end of a connection");
         } else {
@@ -545,7 +550,8 @@ impl Oracle {
                 }
                 _ => {}
             }
-            watch.events.event(event)
+            let Timing { forget_after, tombstone_ttl, .. } = watch.timing;
+            watch.events.event(event, when.clock, forget_after.unwrap_or(Duration::MAX).min(tombstone_ttl))
         });
     }
 
@@ -562,7 +568,7 @@ impl Oracle {
         self.check(host, |watch| {
             watch.untouched.other();
             watch.events.message(message.from)?;
-            watch.numbers.message(own, message.from, &message.payload)?;
+            watch.numbers.message(watch.runs.born(), own, message.from, &message.payload)?;
             let taken = watch.credit.taken(message.from, message.payload.len() as u64)?;
             match watch.acknowledge {
                 Acknowledge::Manual => watch.credit.waits(message.from, taken, message.receipt),
@@ -847,7 +853,7 @@ mod tests {
         let mut world = crate::World::new(1);
         let hosts = world.add_many(2, &Config::insecure_plaintext());
         world.node(hosts[0]).join(hosts[1]).unwrap();
-        world.run_for(std::time::Duration::from_secs(1));
+        world.run_for(Duration::from_secs(1));
         let peer = world.id(hosts[1]);
         (world.node(hosts[0]).flush(peer).unwrap(), world.node(hosts[0]).flush(peer).unwrap())
     }

@@ -11,7 +11,8 @@ use bytes::{Bytes, BytesMut};
 use cluster_core::limits::MAX_CHUNK;
 use cluster_core::wire::{Accept, Claim, Data, Offer, PeerStream, Profile, Resume, StreamId};
 use cluster_core::{
-    Advertised, Channel, ChannelError, Config, Frame, Hello, Incarnation, Instant, Name, NodeId, Received, Role, Run,
+    Advertised, Channel, ChannelError, Config, Credentials, Frame, Hello, Identity, Incarnation, Instant, Keyring,
+    Name, NodeId, Received, Role, Run, Suite,
 };
 
 use self::stream::{Inbound, encode};
@@ -26,7 +27,10 @@ use crate::world::World;
 /// What a puppet is and what it does by itself.
 #[derive(Clone, Debug)]
 pub struct Script {
-    /// The run it says it is. Default: an id drawn from the seed, and the wall clock.
+    /// The secrets it has: the first is the one it dials with. `None`: it speaks without any protection.
+    pub secrets: Option<Keyring>,
+    /// The run it says it is. Default: an id drawn from the seed, and the wall clock. With a secret nobody can choose an
+    /// id, and only the incarnation counts.
     pub run: Option<Run>,
     /// The cluster it says it belongs to.
     pub cluster: Name,
@@ -57,6 +61,7 @@ pub struct Script {
 impl Default for Script {
     fn default() -> Script {
         Script {
+            secrets: None,
             run: None,
             cluster: default_cluster(),
             versions: 1..=Config::VERSION,
@@ -106,6 +111,8 @@ pub enum PuppetState {
 pub(crate) struct Puppet {
     script: Script,
     run: Run,
+    /// Who it is, as far as it can prove that.
+    identity: Identity,
     profile: Profile,
     rng: Rng,
     links: Vec<Strand>,
@@ -149,7 +156,11 @@ impl World {
         self.net.listen(host, address, None);
         let mut rng = Rng::new(self.seed, Purpose::Puppet, host.0, 0);
         let drawn = Run { id: NodeId::from_bytes(rng.bytes()), incarnation: Incarnation(self.wall_clock()) };
-        let run = script.run.unwrap_or(drawn);
+        let identity = Identity::from_bytes(Rng::new(self.seed, Purpose::Identity, host.0, 0).bytes());
+        let mut run = script.run.unwrap_or(drawn);
+        if script.secrets.is_some() {
+            run.id = identity.id();
+        }
         let profile = script.profile.clone().unwrap_or_else(|| Profile {
             name: None,
             metadata: Bytes::new(),
@@ -164,6 +175,7 @@ impl World {
         machine.process = Process::Puppet(Box::new(Puppet {
             script,
             run,
+            identity,
             profile,
             rng,
             links: Vec::new(),
@@ -364,12 +376,19 @@ impl Puppet {
             features: self.script.features,
             nonce: self.rng.bytes(),
         };
+        let channel = match self.script.secrets.clone() {
+            None => Channel::new(role, hello),
+            Some(keyring) => {
+                let (identity, suite, entropy) = (self.identity.clone(), Suite::default(), self.rng.bytes());
+                Channel::secure(role, hello, Credentials { identity, keyring, suite, entropy })
+            }
+        };
         let link = self.links.len();
         self.recent = self.alive().map(|(link, _)| link).chain([link]).collect();
         self.links.push(Strand {
             sock,
             role,
-            channel: Channel::new(role, hello),
+            channel,
             peer: None,
             state: PuppetState::Opening,
             error: None,

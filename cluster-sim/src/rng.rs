@@ -36,6 +36,8 @@ pub(crate) enum Purpose {
     Late,
     /// What one life of an application draws.
     App,
+    /// The key that proves who a node is.
+    Identity,
 }
 
 /// One random stream.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use cluster_core::{Config, Instant, Node, Run, Start, Target};
+use cluster_core::{Config, Identity, Instant, Node, NodeId, Run, Start, Target};
 
 use crate::app::{Disk, Factory};
 use crate::builder::Invariants;
@@ -44,6 +44,8 @@ pub struct World {
     pub(crate) hostiles: Hostiles,
     pub(crate) names: BTreeMap<String, Vec<IpAddr>>,
     pub(crate) dials: Vec<Dialled>,
+    /// The keys of nodes with a secret, so that a restarted one is who it was.
+    identities: BTreeMap<NodeId, Identity>,
     /// How many numbered messages each run has sent to each other run.
     pub(crate) numbers: BTreeMap<(Run, Run), u64>,
     rng: Rng,
@@ -73,6 +75,7 @@ impl World {
             hostiles: Hostiles::default(),
             names: BTreeMap::new(),
             dials: Vec::new(),
+            identities: BTreeMap::new(),
             numbers: BTreeMap::new(),
             rng: Rng::new(seed, Purpose::Test, 0, 0),
             steps: 0,
@@ -116,11 +119,23 @@ impl World {
         let host = self.add_machine(spec, Process::None);
         if self.machines[host.index()].spec.start {
             let Spec { config, id, incarnation, .. } = self.machines[host.index()].spec.clone();
-            let config = if let Some(id) = id { config.node_id(id) } else { config };
+            let config = self.with_id(config, id);
             let incarnation = incarnation.map_or_else(|| self.wall_clock(), |number| number.0);
             self.start(host, config, incarnation);
         }
         host
+    }
+
+    /// The config of the node with this id. Without one it is a new node.
+    pub(crate) fn with_id(&self, config: Config, id: Option<NodeId>) -> Config {
+        match id {
+            Some(id) if config.is_secure() => match self.identities.get(&id) {
+                Some(identity) => config.identity(identity.clone()),
+                None => config,
+            },
+            Some(id) => config.node_id(id),
+            None => config,
+        }
     }
 
     /// Adds `count` hosts with this config.
@@ -143,6 +158,16 @@ impl World {
     /// A number below `bound` for the test's own choices, from the seed.
     pub fn draw(&mut self, bound: u64) -> u64 {
         self.rng.below(bound)
+    }
+
+    /// Keeps every byte that anybody writes into a connection from now on, for [`tapped`](World::tapped).
+    pub fn tap_wire(&mut self) {
+        self.net.tap();
+    }
+
+    /// The bytes that were written since [`tap_wire`](World::tap_wire): one direction of one connection after the other.
+    pub fn tapped(&self) -> impl Iterator<Item = &[u8]> {
+        self.net.tapped()
     }
 
     /// Lets `span` pass.
@@ -316,6 +341,7 @@ impl World {
             self.net.listen(host, address, None);
         }
         let now = self.queue.now();
+        let config = self.with_key(host, config);
         let machine = &mut self.machines[host.index()];
         machine.life += 1;
         let start = Start {
@@ -354,6 +380,17 @@ impl World {
             }
             driver.drain(io);
         });
+    }
+
+    /// A node with a secret gets a key of its own here, where it is known when the node starts again.
+    fn with_key(&mut self, host: HostId, config: Config) -> Config {
+        if !config.is_secure() || config.has_identity() {
+            return config;
+        }
+        let life = self.machines[host.index()].life;
+        let identity = Identity::from_bytes(Rng::new(self.seed, Purpose::Identity, host.0, life).bytes());
+        self.identities.insert(identity.id(), identity.clone());
+        config.identity(identity)
     }
 
     pub(crate) fn listen_address(&mut self, host: HostId) -> SocketAddr {
@@ -555,7 +592,7 @@ impl Drop for World {
 }
 
 /// A run for a host on which no node has run.
-const NOBODY: Run = Run { id: cluster_core::NodeId::from_bytes([0; 16]), incarnation: cluster_core::Incarnation(0) };
+const NOBODY: Run = Run { id: NodeId::from_bytes([0; 16]), incarnation: cluster_core::Incarnation(0) };
 
 pub(crate) fn nanos(span: Duration) -> u64 {
     u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)

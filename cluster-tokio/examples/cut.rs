@@ -3,13 +3,13 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use cluster_tokio::{Config, Node};
+use cluster_tokio::{Config, Node, keys};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let config = Config::insecure_plaintext().local();
+    let config = Config::new(keys::generate_secret()?).local();
     let bob = Node::bind("localhost:0", config.clone()).await?;
     let cut = Arc::new(Notify::new());
     let cable = cable(bob.local_addr(), Arc::clone(&cut)).await?;

@@ -1,6 +1,5 @@
-//! The only place that reads a clock or the operating system's randomness.
+//! The only place that reads a clock.
 
-use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -36,13 +35,6 @@ pub(crate) fn incarnation() -> Incarnation {
     let later = |last: u64| wall.max(last.saturating_add(1));
     let last = LAST.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(later(last)));
     Incarnation(later(last.unwrap_or_else(|last| last)))
-}
-
-/// What all randomness of a node comes from.
-pub(crate) fn seed() -> io::Result<[u8; 32]> {
-    let mut seed = [0; 32];
-    getrandom::fill(&mut seed).map_err(io::Error::other)?;
-    Ok(seed)
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::JoinSet;
 
 use crate::clock::Clock;
-use crate::events::Queue;
+use crate::events::{Queue, Unread};
 use crate::link::{self, Link};
 
 /// How a join ended.
@@ -73,6 +73,8 @@ struct Effects {
     joins: Vec<(oneshot::Sender<Outcome>, Outcome)>,
     flushes: Vec<(oneshot::Sender<u64>, u64)>,
     log: Vec<Log>,
+    /// Dropped last, and without the lock.
+    unread: Vec<Arc<Unread>>,
 }
 
 enum Log {
@@ -145,7 +147,7 @@ impl Shared {
         let queue = Arc::new(Queue::default());
         let mut state = self.lock();
         for peer in state.core.peers().filter(|peer| peer.state == cluster_core::PeerState::Up) {
-            queue.push(Event::PeerUp(peer));
+            queue.push(Event::PeerUp(peer), None);
         }
         if state.stopped {
             queue.end();
@@ -157,18 +159,7 @@ impl Shared {
 
     /// Takes up to `limit` bytes of frames that wait for a link; says whether more may wait.
     pub(crate) fn pull(self: &Arc<Self>, link: LinkId, limit: usize, frames: &mut Vec<Frame>) -> bool {
-        self.enter(Caller::Link(link), |state, _| {
-            let mut bytes = 0;
-            while bytes < limit {
-                let Some(frame) = state.core.poll_frame(link) else { return false };
-                bytes += match &frame {
-                    Frame::Data(data) => data.bytes.len(),
-                    _ => 0,
-                } + FRAME_COST;
-                frames.push(frame);
-            }
-            true
-        })
+        self.enter(Caller::Link(link), |state, _| state.core.poll_frames(link, limit, frames))
     }
 
     /// Starts a task that [`stopped`](Shared::stopped) waits for and [`stop`](Shared::stop) ends.
@@ -232,7 +223,7 @@ impl Shared {
                 }
                 Action::Deliver => effects.deliver = true,
                 Action::Writable { peer } => effects.writable.extend(state.writable.remove(&peer)),
-                Action::Event(event) => state.publish(event, effects),
+                Action::Event(event) => state.publish(self, event, effects),
                 Action::Notice(notice) => effects.log.push(Log::Notice(notice)),
             }
         }
@@ -263,9 +254,6 @@ impl Shared {
     }
 }
 
-/// What a frame is taken to cost besides its data, so that a batch of small ones ends, too.
-const FRAME_COST: usize = 64;
-
 impl State {
     /// The outcome of a join will be sent to the receiver; it is closed without one if the node ends before.
     pub(crate) fn expect_join(&mut self, join: JoinId) -> oneshot::Receiver<Outcome> {
@@ -293,7 +281,7 @@ impl State {
         self.stopped
     }
 
-    fn publish(&mut self, event: Event, effects: &mut Effects) {
+    fn publish(&mut self, shared: &Arc<Shared>, event: Event, effects: &mut Effects) {
         match &event {
             Event::Joined { join, peer, .. } => {
                 effects.joins.extend(self.joins.remove(join).map(|sender| (sender, Ok(*peer))));
@@ -307,9 +295,18 @@ impl State {
             Event::Left { undelivered } => self.undelivered = *undelivered,
             _ => {}
         }
+        let unread = match &event {
+            Event::Undelivered(lost) if !self.subscribers.is_empty() => {
+                let unread = Arc::new(Unread::new(Arc::downgrade(shared), self.core.defer(lost)));
+                // One more, for as long as the lock is held under which the last must not be dropped.
+                effects.unread.push(Arc::clone(&unread));
+                Some(unread)
+            }
+            _ => None,
+        };
         self.subscribers.retain(|subscriber| {
             let Some(queue) = subscriber.upgrade() else { return false };
-            queue.push(event.clone());
+            queue.push(event.clone(), unread.clone());
             effects.queues.push(queue);
             true
         });
@@ -402,7 +399,7 @@ pub(crate) async fn tick(shared: Arc<Shared>) {
     loop {
         shared.buffers.shrink();
         let next = shared.enter(Caller::Other, |state, now| {
-            state.handle_due_tick(now);
+            state.core.handle_all(now, []);
             // `drain` sees deadlines that come up in this call; it compares with what we say here.
             state.ticker = state.core.next_tick();
             state.ticker
@@ -415,15 +412,6 @@ pub(crate) async fn tick(shared: Arc<Shared>) {
                 let _ = tokio::time::timeout_at(wake_at, earlier).await;
             }
             None => earlier.await,
-        }
-    }
-}
-
-impl State {
-    /// Inputs are handed over after a tick that is due, so that a node that was itself stalled knows it first.
-    pub(crate) fn handle_due_tick(&mut self, now: Instant) {
-        if self.core.next_tick().is_some_and(|due| due <= now) {
-            self.core.handle(now, Input::Tick);
         }
     }
 }

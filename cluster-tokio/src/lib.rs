@@ -3,12 +3,13 @@
 //! is told who comes and who goes, and connects again to whom it lost.
 //!
 //! ```
-//! use cluster_tokio::{Config, Node};
+//! use cluster_tokio::{Config, Node, keys};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let alice = Node::bind("localhost:0", Config::insecure_plaintext()).await?;
-//! let bob = Node::bind("localhost:0", Config::insecure_plaintext()).await?;
+//! let config = Config::new(keys::generate_secret()?); // every node needs the same secret
+//! let alice = Node::bind("localhost:0", config.clone()).await?;
+//! let bob = Node::bind("localhost:0", config).await?;
 //!
 //! let peer = alice.join(bob.local_addr()).await?;
 //! assert_eq!(peer, bob.id());
@@ -27,6 +28,7 @@
 //! # Where to look
 //!
 //! - [`Node`]: the handle. Its first methods are all that most programs need; *Operating a node* has the others.
+//! - [`keys`]: the secret that lets nodes in, and the key that makes a node who it is.
 //! - [`Config`]: the settings, with the presets [`lan`](Config::lan), [`wan`](Config::wan) and
 //!   [`local`](Config::local).
 //! - [`Events`]: what happens, as [`Event`]s. [`PeerInfo`] says what is known of a peer, [`Reason`] why one is gone.
@@ -55,12 +57,15 @@ mod listener;
 mod node;
 
 pub use cluster_core;
+pub use cluster_core::adapter::{Closed, EVENT_QUEUE, FlushError, IntoTarget, JoinError};
 pub use cluster_core::{
-    Acknowledge, Broadcast, Config, ConfigError, Event, Incarnation, JoinError as JoinFailure, Limits, Message, Name,
-    NodeId, Offline, ParseNameError, ParseNodeIdError, ParseTargetError, PeerInfo, PeerState, Reason, Receipt, Run,
-    SendError, SendErrorKind, Stats, Target, Undelivered, UnknownPeer,
+    Acknowledge, Broadcast, Config, ConfigError, Event, Identity, Incarnation, JoinError as JoinFailure, Keyring,
+    Limits, Message, Name, NodeId, Offline, ParseKeyError, ParseNameError, ParseNodeIdError, ParseTargetError,
+    PeerInfo, PeerState, Reason, Receipt, Run, Secret, SendError, SendErrorKind, Stats, Suite, Target, Undelivered,
+    UnknownPeer,
 };
-pub use error::{BindError, Closed, FlushError, IntoTarget, JoinError};
-pub use events::{EVENT_QUEUE, Events};
+pub use cluster_keys as keys;
+pub use error::BindError;
+pub use events::Events;
 pub use listener::ACCEPT_PAUSE;
 pub use node::{LEAVE_TIMEOUT, Node};

@@ -34,14 +34,13 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use cluster_core::{Channel, ChannelError, CloseMode, Disconnect, Frame, Input, Instant, LinkId, Received};
+use cluster_core::{Channel, ChannelError, CloseMode, Disconnect, Frame, Input, Instant, LinkId};
 use tokio::io::{AsyncReadExt as _, Interest};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::Notify;
 
 use crate::driver::{Caller, Shared, State};
-use crate::listener::canonical;
 
 /// The most links that a sender writes to by itself. A broadcast to more leaves them to their tasks, which run in
 /// parallel.
@@ -201,7 +200,7 @@ fn dial_failure(error: &io::Error) -> Disconnect {
 async fn serve(shared: &Arc<Shared>, link: &Link, channel: Channel, stream: TcpStream) -> Disconnect {
     // Without it small messages wait for the acknowledgement of earlier ones; that it fails is no reason to fail.
     let _ = stream.set_nodelay(true);
-    let Ok(local) = stream.local_addr().map(canonical) else { return Disconnect::Reset };
+    let Ok(local) = stream.local_addr() else { return Disconnect::Reset };
     let (socket, write) = stream.into_split();
     let io = Io { channel, socket: Some(write), more: false, frames: Vec::new() };
     let io = link.io.get_or_init(|| Mutex::new(io));
@@ -315,12 +314,7 @@ impl Connection<'_> {
         loop {
             let failure = self.parse(&mut inputs);
             let last = inputs.len() < INPUTS;
-            self.shared.enter(Caller::Link(self.link.id), |state, now| {
-                state.handle_due_tick(now);
-                for input in inputs.drain(..) {
-                    state.core.handle(now, input);
-                }
-            });
+            self.shared.enter(Caller::Link(self.link.id), |state, now| state.core.handle_all(now, inputs.drain(..)));
             if let Some(error) = failure {
                 return Found::End(Disconnect::Channel(error));
             }
@@ -336,12 +330,11 @@ impl Connection<'_> {
         let link = self.link.id;
         let mut io = self.lock();
         while inputs.len() < INPUTS {
-            inputs.push(match io.channel.poll() {
-                Ok(Some(Received::Connected(proven))) => Input::Connected { link, proven, local: self.local },
-                Ok(Some(Received::Frame(frame))) => Input::Frame { link, frame },
+            match io.channel.poll() {
+                Ok(Some(received)) => inputs.push(Input::received(link, self.local, received)),
                 Ok(None) => return None,
                 Err(error) => return Some(error),
-            });
+            }
         }
         None
     }

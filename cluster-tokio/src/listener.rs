@@ -21,7 +21,7 @@ pub(crate) async fn listen(shared: Arc<Shared>, listener: TcpListener) {
         match listener.accept().await {
             Ok((stream, from)) => {
                 pausing = false;
-                admit(&shared, stream, canonical(from));
+                admit(&shared, stream, from);
             }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
@@ -40,11 +40,6 @@ fn admit(shared: &Arc<Shared>, stream: TcpStream, from: SocketAddr) {
         // Whoever is turned away learns nothing, and leaves nothing behind here.
         Err(_) => drop(stream.set_zero_linger()),
     });
-}
-
-/// A socket that serves both IP versions names IPv4 addresses in their IPv6 form.
-pub(crate) fn canonical(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
 /// Whether an error of accept is about the connection that was to be accepted, so that the next one may be fine.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use cluster_core::adapter::{Closed, FlushError, IntoTarget, JoinError};
 use cluster_core::{
     Broadcast, Config, ConfigError, JoinError as JoinFailure, Message, NodeId, PeerInfo, Receipt, Run, SendError,
     SendErrorKind, Start, Stats, Target, UnknownPeer,
@@ -16,7 +17,7 @@ use tokio::task::coop::consume_budget;
 
 use crate::clock::{self, Clock};
 use crate::driver::{self, Caller, Outcome, Shared};
-use crate::error::{BindError, Closed, FlushError, IntoTarget, JoinError};
+use crate::error::BindError;
 use crate::events::Events;
 use crate::listener;
 
@@ -54,13 +55,20 @@ impl Node {
     ///
     /// # Errors
     ///
-    /// [`BindError`] if the address cannot be listened at, or the config contradicts itself.
+    /// [`BindError`] if the address cannot be listened at, or the config contradicts itself; also if the config has no
+    /// secret, others can reach the address, and nobody has
+    /// [confirmed](Config::plaintext_beyond_loopback) that.
     pub async fn bind(address: impl ToSocketAddrs + fmt::Display, config: Config) -> Result<Node, BindError> {
         config.check().map_err(BindError::Config)?;
         let failed = |error| BindError::Listen { address: address.to_string(), error };
         let listener = TcpListener::bind(&address).await.map_err(failed)?;
         let local = listener.local_addr().map_err(failed)?;
-        let seed = clock::seed().map_err(BindError::Entropy)?;
+        config.check_address(local).map_err(BindError::Config)?;
+        if !config.is_secure() {
+            tracing::warn!(address = %local, "no secret: whoever reaches this port can join, listen and speak as anyone");
+        }
+        let config = config.default_suite(cluster_keys::suite());
+        let seed = cluster_keys::entropy().map_err(BindError::Entropy)?;
         let start = Start { seed, incarnation: clock::incarnation(), listen: Some(local) };
         let clock = Clock::start();
         let core = cluster_core::Node::new(config, start, clock.now()).map_err(BindError::Config)?;

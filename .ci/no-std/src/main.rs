@@ -6,7 +6,7 @@ extern crate alloc;
 
 use core::alloc::{GlobalAlloc, Layout};
 
-use cluster_core::{Config, Incarnation, Instant, Node, Start};
+use cluster_core::{Config, Incarnation, Instant, Node, Secret, Start};
 
 struct NoMemory;
 
@@ -30,5 +30,5 @@ fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
 #[unsafe(no_mangle)]
 extern "C" fn main() -> i32 {
     let start = Start { seed: [0; 32], incarnation: Incarnation(1), listen: None };
-    i32::from(Node::new(Config::insecure_plaintext(), start, Instant::ZERO).is_err())
+    i32::from(Node::new(Config::new(Secret::from_bytes([0; 32])), start, Instant::ZERO).is_err())
 }

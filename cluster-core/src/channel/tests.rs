@@ -10,6 +10,25 @@ use super::*;
 use crate::id::{Incarnation, NodeId};
 use crate::wire::{Data, arbitrary};
 
+/// Nobody else may: of a secure channel there must not be two that go on with the same keys.
+impl Clone for Channel {
+    fn clone(&self) -> Channel {
+        assert!(self.secure.is_none() && matches!(self.cipher, Cipher::Plain), "a secure channel is one of a kind");
+        Channel {
+            role: self.role,
+            hello: self.hello.clone(),
+            secure: None,
+            state: self.state.clone(),
+            cipher: Cipher::Plain,
+            reader: self.reader.clone(),
+            record: self.record.clone(),
+            backing: self.backing,
+            spent: self.spent,
+            output: self.output.clone(),
+        }
+    }
+}
+
 fn hello(byte: u8) -> Hello {
     Hello {
         run: Run { id: NodeId::from_bytes([byte; 16]), incarnation: Incarnation(u64::from(byte)) },
@@ -28,7 +47,7 @@ fn bob() -> Channel {
     Channel::new(Role::Responder, Hello { features: 0b011, ..hello(0xb) })
 }
 
-fn take(channel: &mut Channel) -> Vec<u8> {
+pub(super) fn take(channel: &mut Channel) -> Vec<u8> {
     let output = channel.output();
     let bytes: Vec<u8> = output.pieces().flatten().copied().collect();
     output.advance(bytes.len());
@@ -40,7 +59,7 @@ fn poll_all(channel: &mut Channel) -> Result<Vec<Received>, ChannelError> {
     core::iter::from_fn(|| channel.poll().transpose()).collect()
 }
 
-fn give(channel: &mut Channel, bytes: &[u8]) -> Result<Vec<Received>, ChannelError> {
+pub(super) fn give(channel: &mut Channel, bytes: &[u8]) -> Result<Vec<Received>, ChannelError> {
     channel.receive(Bytes::copy_from_slice(bytes));
     poll_all(channel)
 }
@@ -76,7 +95,8 @@ fn cut<'a>(bytes: &'a [u8], sizes: &'a [usize]) -> impl Iterator<Item = &'a [u8]
 fn each_side_learns_who_the_other_is() {
     let (mut alice, mut bob) = (alice(), bob());
     assert_eq!(give(&mut bob, &take(&mut alice)), Ok(Vec::new()));
-    let of = |byte| vec![Received::Connected(Proven { run: hello(byte).run, version: 1, features: 0b010 })];
+    let of =
+        |byte| vec![Received::Connected(Proven { run: hello(byte).run, version: 1, features: 0b010, secret: None })];
     assert_eq!(give(&mut alice, &take(&mut bob)), Ok(of(0xb)));
     assert_eq!(give(&mut bob, &take(&mut alice)), Ok(of(0xa)));
     assert!(take(&mut bob).is_empty());

@@ -14,11 +14,13 @@ enum ConfigErrorKind {
     TooGreat { field: &'static str, value: Value, other: &'static str, bound: Value, equal: bool },
     Zero { field: &'static str },
     Fixed { field: &'static str },
+    Together { field: &'static str, other: &'static str },
+    Without { field: &'static str, needed: &'static str },
 }
 
 /// What a setting holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Value {
+pub(crate) enum Value {
     Span(Duration),
     Number(u64),
 }
@@ -27,6 +29,14 @@ impl ConfigError {
     /// A setting that cannot change while the node runs was changed.
     pub(crate) fn fixed(field: &'static str) -> ConfigError {
         ConfigError { kind: ConfigErrorKind::Fixed { field } }
+    }
+
+    pub(super) fn together(field: &'static str, other: &'static str) -> ConfigError {
+        ConfigError { kind: ConfigErrorKind::Together { field, other } }
+    }
+
+    pub(super) fn without(field: &'static str, needed: &'static str) -> ConfigError {
+        ConfigError { kind: ConfigErrorKind::Without { field, needed } }
     }
 }
 
@@ -39,6 +49,8 @@ impl fmt::Display for ConfigError {
             }
             ConfigErrorKind::Zero { field } => write!(f, "{field} must not be zero"),
             ConfigErrorKind::Fixed { field } => write!(f, "{field} cannot change while the node runs"),
+            ConfigErrorKind::Together { field, other } => write!(f, "{field} and {other} exclude each other"),
+            ConfigErrorKind::Without { field, needed } => write!(f, "{field} needs {needed}"),
         }
     }
 }
@@ -82,7 +94,7 @@ pub(super) fn positive(field: &'static str, span: Duration) -> Result<(), Config
     if span.is_zero() { Err(ConfigError { kind: ConfigErrorKind::Zero { field } }) } else { Ok(()) }
 }
 
-pub(super) fn at_most<T: PartialOrd + Into<Value>>(
+pub(crate) fn at_most<T: PartialOrd + Into<Value>>(
     field: &'static str,
     value: T,
     other: &'static str,

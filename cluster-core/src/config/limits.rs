@@ -13,6 +13,9 @@ use crate::session::MAX_HEAD;
 ///   recv_budget                                        received, and not yet taken
 /// + max_peers × max(send_window, max_message + 9)      accepted, and not yet known to be delivered
 /// ```
+///
+/// A driver that [keeps undelivered messages](crate::Node::defer) until its user reads of them keeps at most
+/// `max_peers × max(send_window, max_message + 9)` bytes more, and only while he does not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
@@ -27,8 +30,8 @@ pub struct Limits {
     pub max_pending_per_ip: usize,
     /// The longest message in bytes, sent or received. Default 16 MiB, at most 4 GiB.
     pub max_message: u64,
-    /// Bytes accepted for one peer and not yet taken by it. Default 8 MiB. With nothing waiting, one message of any
-    /// legal length is accepted.
+    /// Bytes accepted for one peer and not yet taken by it, or undelivered and not yet read by the user. Default 8 MiB.
+    /// With nothing waiting, one message of any legal length is accepted.
     pub send_window: u64,
     /// The credit in bytes that each peer has for sure. Default 256 KiB, at least 1 KiB.
     pub initial_window: u64,

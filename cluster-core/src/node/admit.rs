@@ -4,6 +4,7 @@ use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use super::{Leaving, Node};
 use crate::action::{Action, CloseMode};
+use crate::address::canonical;
 use crate::error::Refused;
 use crate::id::LinkId;
 use crate::link::Link;
@@ -15,13 +16,14 @@ impl Node {
     /// Admits or refuses a connection that came in.
     ///
     /// At `max_pending` connections that have not yet been granted anything, a random one of them makes room, so that
-    /// a flood cannot keep honest nodes out.
+    /// a flood cannot keep honest nodes out. An IPv4 address may be in the form that a socket of both IP versions gives it.
     ///
     /// # Errors
     ///
     /// [`Refused`]: drop the connection; there is nothing to report.
     pub fn accept(&mut self, now: Instant, from: SocketAddr) -> Result<LinkId, Refused> {
         self.advance(now);
+        let from = canonical(from);
         if let Err(reason) = self.admit(from) {
             self.notice(from.ip(), reason.clone());
             return Err(Refused { from, reason });

@@ -13,7 +13,7 @@ use core::time::Duration;
 use super::timer::Timer;
 use super::{Leaving, Node};
 use crate::action::CloseMode;
-use crate::address::reach;
+use crate::address::{canonical, reach};
 use crate::channel::Proven;
 use crate::event::Event;
 use crate::id::{Incarnation, LinkId, NodeId, Run};
@@ -46,14 +46,20 @@ impl Node {
     /// The channel of a link stands, and has proven who is at the other end.
     pub(super) fn connected(&mut self, id: LinkId, proven: Proven, local: SocketAddr) {
         let Some(link) = self.links.get_mut(&id).filter(|link| link.state == LinkState::Opening) else { return };
+        let local = canonical(local);
         link.proven = Some(proven);
         link.heard = self.now;
         let remote = link.remote;
         let outbound = link.dial.clone();
+        if outbound.is_none() {
+            link.state = LinkState::Authenticated;
+        }
+        if let Some(reason) = self.distrusts(&proven) {
+            return self.turn_out(id, reason);
+        }
         self.reaches.insert(reach(local));
         match outbound {
             None => {
-                link.state = LinkState::Authenticated;
                 if let (Some(listen), true) = (self.listen, self.own.len() < MAX_ALIASES) {
                     self.own.insert(SocketAddr::new(local.ip(), listen.port()));
                 }

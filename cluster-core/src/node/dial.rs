@@ -110,15 +110,19 @@ impl Node {
         if !peer.is_lost() || peer.live.is_some() || peer.dialing.is_some() {
             return;
         }
-        let mut addresses = peer.addresses.clone();
+        let (known, mut addresses) = (peer.addresses.clone(), peer.addresses.clone());
+        let free = |node: &Node, address| !node.own.contains(&address) && node.dial_to(address).is_none();
         let address = addresses.next(|address| {
-            let trusted = peer.addresses.is_verified(address) || self.may_follow(address);
-            trusted && !self.own.contains(&address) && self.dial_to(address).is_none()
+            let trusted = known.is_verified(address) || self.may_follow(address);
+            trusted && free(self, address)
         });
-        let hearsay = address.is_some_and(|address| !peer.addresses.is_verified(address));
-        let Some(address) = address else { return self.schedule_reconnect(id) };
+        let Some(mut address) = address else { return self.schedule_reconnect(id) };
+        let mut hearsay = !known.is_verified(address);
         if hearsay && !self.may_dial_hearsay(id) {
-            return;
+            // The address waits for its turn, which may be long in coming; where the peer is known to have been need not.
+            let verified = addresses.next(|address| known.is_verified(address) && free(self, address));
+            let Some(verified) = verified else { return };
+            (address, hearsay) = (verified, false);
         }
         let link = self.dial(address, Dial { expected: Some(id), hearsay, ..Dial::default() });
         if let Some(peer) = self.peers.get_mut(&id) {
@@ -145,7 +149,7 @@ impl Node {
         if candidate.dialing.is_some() {
             return;
         }
-        if self.tombstones.is_removed(id) || self.tombstones.covers(candidate.run) {
+        if self.tombstones.is_removed(id) || self.tombstones.covers(candidate.run) || !self.config.allows(id) {
             return self.postpone_candidate(id);
         }
         if !self.has_room(id) {

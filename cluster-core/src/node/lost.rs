@@ -158,7 +158,7 @@ impl Node {
             Reason::Left => self.bury(run),
             Reason::Removed => self.mark_removed(run, true),
             Reason::LocalDisconnect => self.mark_removed(run, false),
-            Reason::LocalLeave => self.remove_peer(id),
+            Reason::LocalLeave | Reason::NotAllowed => self.remove_peer(id),
             _ => {
                 self.schedule_reconnect(id);
                 if let Some(span) = self.config.timing.forget_after {

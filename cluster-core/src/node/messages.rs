@@ -6,6 +6,7 @@ use bytes::Bytes;
 use super::Node;
 use super::timer::Timer;
 use crate::action::Action;
+use crate::event::Undelivered;
 use crate::id::{LinkId, NodeId, Run};
 use crate::limits::ACK_DELAY;
 use crate::link::Link;
@@ -13,6 +14,7 @@ use crate::message::{Broadcast, Message, Receipt, SendError, SendErrorKind};
 use crate::peer::Peer;
 use crate::session::{Acked, Due, Leftover, Past, Place, ReceiveStream, Reservation, Session};
 use crate::time::Instant;
+use crate::unread::Deferred;
 use crate::wire::{Ack, Data};
 
 impl Node {
@@ -76,7 +78,8 @@ impl Node {
             self.stats.message_limit += 1;
             return Err(SendErrorKind::TooLarge { length, cap });
         }
-        if !session.send.fits(payload.len(), limits.send_window) {
+        let unread = self.unread.of(to, limits.max_peers);
+        if !session.send.fits(payload.len(), limits.send_window, unread) {
             peer.wants_room = true;
             self.stats.send_window_limit += 1;
             return Err(SendErrorKind::Full);
@@ -87,6 +90,28 @@ impl Node {
             self.arm(live);
         }
         Ok(())
+    }
+
+    /// The user will read this [`Event::Undelivered`](crate::Event::Undelivered) later: until [`read`](Node::read) is
+    /// told so it takes room in the `send_window` of its peer, of whatever run, as it did before. For drivers that queue
+    /// events; who hands each to its user at once need not say anything.
+    pub fn defer(&mut self, told: &Undelivered) -> Deferred {
+        self.unread.defer(told)
+    }
+
+    /// What was [deferred](Node::defer) has been read, or never will be.
+    pub fn read(&mut self, now: Instant, deferred: Deferred) {
+        self.advance(now);
+        let max_peers = self.config.limits.max_peers;
+        let crowded = self.unread.len() >= max_peers;
+        let id = self.unread.read(deferred);
+        if crowded && self.unread.len() < max_peers {
+            self.actions
+                .extend(self.peers.values_mut().filter_map(Peer::take_wish).map(|peer| Action::Writable { peer }));
+        } else {
+            let wish = self.peers.get_mut(&id).and_then(Peer::take_wish);
+            self.actions.extend(wish.map(|peer| Action::Writable { peer }));
+        }
     }
 
     /// Takes a message. Peers with messages take turns; of each peer they come in the order in which it sent them.

@@ -1,5 +1,7 @@
 //! What goes out on a link, pulled as its socket takes it: control frames first, each read at that moment, then data.
 
+use alloc::vec::Vec;
+
 use super::Node;
 use super::timer::Timer;
 use crate::action::{Action, CloseMode};
@@ -10,6 +12,9 @@ use crate::link::{Link, LinkState};
 use crate::mutant::mutant;
 use crate::reason::{ProtocolError, Reason};
 use crate::wire::{Close, Frame, Offer, Profile};
+
+/// What a frame is taken to cost besides its data, so that a batch of small ones ends, too.
+const FRAME_COST: usize = 64;
 
 impl Node {
     /// The next frame to send on a link, to be sealed by its channel and written.
@@ -36,6 +41,21 @@ impl Node {
             }
         }
         frame
+    }
+
+    /// Takes frames with [`poll_frame`](Node::poll_frame) until there are no more, or they come to about `limit` bytes.
+    /// Says whether there may be more.
+    pub fn poll_frames(&mut self, link: LinkId, limit: usize, frames: &mut Vec<Frame>) -> bool {
+        let mut bytes = 0;
+        while bytes < limit {
+            let Some(frame) = self.poll_frame(link) else { return false };
+            bytes += match &frame {
+                Frame::Data(data) => data.bytes.len(),
+                _ => 0,
+            } + FRAME_COST;
+            frames.push(frame);
+        }
+        true
     }
 
     fn next_frame(&mut self, id: LinkId) -> Option<Frame> {

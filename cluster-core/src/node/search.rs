@@ -176,7 +176,7 @@ impl World {
         let at = if side == 0 { wire.dialer } else { 1 - wire.dialer };
         let input = match item {
             Item::Connected => {
-                let proven = Proven { run: self.nodes[1 - at].run(), version: 1, features: 0 };
+                let proven = Proven { run: self.nodes[1 - at].run(), version: 1, features: 0, secret: None };
                 if side == 0 {
                     // Its third message goes out with whatever it says next.
                     self.push(index, 1, Item::Connected);

@@ -301,7 +301,7 @@ impl Node {
 /// Whether trying the same address again within seconds cannot help.
 fn is_final(reason: &Reason) -> bool {
     match reason {
-        Reason::SelfConnection | Reason::DuplicateIdentity | Reason::Forbidden => true,
+        Reason::SelfConnection | Reason::DuplicateIdentity | Reason::Forbidden | Reason::NotAllowed => true,
         Reason::Left | Reason::Removed => true,
         Reason::Rejected(code) => !code.is_transient(),
         Reason::Channel(error) => {

@@ -2,6 +2,8 @@
 
 mod frames;
 mod leaving;
+mod trust;
+mod unread;
 
 use alloc::vec::Vec;
 use core::net::SocketAddr;
@@ -63,7 +65,10 @@ fn entry(run: Run, hosts: &[u8]) -> Entry {
 
 impl Bench {
     fn new(config: Config) -> Bench {
-        let config = config.node_id(NodeId::from_bytes([100; 16]));
+        Bench::with(config.node_id(NodeId::from_bytes([100; 16])))
+    }
+
+    fn with(config: Config) -> Bench {
         let start = Start { seed: [1; 32], incarnation: Incarnation(1_000), listen: Some(at(100)) };
         let node = Node::new(config, start, Instant::ZERO).unwrap();
         let (events, dials, sent, writable) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
@@ -146,7 +151,7 @@ impl Bench {
     }
 
     fn connect(&mut self, link: LinkId, run: Run) {
-        let proven = Proven { run, version: 1, features: 0 };
+        let proven = Proven { run, version: 1, features: 0, secret: None };
         self.input(Input::Connected { link, proven, local: at(100) });
     }
 
@@ -638,7 +643,7 @@ fn what_a_link_that_gave_way_still_brings_changes_nothing() {
             bench.node.handle(bench.now, Input::Frame { link, frame });
             assert_eq!(alloc::format!("{:?}", bench.node), before, "{shown}");
         }
-        let proven = Proven { run: run(1, 9), version: 1, features: 0 };
+        let proven = Proven { run: run(1, 9), version: 1, features: 0, secret: None };
         bench.node.handle(bench.now, Input::Connected { link, proven, local: at(100) });
         assert_eq!(alloc::format!("{:?}", bench.node), before);
     };

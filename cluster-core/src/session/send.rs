@@ -139,12 +139,13 @@ impl SendStream {
         self.consumed.saturating_add(self.log.len())
     }
 
-    /// Whether a message of `length` bytes may be pushed. With nothing retained any is, so that no legal message is too
-    /// long for a small window.
+    /// Whether a message of `length` bytes may be pushed, while `unread` bytes of earlier ones take room as well. With
+    /// nothing in the window any is, so that no legal message is too long for a small one.
     #[inline]
-    pub(crate) fn fits(&self, length: usize, send_window: u64) -> bool {
+    pub(crate) fn fits(&self, length: usize, send_window: u64, unread: u64) -> bool {
         let total = Head::of(length as u64).total();
-        let within = self.retained().saturating_add(total) <= send_window || self.retained() == 0;
+        let used = self.retained().saturating_add(unread);
+        let within = used.saturating_add(total) <= send_window || used == 0;
         // An offset must never wrap. No stream lives to see it.
         within && self.accepted().checked_add(total).is_some()
     }

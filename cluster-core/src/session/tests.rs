@@ -276,7 +276,7 @@ impl World {
             Step::Send(side, size) => {
                 let side = &mut self.sides[side];
                 let size = size.max(4);
-                if !side.session.send.fits(size, SEND_WINDOW) {
+                if !side.session.send.fits(size, SEND_WINDOW, 0) {
                     return false;
                 }
                 let mut payload = alloc::vec![0; size];
@@ -450,7 +450,7 @@ proptest! {
                 // An honest step may now break the protocol, as the other side believed a lie.
                 let Side { session, budget, .. } = &mut world.sides[0];
                 match step {
-                    Step::Send(_, size) if session.send.fits(size, SEND_WINDOW) => {
+                    Step::Send(_, size) if session.send.fits(size, SEND_WINDOW, 0) => {
                         session.send.push(&alloc::vec![0; size].into());
                     }
                     Step::Pull(_, max) => drop(session.send.pull(max)),

@@ -39,6 +39,8 @@ pub struct Output {
     /// Of all pieces together.
     len: usize,
     open: Option<OpenRecord>,
+    /// The plaintext of the record that is being sealed.
+    scratch: Vec<u8>,
 }
 
 #[derive(Clone)]
@@ -117,11 +119,13 @@ impl Output {
             }
             return;
         }
-        let (used, capacity) = (self.buffer.len(), self.buffer.capacity());
-        self.buffer.clear();
         self.start = 0;
-        if capacity > KEPT && (capacity > REUSED || used < capacity / 4) {
-            self.buffer = Vec::new();
+        for buffer in [&mut self.buffer, &mut self.scratch] {
+            let (used, capacity) = (buffer.len(), buffer.capacity());
+            buffer.clear();
+            if capacity > KEPT && (capacity > REUSED || used < capacity / 4) {
+                *buffer = Vec::new();
+            }
         }
         if self.pieces.capacity() > KEPT / size_of::<Piece>() {
             self.pieces = VecDeque::new();
@@ -210,7 +214,7 @@ impl Output {
             }
             return;
         }
-        let tag = cipher.seal(&mut self.buffer, open.at + 2);
+        let tag = cipher.seal(&mut self.buffer, open.at + 2, &mut self.scratch);
         self.count(tag);
         // MAX_PLAINTEXT leaves room for a tag, so this fits.
         let length = (open.plaintext + tag) as u16;
@@ -232,7 +236,7 @@ impl Output {
     /// The memory of the buffers.
     #[cfg(test)]
     pub(crate) fn held(&self) -> usize {
-        self.buffer.capacity() + self.pieces.capacity() * size_of::<Piece>()
+        self.buffer.capacity() + self.scratch.capacity() + self.pieces.capacity() * size_of::<Piece>()
     }
 }
 

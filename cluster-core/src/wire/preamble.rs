@@ -11,6 +11,9 @@ pub(crate) const MAGIC: [u8; 4] = [0xf5, b'c', b'l', b'u'];
 /// Nothing is encrypted.
 pub(crate) const PLAIN: u8 = 0;
 
+/// Everything is, from the first message on.
+pub(crate) const NOISE: u8 = 1;
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Preamble {
     pub(crate) versions: RangeInclusive<u8>,

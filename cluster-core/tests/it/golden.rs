@@ -1,5 +1,5 @@
-//! The bytes of the protocol, written out by hand in `tests/golden/*.hex`: what is sent is exactly these, and these are
-//! understood. They are the contract with every other implementation; PROTOCOL.md says how to read the files.
+//! The bytes of the protocol, written out in `tests/golden/*.hex`, by hand or by other means than this implementation:
+//! what is sent is exactly these, and these are understood. They are the contract with every other implementation; PROTOCOL.md says how to read the files.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -10,7 +10,8 @@ use cluster_core::wire::{
     StreamId, Update,
 };
 use cluster_core::{
-    Advertised, Channel, ChannelError, Frame, Hello, Incarnation, NodeId, Proven, Received, RejectCode, Role, Run,
+    Advertised, Channel, ChannelError, Credentials, Frame, Hello, Identity, Incarnation, NodeId, Proven, Received,
+    RejectCode, Role, Run, Secret, Suite,
 };
 
 fn golden(name: &str) -> Vec<u8> {
@@ -112,14 +113,14 @@ fn the_handshake_has_its_golden_bytes() {
     assert_eq!(hex(&take(&mut bob)), hex(&golden("handshake_2")));
 
     alice.receive(golden("handshake_2").into());
-    let of_bob = Proven { run: run(0x10, 2), version: 1, features: 4 };
+    let of_bob = Proven { run: run(0x10, 2), version: 1, features: 4, secret: None };
     assert_eq!(alice.poll(), Ok(Some(Received::Connected(of_bob))));
     alice.send(Frame::Ping { token: 7 });
     alice.send(Frame::Pong { token: 8 });
     assert_eq!(hex(&take(&mut alice)), hex(&golden("handshake_3")));
 
     bob.receive(golden("handshake_3").into());
-    let of_alice = Proven { run: run(0, 1), version: 1, features: 4 };
+    let of_alice = Proven { run: run(0, 1), version: 1, features: 4, secret: None };
     assert_eq!(bob.poll(), Ok(Some(Received::Connected(of_alice))));
     assert_eq!(bob.poll(), Ok(Some(Received::Frame(Frame::Ping { token: 7 }))));
     assert_eq!(bob.poll(), Ok(Some(Received::Frame(Frame::Pong { token: 8 }))));
@@ -163,4 +164,52 @@ fn take(channel: &mut Channel) -> Vec<u8> {
 /// So that a difference is readable.
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The secret is 00 01 02 ..., alice's key 20 21 ..., bob's 60 61 ..., and their ephemeral keys are 40 41 ... and
+/// 80 81 ...: what they say is then what the Noise framework makes of it, which was computed by other means.
+#[test]
+fn the_secure_handshake_has_its_golden_bytes_with_either_cipher() {
+    let ascending = |first: u8| std::array::from_fn(|at| first + at as u8);
+    for (suite, name) in [(Suite::ChaChaPoly, "chacha"), (Suite::AesGcm, "aes")] {
+        let flight = |number: u8| golden(&format!("handshake_{name}_{number}"));
+        let credentials = |key, entropy| Credentials {
+            identity: Identity::from_bytes(ascending(key)),
+            keyring: Secret::from_bytes(ascending(0)).into(),
+            suite,
+            entropy: ascending(entropy),
+        };
+        let hello = |incarnation, features| Hello {
+            run: run(0, incarnation),
+            cluster: "prod".parse().unwrap(),
+            versions: 1..=1,
+            features,
+            nonce: [0; 16],
+        };
+        let mut alice = Channel::secure(Role::Initiator, hello(1, 0b101), credentials(0x20, 0x40));
+        let mut bob = Channel::secure(Role::Responder, hello(2, 0b110), credentials(0x60, 0x80));
+        let secret = Some(Secret::from_bytes(ascending(0)).id());
+        let proven = |id: &str, incarnation| {
+            let run = Run { id: id.parse().unwrap(), incarnation: Incarnation(incarnation) };
+            Ok(Some(Received::Connected(Proven { run, version: 1, features: 4, secret })))
+        };
+
+        assert_eq!(hex(&take(&mut alice)), hex(&flight(1)), "{name}");
+        bob.receive(flight(1).into());
+        assert_eq!(bob.poll(), Ok(None));
+        assert_eq!(hex(&take(&mut bob)), hex(&flight(2)), "{name}");
+        alice.receive(flight(2).into());
+        assert_eq!(alice.poll(), proven("6adfaa064a9fa4e6bf443fd17914299d", 2));
+        alice.send(Frame::Ping { token: 7 });
+        alice.send(Frame::Pong { token: 8 });
+        assert_eq!(hex(&take(&mut alice)), hex(&flight(3)), "{name}");
+        bob.receive(flight(3).into());
+        assert_eq!(bob.poll(), proven("0d9c6e3b741b13ce2c4de455aabe51c9", 1));
+        assert_eq!(bob.poll(), Ok(Some(Received::Frame(Frame::Ping { token: 7 }))));
+        assert_eq!(bob.poll(), Ok(Some(Received::Frame(Frame::Pong { token: 8 }))));
+        bob.send(Frame::Pong { token: 7 });
+        assert_eq!(hex(&take(&mut bob)), hex(&flight(4)), "{name}");
+        alice.receive(flight(4).into());
+        assert_eq!(alice.poll(), Ok(Some(Received::Frame(Frame::Pong { token: 7 }))));
+    }
 }

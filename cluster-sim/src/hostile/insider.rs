@@ -32,7 +32,8 @@ pub(super) struct Insider {
 
 impl Insider {
     pub(super) fn new(world: &mut World, number: u8, abuses: &[Abuse]) -> Insider {
-        let script = Script { keep: false, ..Script::default() };
+        let secrets = world.machines.iter().find_map(|machine| machine.spec.config.secrets().cloned());
+        let script = Script { secrets, keep: false, ..Script::default() };
         let host = world.add_puppet(&format!("10.77.0.{}", number + 1), script);
         Insider { host, abuses: abuses.to_vec(), links: BTreeMap::new(), deaf: 0 }
     }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use bytes::Bytes;
-use cluster_core::{Channel, Config, Hello, Incarnation, NodeId, Role, Run};
+use cluster_core::{Channel, Config, Credentials, Hello, Identity, Incarnation, NodeId, Role, Run, Secret, Suite};
 
 use super::Attack;
 use crate::host::HostId;
@@ -123,20 +123,20 @@ fn words(world: &World, rng: &mut Rng, attack: Attack) -> Bytes {
     match attack {
         Attack::Flood => Bytes::new(),
         Attack::Garbage => garbage(rng),
-        Attack::Trickle => hello(rng),
+        Attack::Trickle => hello(world, rng),
         Attack::HalfHello => {
-            let hello = hello(rng);
+            let hello = hello(world, rng);
             hello.slice(..rng.below(hello.len() as u64 + 1) as usize)
         }
         Attack::HugeLength => {
-            let hello = hello(rng);
+            let hello = hello(world, rng);
             // A preamble has twelve bytes; what follows it has a length of two.
             let mut words = hello[..hello.len().min(12)].to_vec();
             words.extend([0xff, 0xff]);
             words.extend(garbage(rng));
             words.into()
         }
-        Attack::Replay => world.net.overheard(rng.next_u64()).unwrap_or_else(|| hello(rng)),
+        Attack::Replay => world.net.overheard(rng.next_u64()).unwrap_or_else(|| hello(world, rng)),
     }
 }
 
@@ -149,8 +149,8 @@ fn garbage(rng: &mut Rng) -> Bytes {
     }
 }
 
-/// How a handshake of the real protocol begins.
-fn hello(rng: &mut Rng) -> Bytes {
+/// How a handshake of the real protocol begins. Where nodes have a secret, this one is guessed.
+fn hello(world: &World, rng: &mut Rng) -> Bytes {
     let hello = Hello {
         run: Run { id: NodeId::from_bytes(rng.bytes()), incarnation: Incarnation(rng.next_u64()) },
         cluster: "default".parse().unwrap_or_else(|_| unreachable!("the text is a name")),
@@ -158,6 +158,12 @@ fn hello(rng: &mut Rng) -> Bytes {
         features: rng.next_u64() as u32,
         nonce: rng.bytes(),
     };
-    let mut channel = Channel::new(Role::Initiator, hello);
+    let mut channel = if world.has_secret() {
+        let (identity, keyring) = (Identity::from_bytes(rng.bytes()), Secret::from_bytes(rng.bytes()).into());
+        let credentials = Credentials { identity, keyring, suite: Suite::default(), entropy: rng.bytes() };
+        Channel::secure(Role::Initiator, hello, credentials)
+    } else {
+        Channel::new(Role::Initiator, hello)
+    };
     channel.output().pieces().flatten().copied().collect()
 }

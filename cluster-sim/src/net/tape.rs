@@ -1,10 +1,10 @@
 //! What someone on the path has recorded: the first words of those who dialled.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 
-use super::{ConnId, Net};
+use super::{ConnId, Net, Side, Sock};
 
 /// Connections that are recorded at most; the oldest makes room.
 const MAX_FLIGHTS: usize = 32;
@@ -33,7 +33,27 @@ impl Tape {
     }
 }
 
+/// Everything that was written into connections, by connection and direction.
+#[derive(Debug, Default)]
+pub(super) struct Wiretap(BTreeMap<(ConnId, Side), Vec<u8>>);
+
+impl Wiretap {
+    pub(super) fn record(&mut self, sock: Sock, bytes: &[u8]) {
+        self.0.entry((sock.conn, sock.side)).or_default().extend_from_slice(bytes);
+    }
+}
+
 impl Net {
+    /// Keeps everything that is written from now on.
+    pub(crate) fn tap(&mut self) {
+        self.wiretap.get_or_insert_default();
+    }
+
+    /// Everything that was kept, one direction of one connection after the other.
+    pub(crate) fn tapped(&self) -> impl Iterator<Item = &[u8]> {
+        self.wiretap.iter().flat_map(|tap| tap.0.values().map(Vec::as_slice))
+    }
+
     /// Starts to record.
     pub(crate) fn tape(&mut self) {
         self.tape.get_or_insert_default();

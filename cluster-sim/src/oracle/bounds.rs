@@ -54,7 +54,9 @@ pub(super) fn within(usage: &Usage, counted: Counted, limits: &Limits) -> Verdic
 
 /// Whether the messages in the streams of a node take no more than its limits allow.
 pub(super) fn within_memory(memory: Memory, limits: &Limits) -> Verdict {
-    if memory.received <= limits.recv_budget && memory.received + memory.retained <= limits.max_memory() {
+    let Memory { received, retained, unread, .. } = memory;
+    let (most, sent) = (limits.max_memory(), limits.max_memory() - limits.recv_budget);
+    if received <= limits.recv_budget && received + retained <= most && retained + unread <= 2 * sent {
         return Ok(());
     }
     Err(format!(
@@ -72,14 +74,15 @@ mod tests {
     fn one_byte_more_than_allowed_is_found() {
         let mut limits = Limits::default();
         (limits.max_peers, limits.send_window, limits.max_message, limits.recv_budget) = (2, 100, 200, 1_000);
-        let memory = |received, retained| {
+        let memory = |received, retained, unread| {
             let mut memory = Memory::default();
-            (memory.received, memory.retained) = (received, retained);
+            (memory.received, memory.retained, memory.unread) = (received, retained, unread);
             memory
         };
-        within_memory(memory(1_000, 418), &limits).unwrap();
-        within_memory(memory(1_000, 419), &limits).unwrap_err();
-        within_memory(memory(1_001, 0), &limits).unwrap_err();
+        within_memory(memory(1_000, 418, 418), &limits).unwrap();
+        within_memory(memory(1_000, 419, 0), &limits).unwrap_err();
+        within_memory(memory(1_001, 0, 0), &limits).unwrap_err();
+        within_memory(memory(0, 418, 419), &limits).unwrap_err();
     }
 
     #[test]

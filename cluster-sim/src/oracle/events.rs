@@ -3,7 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cluster_core::{Event, JoinId, Node, NodeId, PeerState, Run};
+use std::time::Duration;
+
+use cluster_core::{Event, Instant, JoinId, Node, NodeId, PeerState, Run};
 
 use super::Verdict;
 
@@ -17,6 +19,9 @@ pub(super) struct Events {
     known: BTreeSet<Run>,
     /// How often the node has forgotten lost peers because others answer where they were.
     takeovers: u64,
+    /// The time by the node's clock, and how long it remembers whom it has lost.
+    clock: Instant,
+    memory: Duration,
     joins: BTreeSet<JoinId>,
     joins_ended: usize,
     left: bool,
@@ -29,6 +34,8 @@ struct Word {
     phase: Phase,
     /// How many takeovers there had been when it came to this.
     takeovers: u64,
+    /// When it was last up, by the clock of the node.
+    seen: Instant,
 }
 
 impl Word {
@@ -57,7 +64,9 @@ impl Events {
         self.joins.len()
     }
 
-    pub(super) fn event(&mut self, event: &Event) -> Verdict {
+    /// The node, which remembers for `memory` whom it has lost, tells its user something at `clock` by its own clock.
+    pub(super) fn event(&mut self, event: &Event, clock: Instant, memory: Duration) -> Verdict {
+        (self.clock, self.memory) = (clock, memory);
         if self.left {
             return Err(format!("an event after Left: {event:?}"));
         }
@@ -132,12 +141,14 @@ impl Events {
             Some(word) if word.phase == Phase::Gone && word.run.incarnation < run.incarnation => Ok(()),
             // Who has forgotten the later run takes an earlier one in.
             Some(word) if word.phase == Phase::Gone && word.takeovers < self.takeovers => Ok(()),
+            Some(word) if word.phase == Phase::Gone && self.clock - word.seen >= self.memory => Ok(()),
             Some(word) => Err(format!("PeerUp of {run:?} when the events of that id stand at {word:?}")),
         }
     }
 
     fn word(&self, run: Run, phase: Phase) -> Word {
-        Word { run, phase, takeovers: self.takeovers }
+        let before = self.peers.get(&run.id).filter(|word| !word.is_up());
+        Word { run, phase, takeovers: self.takeovers, seen: before.map_or(self.clock, |word| word.seen) }
     }
 
     fn step(&mut self, run: Run, from: &[Phase], to: Phase, event: &Event) -> Verdict {
@@ -201,7 +212,7 @@ mod tests {
 
     fn verdict(events: &[Event]) -> Verdict {
         let mut checked = Events::default();
-        events.iter().try_for_each(|event| checked.event(event))
+        events.iter().try_for_each(|event| checked.event(event, Instant::ZERO, Duration::MAX))
     }
 
     #[test]
@@ -234,9 +245,22 @@ mod tests {
     }
 
     #[test]
+    fn an_earlier_run_is_let_in_once_the_later_one_is_forgotten() {
+        let (old, new, memory) = (run(1, 1), run(1, 2), Duration::from_secs(60));
+        for (after, allowed) in [(memory / 2, false), (memory, true)] {
+            let mut events = Events::default();
+            for event in [up(new), down(new)] {
+                events.event(&event, Instant::ZERO, memory).unwrap();
+            }
+            events.event(&gone(new), Instant::ZERO + after, memory).unwrap();
+            assert_eq!(events.event(&up(old), Instant::ZERO + after, memory).is_ok(), allowed);
+        }
+    }
+
+    #[test]
     fn nothing_is_taken_of_a_run_that_was_never_up() {
         let mut events = Events::default();
-        events.event(&up(run(1, 1))).unwrap();
+        events.event(&up(run(1, 1)), Instant::ZERO, Duration::MAX).unwrap();
         events.message(run(1, 1)).unwrap();
         events.message(run(1, 2)).unwrap_err();
     }
@@ -245,7 +269,7 @@ mod tests {
     fn peers_that_say_otherwise_are_found_at_once_and_by_a_sweep() {
         let mut events = Events::default();
         let node = super::super::tests::node();
-        events.event(&up(run(1, 1))).unwrap();
+        events.event(&up(run(1, 1)), Instant::ZERO, Duration::MAX).unwrap();
         events.drained(&node, 0).unwrap_err();
         events.sweep(&node).unwrap_err();
     }

@@ -20,6 +20,8 @@ pub(super) struct Numbers {
 #[derive(Clone, Copy, Debug, Default)]
 struct Received {
     count: u64,
+    /// Whom the last one was for: a process may be a later run by now, and its messages begin with one again.
+    to: Option<Run>,
     last: u64,
     gaps: u64,
     /// Times the session may have ended, and messages may have been lost.
@@ -53,17 +55,23 @@ impl Numbers {
         }
     }
 
-    pub(super) fn message(&mut self, own: Run, from: Run, payload: &[u8]) -> Verdict {
+    /// The node, which was born as one run and is `own` now, takes a message.
+    pub(super) fn message(&mut self, born: Run, own: Run, from: Run, payload: &[u8]) -> Verdict {
         let latest = self.latest.entry(from.id).or_insert(from);
         if from.incarnation < latest.incarnation {
             return Err(format!("a message of {from:?} after one of {latest:?}"));
         }
         *latest = from;
         let Some(numbered) = Numbered::parse(payload) else { return Ok(()) };
-        if numbered.from != from || numbered.to != own {
+        let received = self.received.entry(from).or_default();
+        // What came for the earlier run can be taken before anything that came for the later one.
+        let meant = numbered.to == own || numbered.to == born && received.to.is_none_or(|to| to == born);
+        if numbered.from != from || !meant {
             return Err(format!("{own:?} got from {from:?} a message of {:?} for {:?}", numbered.from, numbered.to));
         }
-        let received = self.received.entry(from).or_default();
+        if received.to.replace(numbered.to) != Some(numbered.to) {
+            received.last = 0;
+        }
         let before = std::mem::replace(&mut received.last, numbered.number);
         received.count += 1;
         // A session may have ended at its sender before it was up here.
@@ -92,7 +100,7 @@ mod tests {
         checked.received.entry(from).or_default().breaks = breaks;
         numbers.iter().try_for_each(|&number| {
             let payload = Numbered { from, to, number }.payload(64);
-            checked.message(to, from, &payload)
+            checked.message(to, to, from, &payload)
         })
     }
 
@@ -111,7 +119,19 @@ mod tests {
         let (old, new, to) = (run(1, 1), run(1, 2), run(2, 1));
         let mut numbers = Numbers::default();
         let payload = |from, to| Numbered { from, to, number: 1 }.payload(64);
-        numbers.message(to, new, &payload(new, run(3, 1))).unwrap_err();
-        numbers.message(to, old, &payload(old, to)).unwrap_err();
+        numbers.message(to, to, new, &payload(new, run(3, 1))).unwrap_err();
+        numbers.message(to, to, old, &payload(old, to)).unwrap_err();
+    }
+
+    #[test]
+    fn a_later_run_of_the_receiver_takes_what_came_for_the_earlier_one_first() {
+        let (from, born, own) = (run(1, 1), run(2, 1), run(2, 2));
+        let payload = |to, number| Numbered { from, to, number }.payload(64);
+        let mut numbers = Numbers::default();
+        numbers.message(born, born, from, &payload(born, 1)).unwrap();
+        numbers.message(born, own, from, &payload(born, 2)).unwrap();
+        numbers.message(born, own, from, &payload(own, 1)).unwrap();
+        numbers.message(born, own, from, &payload(own, 1)).unwrap_err();
+        numbers.message(born, own, from, &payload(born, 3)).unwrap_err();
     }
 }

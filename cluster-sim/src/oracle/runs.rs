@@ -26,6 +26,10 @@ impl Runs {
         Runs { born, now: born, highest: BTreeMap::new(), claims: BTreeMap::new() }
     }
 
+    pub(super) fn born(&self) -> Run {
+        self.born
+    }
+
     pub(super) fn now(&self) -> Run {
         self.now
     }

@@ -24,6 +24,9 @@ const QUIET_ONES: u64 = 8;
 
 const QUIET: Duration = Duration::from_secs(300);
 
+/// The nodes of one schedule in so many have a secret.
+const SECURE_ONES: u64 = 3;
+
 /// One hostile host in so many acts fast.
 const FAST_ONES: u64 = 10;
 
@@ -50,16 +53,12 @@ impl Schedule {
         if rng.below(QUIET_ONES) == 0 {
             schedule.quiet = QUIET;
         }
+        schedule.profile.secure = Rng::new(seed, Purpose::Shape, 0, 2).below(SECURE_ONES) == 0;
         schedule
     }
 
     /// Adds faults and traffic, whose rate is drawn if it is not given.
     pub(crate) fn fill(&mut self, faults: &Faults, traffic: Option<Rate>) {
-        if [Fault::Stale, Fault::Clone, Fault::Insider].into_iter().any(|kind| faults.rate(kind) > Rate::OFF) {
-            // Who has forgotten a node takes it in as an earlier run of itself, and rightly so.
-            let profile = &mut self.profile;
-            (profile.forget_after, profile.tombstone_ttl) = (Schedule::MAX_DURATION, Schedule::MAX_DURATION);
-        }
         self.add_faults(faults);
         let mut rng = Rng::new(self.seed, Purpose::Shape, 0, 1);
         self.add_traffic(traffic.unwrap_or_else(|| rng.pick(&[Rate::OFF, Rate::LOW, Rate::HIGH])));
@@ -105,6 +104,7 @@ impl Profile {
         let initial_window = rng.pick(&[1 << 10, 16 << 10, 64 << 10, 256 << 10, 3 << 19]);
         let max_message = rng.pick(&[1 << 10, MAX_CHUNK as u64, 100_000, 300_000]);
         Profile {
+            secure: false,
             pace: rng.pick(&[Pace::Lan, Pace::Lan, Pace::Lan, Pace::Local, Pace::Wan]),
             seeds: 1 + rng.below(u64::from(nodes.min(2))) as u32,
             max_message,

@@ -100,6 +100,7 @@ fn profile(profile: &Profile) -> String {
         }
     };
     let number = |number: u64| grouped(u128::from(number));
+    field("secure", profile.secure, "true".to_owned());
     field("pace", profile.pace != default.pace, pace(profile.pace));
     field("seeds", profile.seeds != default.seeds, number(u64::from(profile.seeds)));
     field("max_message", profile.max_message != default.max_message, number(profile.max_message));

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use cluster_core::{Acknowledge, Config, Limits};
+use cluster_core::{Acknowledge, Config, Limits, Secret};
 use serde::{Deserialize, Serialize};
 
 use super::{WorldError, span};
@@ -13,6 +13,8 @@ use crate::net::Buffers;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Profile {
+    /// The nodes share a [secret](Profile::secret), without which nobody is let in. Default: no.
+    pub secure: bool,
     /// The timing as a whole.
     pub pace: Pace,
     /// How many of the nodes, from the first, every node has as seeds. With none, each node joins the first one at
@@ -67,6 +69,7 @@ impl Default for Profile {
     fn default() -> Profile {
         let limits = Limits::default();
         Profile {
+            secure: false,
             pace: Pace::Lan,
             seeds: 2,
             max_message: limits.max_message,
@@ -86,6 +89,12 @@ impl Default for Profile {
 }
 
 impl Profile {
+    /// The secret that nodes have whose profile says that they have one.
+    #[must_use]
+    pub fn secret() -> Secret {
+        Secret::from_bytes(*b"the secret of a simulated world!")
+    }
+
     /// The config of a node in a world of this many.
     #[must_use]
     pub fn config(&self, nodes: u32) -> Config {
@@ -97,7 +106,8 @@ impl Profile {
         limits.max_peers = self.max_peers;
         let sure = (self.max_peers as u64).saturating_mul(self.initial_window);
         limits.recv_budget = sure.saturating_add(self.spare_credit);
-        let config = self.pace.of(Config::insecure_plaintext());
+        let config = if self.secure { Config::new(Profile::secret()) } else { Config::insecure_plaintext() };
+        let config = self.pace.of(config);
         let config = config.limits(limits).write_stall(self.write_stall);
         let config = config.forget_after(Some(self.forget_after)).tombstone_ttl(self.tombstone_ttl);
         let config = config.session_ttl(self.session_ttl).acknowledge(match self.acknowledge {

@@ -99,7 +99,8 @@ impl<F: FnMut(&Schedule) -> Option<Instant>> Shrinker<F> {
         if self.attempt(candidate) {
             return;
         }
-        let reset: [fn(&mut Profile, &Profile); 10] = [
+        let reset: [fn(&mut Profile, &Profile); 11] = [
+            |profile, default| profile.secure = default.secure,
             |profile, default| profile.pace = default.pace,
             |profile, default| profile.max_message = default.max_message,
             |profile, default| profile.send_window = default.send_window,

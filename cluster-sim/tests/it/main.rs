@@ -17,6 +17,7 @@ mod network;
 mod partitions;
 mod printed;
 mod schedules;
+mod secure;
 mod sessions;
 mod timeline;
 mod world;

@@ -528,6 +528,44 @@ fn messages_that_are_taken_and_not_yet_acknowledged_outlive_their_session() {
 }
 
 #[test]
+fn what_came_to_nothing_takes_room_until_the_user_has_read_of_it() {
+    for seed in SEEDS {
+        let mut limits = Limits::default();
+        limits.send_window = 64 << 10;
+        let (mut world, a, b) = pair_of(seed, &config().limits(limits), &config());
+        let id = world.id(b);
+        let fill = |world: &mut World| {
+            let mut accepted = 0;
+            while world.node(a).send(id, payload(accepted, 1_000)).is_ok() {
+                accepted += 1;
+            }
+            accepted
+        };
+        world.set_consuming(a, false);
+        world.isolate(b);
+        let first = fill(&mut world);
+        assert_eq!(first, 65, "64 KiB of 1,003 bytes each");
+        world.crash(b, Crash::Kill);
+        world.heal_all();
+        world.restart(b, Restart::default());
+        world.node(b).join(a).unwrap();
+        world.expect("the later run is up", secs(5), |world| world.linked(a, b));
+        world.run_for(secs(60));
+        assert_eq!(fill(&mut world), 0, "seed {seed}: it has not read what became of the first");
+        let told = world.writable(a).len();
+        world.run_for(secs(60));
+        assert_eq!(world.writable(a).len(), told, "seed {seed}");
+        world.set_consuming(a, true);
+        assert_eq!(world.writable(a).len(), told + 1, "seed {seed}");
+        let (told, second) = (outcomes(&world, a, b), fill(&mut world));
+        assert_eq!((told.not_delivered.len() + told.in_doubt.len()) as u64, first, "seed {seed}");
+        assert_eq!(second, 65, "seed {seed}");
+        world.settle();
+        assert_eq!(delivered(&world, a), second, "seed {seed}");
+    }
+}
+
+#[test]
 fn a_user_that_stops_for_a_minute_costs_a_window_and_delays_nobody_else() {
     for seed in 0..5 {
         let (mut world, hosts) = mesh(seed, 4);

@@ -3,12 +3,17 @@
 //! Nothing here sleeps for luck: tests wait for an event or a condition, and fail when [`world::DEADLINE`] is over.
 //! Only where something must *not* happen do they wait for a stated time.
 
+#[path = "../../../cli/tests/node.rs"]
 mod cli;
-mod cutter;
 mod hostile;
 mod lifecycle;
 mod membership;
 mod messages;
 mod original;
+mod process;
+mod secure;
 mod sessions;
 mod world;
+
+/// The example that `cli` runs.
+const NODE: &str = "node";

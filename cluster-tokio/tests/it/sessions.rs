@@ -1,29 +1,29 @@
 //! What was accepted has one honest outcome, on real sockets that are cut again and again.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use cluster_tokio::{Acknowledge, Config, Event, FlushError, Node, SendErrorKind, Undelivered};
+use cluster_conformance::{Faults, Pieces, Proxy, Way as _};
+use cluster_tokio::{Acknowledge, Config, Event, Events, FlushError, Limits, Node, NodeId, SendErrorKind, Undelivered};
 
-use crate::cutter::Cutter;
-use crate::world::{bind, bind_with, event, local, mesh, until, until_complete, until_down, until_up, within};
+use crate::world::{bind, bind_with, event, local, mesh, once, until, until_complete, until_down, until_up, within};
 
 /// As many messages as the promise was tried with.
 const MESSAGES: u64 = 1_000_000;
 
 /// Nodes that dial each other through proxies only, and again at once when they are cut off.
-async fn through_cutters(seed: u64) -> ([Node; 2], [Cutter; 2]) {
-    let cutters = [Cutter::new(seed, 10_000, 150_000).await, Cutter::new(seed + 1, 10_000, 150_000).await];
+async fn through_cutters(seed: u64) -> ([Node; 2], [Proxy; 2]) {
+    let faults = Faults { pieces: Pieces::Random, life: Some(10_000..=150_000), ..Faults::default() };
+    let cutters = [0, 1].map(|at| Proxy::bind(seed + at, faults.clone()).expect("a port of loopback is free"));
     let config = |at: usize| {
         let swift = local().reconnect(Duration::from_millis(1), Duration::from_millis(10)).stable_after(Duration::ZERO);
-        swift.advertise(cutters[at].address)
+        swift.advertise(cutters[at].address())
     };
     let nodes = [bind_with(config(0)).await, bind_with(config(1)).await];
     for (node, cutter) in nodes.iter().zip(&cutters) {
         cutter.lead_to(node.local_addr());
     }
-    within("a join", nodes[0].join(cutters[1].address)).await.unwrap();
+    within("a join", nodes[0].join(cutters[1].address())).await.unwrap();
     // Nobody is written to before it was up once.
     until_complete(&nodes).await;
     (nodes, cutters)
@@ -62,7 +62,7 @@ async fn a_million_messages_arrive_once_and_in_order_over_connections_that_are_c
         }
     }
     within("the flush", sender).await.unwrap().unwrap();
-    let cuts: usize = cutters.iter().map(|cutter| cutter.cuts.load(Ordering::SeqCst)).sum();
+    let cuts: usize = cutters.iter().map(Proxy::cuts).sum();
     assert!(cuts >= 200, "only {cuts} cuts");
     assert_eq!(alice.stats().messages_delivered, MESSAGES);
     assert_eq!(alice.stats().messages_undelivered, 0);
@@ -86,7 +86,7 @@ async fn both_directions_and_large_messages_survive_cuts() {
         within("a flush", from.flush(id)).await.unwrap();
     };
     tokio::join!(exchange(alice.clone(), bob.clone()), exchange(bob.clone(), alice.clone()));
-    let cuts: usize = cutters.iter().map(|cutter| cutter.cuts.load(Ordering::SeqCst)).sum();
+    let cuts: usize = cutters.iter().map(Proxy::cuts).sum();
     assert!(cuts > 20, "only {cuts} cuts");
 }
 
@@ -126,6 +126,45 @@ async fn a_peer_that_dies_leaves_no_message_without_an_outcome() {
     assert_eq!(flushed, Err(FlushError::Undelivered { messages: (not_delivered.len() + in_doubt.len()) as u64 }));
     let error = alice.try_send(id, "late").unwrap_err();
     assert_eq!(error.kind, SendErrorKind::NotConnected);
+}
+
+#[tokio::test]
+async fn what_came_to_nothing_takes_room_until_every_subscriber_has_read_of_it() {
+    let mut limits = Limits::default();
+    limits.send_window = 16 << 10;
+    let alice = bind_with(local().limits(limits)).await;
+    let id = NodeId::from_bytes([7; 16]);
+    let bob = bind_with(local().node_id(id)).await;
+    alice.join(bob.local_addr()).await.unwrap();
+    let (mut one, mut two) = (alice.events(), alice.events());
+    while alice.try_send(id, &[0; 1_000][..]).is_ok() {}
+    drop(bob);
+    until_down(&mut one, id).await;
+    let later = bind_with(local().node_id(id)).await;
+    within("a join", later.join(alice.local_addr())).await.unwrap();
+    until("the later run is up", || alice.peer(id).is_some_and(|peer| peer.run == later.run())).await;
+    let told = async |events: &mut Events| {
+        event(events, "the report", |event| matches!(event, Event::Undelivered(_)).then_some(())).await;
+    };
+    let mut waiting = Box::pin(alice.send(id, &[0; 1_000][..]));
+    assert!(once(&mut waiting).await.is_none(), "there is no room");
+    told(&mut one).await;
+    assert!(once(&mut waiting).await.is_none(), "the other one has not read of it");
+    told(&mut two).await;
+    within("room", waiting).await.unwrap();
+
+    // Who never reads does not count for ever, either.
+    drop(later);
+    until_down(&mut one, id).await;
+    let last = bind_with(local().node_id(id)).await;
+    while alice.try_send(id, &[0; 1_000][..]).is_ok() {}
+    within("a join", last.join(alice.local_addr())).await.unwrap();
+    until("the last run is up", || alice.peer(id).is_some_and(|peer| peer.run == last.run())).await;
+    told(&mut one).await;
+    let mut waiting = Box::pin(alice.send(id, &[0; 1_000][..]));
+    assert!(once(&mut waiting).await.is_none(), "there is no room");
+    drop(two);
+    within("room", waiting).await.unwrap();
 }
 
 #[tokio::test]

@@ -93,18 +93,18 @@ fn chunks_stop_exactly_at_the_credit() {
 #[test]
 fn a_window_takes_what_fits_and_an_empty_one_takes_anything() {
     let mut stream = SendStream::new(OURS, 0);
-    assert!(stream.fits(1_000_000, 10));
+    assert!(stream.fits(1_000_000, 10, 0));
     stream.push(&Bytes::from_static(&[0; 4]));
-    assert!(stream.fits(4, 10) && !stream.fits(5, 10));
+    assert!(stream.fits(4, 10, 0) && !stream.fits(5, 10, 0));
     assert_eq!((stream.retained(), stream.pending_messages()), (5, 1));
 }
 
 #[test]
 fn offsets_never_wrap() {
     let mut stream = SendStream::starting_at(u64::MAX - 10, u64::MAX);
-    assert!(!stream.fits(10, 1_000) && stream.fits(9, 1_000));
+    assert!(!stream.fits(10, 1_000, 0) && stream.fits(9, 1_000, 0));
     stream.push(&Bytes::from_static(&[0; 9]));
-    assert!(!stream.fits(0, 1_000));
+    assert!(!stream.fits(0, 1_000, 0));
     assert_eq!(everything(&mut stream).len(), 10);
     let acked = stream.ack(&ack(u64::MAX, u64::MAX, 1, u64::MAX)).unwrap();
     assert_eq!((acked.messages, stream.retained()), (1, 0));

@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::net::SocketAddr;
 
-use cluster_tokio::{Name, NodeId, PeerInfo, PeerState, Reason, Stats, Target};
+use cluster_core::{Name, NodeId, PeerInfo, PeerState, Reason, Stats, Target};
 use serde_json::{Map, Value, json};
 
 #[derive(Clone, Copy, Debug)]

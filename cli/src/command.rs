@@ -1,8 +1,9 @@
 //! The commands that are read from stdin.
 
-use cluster_tokio::Target;
+use cluster_core::Target;
 
-#[derive(Debug)]
+/// A command.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Command {
     Join(Target),
     Send(String, String),

@@ -1,4 +1,6 @@
-//! The example `node` as a program: its command line, its commands, and what it prints.
+//! The example `node` of an adapter as a program: its command line, its commands, and what it prints.
+//!
+//! Part of the tests of each adapter, whose crate root names the example in `NODE`.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::PathBuf;
@@ -10,12 +12,12 @@ use serde_json::Value;
 
 use crate::world::DEADLINE;
 
-/// The example, which `cargo test` builds beside this test: target/<profile>/examples/node.
+/// The example, which `cargo test` builds beside this test, in target/<profile>/examples.
 fn example() -> PathBuf {
     let test = std::env::current_exe().expect("the test is a file");
     let profile = test.ancestors().nth(2).expect("target/<profile>/deps/it");
-    let path = profile.join("examples").join(format!("node{}", std::env::consts::EXE_SUFFIX));
-    assert!(path.exists(), "{} is missing: cargo build -p cluster-tokio --examples", path.display());
+    let path = profile.join("examples").join(format!("{}{}", crate::NODE, std::env::consts::EXE_SUFFIX));
+    assert!(path.exists(), "{} is missing: cargo build --examples", path.display());
     path
 }
 
@@ -131,6 +133,42 @@ fn two_nodes_meet_talk_and_part() {
     assert_eq!(down["name"], "bob");
 }
 
+#[cfg(unix)]
+#[test]
+fn keys_are_made_and_only_those_who_have_them_are_let_in() {
+    let directory = std::env::temp_dir().join(format!("cluster-node-keys-{}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&directory);
+    std::fs::create_dir_all(&directory).expect("a directory");
+    let path = |name: &str| directory.join(name).to_str().expect("text").to_owned();
+    let keygen = |args: &[&str]| {
+        let output = Command::new(example()).arg("keygen").args(args).output().expect("the example starts");
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).expect("text").trim().to_owned()
+    };
+    assert_eq!(keygen(&["--secret-file", &path("secret")]), "");
+    let id = keygen(&["--identity", &path("alice")]);
+    let other = keygen(&[]);
+    assert_eq!(other.len(), 64);
+
+    let start = |args: &[&str]| {
+        let mut command = Command::new(example());
+        command.args(["--listen", "127.0.0.1:0", "--json"]).args(args);
+        Process::spawn(command)
+    };
+    let secret = path("secret");
+    let alice = start(&["--secret-file", &secret, "--identity", &path("alice")]);
+    assert_eq!(alice.id, id);
+    let bob = start(&["--secret-file", &secret, "--allow", &id, "--join", &alice.address]);
+    assert_eq!(bob.expect("peer_up")["id"], id[..]);
+    assert_eq!(alice.expect("peer_up")["id"], bob.id[..]);
+    // It has the secret, but is not on the list.
+    let carol = start(&["--secret-file", &secret, "--join", &bob.address]);
+    carol.expect("join_failed");
+    let stranger = start(&["--secret", &other, "--join", &alice.address]);
+    stranger.expect("join_failed");
+    std::fs::remove_dir_all(directory).expect("it is ours");
+}
+
 #[test]
 fn a_bad_command_is_an_error_and_the_node_goes_on() {
     let mut node = Process::start(&[]);
@@ -228,6 +266,9 @@ fn the_command_line_explains_itself_and_its_errors() {
         (&["--name", "two words"], "name"),
         (&["stray"], "stray"),
         (&["--listen", "127.0.0.1:0", "--secret", "00"], "secret"),
+        (&["--listen", "127.0.0.1:0", "--secret-file", "/nowhere/at/all"], "/nowhere/at/all"),
+        (&["--listen", "0.0.0.0:0", "--insecure-plaintext"], "secret"),
+        (&["--listen", "127.0.0.1:0", "--insecure-plaintext", "--allow", "00"], "--allow"),
         (&["--listen", "256.0.0.1:0", "--insecure-plaintext"], "256.0.0.1:0"),
     ] {
         let output = run(args);

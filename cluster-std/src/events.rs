@@ -1,0 +1,163 @@
+//! What users are told: a bounded queue per subscriber.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use cluster_core::adapter::EventQueue;
+use cluster_core::{Deferred, Event};
+
+use crate::driver::{Caller, Shared};
+
+/// The events of a node, from [`Node::events`](crate::Node::events) on.
+///
+/// It begins with a [`PeerUp`](Event::PeerUp) for each peer that is up at that moment. A reader that falls more than
+/// [`EVENT_QUEUE`](crate::EVENT_QUEUE) events behind loses the oldest and finds [`Event::Lagged`] in their place; then
+/// [`Node::peers`](crate::Node::peers) says how things stand, and the events that follow lead on from there.
+/// [`Event::Undelivered`] is never lost this way: of each run what was pushed out is merged into one. Until every
+/// `Events` of the node has read it, it takes room in the `send_window` of its peer; so whoever reads should not wait in
+/// [`Node::send`](crate::Node::send) or [`Node::flush`](crate::Node::flush).
+///
+/// As an iterator it waits for each event. It does not keep the node alive: after [`Event::Left`], or when the last
+/// [`Node`](crate::Node) handle is gone, it ends with `None`.
+#[derive(Debug)]
+pub struct Events {
+    queue: Arc<Queue>,
+}
+
+impl Events {
+    pub(crate) fn new(queue: Arc<Queue>) -> Events {
+        Events { queue }
+    }
+
+    /// The next event, waiting for it at most so long. `None` if there was none, or
+    /// [no more can come](Events::has_ended).
+    pub fn next_timeout(&mut self, timeout: Duration) -> Option<Event> {
+        let waited = self.queue.changed.wait_timeout_while(self.queue.lock(), timeout, nothing_yet);
+        drop(waited);
+        // Only the reader takes any, so what has come is still there.
+        self.queue.pop().0
+    }
+
+    /// The next event if one is waiting.
+    pub fn try_next(&mut self) -> Option<Event> {
+        self.queue.pop().0
+    }
+
+    /// Whether every event was taken and no more can come.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        let queue = self.queue.lock();
+        queue.has_ended() && !queue.has_pending()
+    }
+}
+
+/// Waits for each event; ends when no more can come.
+impl Iterator for Events {
+    type Item = Event;
+
+    fn next(&mut self) -> Option<Event> {
+        let waited = self.queue.changed.wait_while(self.queue.lock(), nothing_yet);
+        drop(waited);
+        self.queue.pop().0
+    }
+}
+
+fn nothing_yet(queue: &mut EventQueue<Arc<Unread>>) -> bool {
+    !queue.has_pending() && !queue.has_ended()
+}
+
+/// An [`Event::Undelivered`] that not every subscriber has read: the node is told by the last of them.
+#[derive(Debug)]
+pub(crate) struct Unread {
+    node: Weak<Shared>,
+    deferred: Option<Deferred>,
+}
+
+impl Unread {
+    pub(crate) fn new(node: Weak<Shared>, deferred: Deferred) -> Unread {
+        Unread { node, deferred: Some(deferred) }
+    }
+}
+
+/// Takes the node's lock: never to be dropped by who holds it, or that of a queue.
+impl Drop for Unread {
+    fn drop(&mut self) {
+        if let (Some(node), Some(deferred)) = (self.node.upgrade(), self.deferred.take()) {
+            node.enter(Caller::Other, |state, now| state.core.read(now, deferred));
+        }
+    }
+}
+
+/// Shared by one subscriber and the node.
+#[derive(Debug, Default)]
+pub(crate) struct Queue {
+    waiting: Mutex<EventQueue<Arc<Unread>>>,
+    changed: Condvar,
+}
+
+impl Queue {
+    pub(crate) fn push(&self, event: Event, unread: Option<Arc<Unread>>) {
+        // Whoever calls keeps one of its own, so that none of these is the last.
+        let _too_late = self.lock().push(event, unread);
+    }
+
+    /// The next event, which counts as read, and whether no more can come after it.
+    fn pop(&self) -> (Option<Event>, bool) {
+        // Apart from the lock, which must be free when the node hears that something was read.
+        let (next, ended) = {
+            let mut waiting = self.lock();
+            (waiting.pop(), waiting.has_ended())
+        };
+        (next.map(|(event, _unread)| event), ended)
+    }
+
+    /// No more events can come.
+    pub(crate) fn end(&self) {
+        self.lock().end();
+    }
+
+    /// Wakes the subscriber. Apart from `push`, so that it finds the node's lock free.
+    pub(crate) fn wake(&self) {
+        self.changed.notify_one();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, EventQueue<Arc<Unread>>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cluster_core::{Incarnation, NodeId, Run};
+
+    fn gone(number: u64) -> Event {
+        Event::PeerGone { peer: Run { id: NodeId::from_bytes([1; 16]), incarnation: Incarnation(number) } }
+    }
+
+    #[test]
+    fn a_waiting_reader_is_woken_by_an_event_and_by_the_end() {
+        let queue = Arc::new(Queue::default());
+        let mut events = Events::new(Arc::clone(&queue));
+        let reader = std::thread::spawn(move || (events.next(), events.next(), events.has_ended()));
+        queue.push(gone(1), None);
+        queue.wake();
+        queue.end();
+        queue.wake();
+        assert_eq!(reader.join().unwrap(), (Some(gone(1)), None, true));
+    }
+
+    #[test]
+    fn a_wait_with_a_timeout_ends_with_it_and_loses_nothing() {
+        let queue = Arc::new(Queue::default());
+        let mut events = Events::new(Arc::clone(&queue));
+        assert_eq!(events.next_timeout(Duration::from_millis(1)), None);
+        assert!(!events.has_ended());
+        queue.push(gone(1), None);
+        queue.end();
+        assert!(!events.has_ended());
+        assert_eq!(events.next_timeout(Duration::MAX), Some(gone(1)));
+        assert_eq!(events.next_timeout(Duration::MAX), None);
+        assert!(events.has_ended());
+    }
+}

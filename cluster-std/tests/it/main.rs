@@ -1,0 +1,19 @@
+//! The adapter on real sockets, all of them on loopback.
+//!
+//! Nothing here sleeps for luck: tests wait for an event or a condition, and fail when [`world::DEADLINE`] is over.
+//! Only where something must *not* happen do they wait for a stated time.
+
+#[path = "../../../cli/tests/node.rs"]
+mod cli;
+mod cutter;
+mod dependencies;
+mod hostile;
+mod lifecycle;
+mod membership;
+mod messages;
+mod original;
+mod sessions;
+mod world;
+
+/// The example that `cli` runs.
+const NODE: &str = "node-std";

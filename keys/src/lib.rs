@@ -1,0 +1,275 @@
+//! What an adapter of [`cluster_core`] takes from its system: randomness, the cipher that is fastest there, and secrets and
+//! identities, which are kept in files.
+//!
+//! A key file has 64 hexadecimal digits in one line. It is made readable by its owner alone, and is not read if others
+//! could read it as well.
+//!
+//! ```
+//! use cluster_core::Config;
+//! use cluster_keys as keys;
+//!
+//! # let directory = std::env::temp_dir().join(format!("keys-doc-{}", std::process::id()));
+//! # std::fs::create_dir_all(&directory)?;
+//! let (secret, identity) = (directory.join("cluster.secret"), directory.join("node.key"));
+//! # let _ = (std::fs::remove_file(&secret), std::fs::remove_file(&identity));
+//! keys::write_secret(&secret, &keys::generate_secret()?)?; // once, then the file is brought to every node
+//!
+//! let config = Config::new(keys::read_secret(&secret)?).identity(keys::open_identity(&identity)?);
+//! # std::fs::remove_dir_all(&directory)?;
+//! # drop(config);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+#![forbid(unsafe_code)]
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::{error, fmt};
+
+use cluster_core::{Identity, ParseKeyError, Secret, Suite};
+
+/// The most bytes of a key file that are read.
+const LONGEST: u64 = 256;
+
+/// A new secret.
+///
+/// # Errors
+///
+/// The operating system gives no randomness.
+pub fn generate_secret() -> io::Result<Secret> {
+    entropy().map(Secret::from_bytes)
+}
+
+/// A new identity.
+///
+/// # Errors
+///
+/// The operating system gives no randomness.
+pub fn generate_identity() -> io::Result<Identity> {
+    entropy().map(Identity::from_bytes)
+}
+
+/// Reads a secret from a file.
+///
+/// # Errors
+///
+/// [`KeyFileError`] if the file cannot be read, others could read it as well, or it holds no key.
+pub fn read_secret(path: impl AsRef<Path>) -> Result<Secret, KeyFileError> {
+    read(path.as_ref(), Secret::from_hex)
+}
+
+/// Writes a secret to a new file that only its owner can read.
+///
+/// # Errors
+///
+/// [`KeyFileError`] if there is a file already, which is left as it is, or the new one cannot be written.
+pub fn write_secret(path: impl AsRef<Path>, secret: &Secret) -> Result<(), KeyFileError> {
+    write(path.as_ref(), secret.reveal())
+}
+
+/// Reads an identity from a file.
+///
+/// # Errors
+///
+/// [`KeyFileError`] if the file cannot be read, others could read it as well, or it holds no key.
+pub fn read_identity(path: impl AsRef<Path>) -> Result<Identity, KeyFileError> {
+    read(path.as_ref(), Identity::from_hex)
+}
+
+/// Writes an identity to a new file that only its owner can read.
+///
+/// # Errors
+///
+/// [`KeyFileError`] if there is a file already, which is left as it is, or the new one cannot be written.
+pub fn write_identity(path: impl AsRef<Path>, identity: &Identity) -> Result<(), KeyFileError> {
+    write(path.as_ref(), identity.reveal())
+}
+
+/// Reads an identity from a file. If there is none, a new one is made and written there.
+///
+/// # Errors
+///
+/// [`KeyFileError`] as of [`read_identity`] and [`write_identity`].
+pub fn open_identity(path: impl AsRef<Path>) -> Result<Identity, KeyFileError> {
+    let path = path.as_ref();
+    match read_identity(path) {
+        Err(error) if error.is_missing() => {
+            let identity = generate_identity().map_err(|error| KeyFileError::new(path, Kind::Io(error)))?;
+            write_identity(path, &identity)?;
+            Ok(identity)
+        }
+        outcome => outcome,
+    }
+}
+
+fn read<T>(path: &Path, parse: impl Fn(&str) -> Result<T, ParseKeyError>) -> Result<T, KeyFileError> {
+    let failed = |kind| KeyFileError::new(path, kind);
+    let file = File::open(path).map_err(|error| failed(Kind::Io(error)))?;
+    if is_exposed(&file).map_err(|error| failed(Kind::Io(error)))? {
+        return Err(failed(Kind::Exposed));
+    }
+    let mut text = String::new();
+    file.take(LONGEST).read_to_string(&mut text).map_err(|error| match error.kind() {
+        io::ErrorKind::InvalidData => failed(Kind::NoKey),
+        _ => failed(Kind::Io(error)),
+    })?;
+    parse(text.trim()).map_err(|_| failed(Kind::NoKey))
+}
+
+fn write(path: &Path, key: impl fmt::Display) -> Result<(), KeyFileError> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let written = options.open(path).and_then(|mut file| {
+        file.write_all(format!("{key}\n").as_bytes())?;
+        file.sync_all()
+    });
+    written.map_err(|error| KeyFileError::new(path, Kind::Io(error)))
+}
+
+/// Whether anybody but its owner may read the file.
+#[cfg(unix)]
+fn is_exposed(file: &File) -> io::Result<bool> {
+    use std::os::unix::fs::PermissionsExt as _;
+    Ok(file.metadata()?.permissions().mode() & 0o077 != 0)
+}
+
+/// Who may read a file is not asked here.
+#[cfg(not(unix))]
+fn is_exposed(_: &File) -> io::Result<bool> {
+    Ok(false)
+}
+
+/// A key could not be read from a file, or written to one. It never says what the file holds.
+#[derive(Debug)]
+pub struct KeyFileError {
+    path: PathBuf,
+    kind: Kind,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Io(io::Error),
+    Exposed,
+    NoKey,
+}
+
+impl KeyFileError {
+    fn new(path: &Path, kind: Kind) -> KeyFileError {
+        KeyFileError { path: path.to_owned(), kind }
+    }
+
+    /// Whether there is no such file.
+    #[must_use]
+    pub fn is_missing(&self) -> bool {
+        matches!(&self.kind, Kind::Io(error) if error.kind() == io::ErrorKind::NotFound)
+    }
+
+    /// Whether others than its owner could read the file.
+    #[must_use]
+    pub fn is_exposed(&self) -> bool {
+        matches!(self.kind, Kind::Exposed)
+    }
+}
+
+impl fmt::Display for KeyFileError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.path.display())?;
+        match &self.kind {
+            Kind::Io(error) => error.fmt(f),
+            Kind::Exposed => f.write_str("others could read this key as well; chmod 600 it, and better make a new one"),
+            Kind::NoKey => f.write_str("the file holds no key, which is 64 hexadecimal digits"),
+        }
+    }
+}
+
+impl error::Error for KeyFileError {
+    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
+        match &self.kind {
+            Kind::Io(error) => Some(error),
+            Kind::Exposed | Kind::NoKey => None,
+        }
+    }
+}
+
+/// The cipher that is fastest here. The implementation of AES in use has no need of tables, and so of secrets in the
+/// timing of memory, but is slow without the instructions.
+#[must_use]
+pub fn suite() -> Suite {
+    #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+    if std::arch::is_x86_feature_detected!("aes") && std::arch::is_x86_feature_detected!("pclmulqdq") {
+        return Suite::AesGcm;
+    }
+    Suite::ChaChaPoly
+}
+
+/// 32 bytes that nobody can guess: what all randomness of a node comes from, or a key.
+///
+/// # Errors
+///
+/// The operating system gives no randomness.
+pub fn entropy() -> io::Result<[u8; 32]> {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).map_err(io::Error::other)?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A directory of its own for each test.
+    fn directory(name: &str) -> PathBuf {
+        let directory = std::env::temp_dir().join(format!("cluster-keys-{}-{name}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&directory);
+        std::fs::create_dir_all(&directory).unwrap();
+        directory
+    }
+
+    #[test]
+    fn a_key_is_what_it_was_when_it_is_read_again_and_no_file_is_overwritten() {
+        let directory = directory("same");
+        let secret = generate_secret().unwrap();
+        let path = directory.join("secret");
+        write_secret(&path, &secret).unwrap();
+        assert!(write_secret(&path, &generate_secret().unwrap()).is_err());
+        assert_eq!(read_secret(&path).unwrap(), secret);
+        let path = directory.join("identity");
+        assert!(read_identity(&path).unwrap_err().is_missing());
+        let made = open_identity(&path).unwrap();
+        assert_eq!(open_identity(&path).unwrap().id(), made.id());
+        std::fs::remove_dir_all(directory).unwrap();
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_key_that_others_can_read_is_refused() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let directory = directory("mode");
+        let path = directory.join("secret");
+        write_secret(&path, &generate_secret().unwrap()).unwrap();
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&path), 0o600);
+        for mode in [0o640, 0o604, 0o620] {
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            assert!(read_secret(&path).unwrap_err().is_exposed());
+        }
+        std::fs::remove_dir_all(directory).unwrap();
+    }
+
+    #[test]
+    fn a_file_without_a_key_is_refused_without_telling_what_it_holds() {
+        let directory = directory("bad");
+        let path = directory.join("secret");
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        options.open(&path).unwrap().write_all(b"hunter2\n").unwrap();
+        let error = read_secret(&path).unwrap_err();
+        assert!(!format!("{error} {error:?}").contains("hunter2"));
+        std::fs::remove_dir_all(directory).unwrap();
+    }
+}
