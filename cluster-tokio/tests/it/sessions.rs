@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use cluster_conformance::{Faults, Pieces, Proxy, Way as _};
-use cluster_tokio::{Acknowledge, Config, Event, Events, FlushError, Limits, Node, NodeId, SendErrorKind, Undelivered};
+use cluster_tokio::{
+    Acknowledge, Config, Event, Events, FlushError, Limits, Node, NodeId, PeerInfo, PeerState, Run, SendErrorKind,
+    Undelivered,
+};
 
 use crate::world::{bind, bind_with, event, local, mesh, once, until, until_complete, until_down, until_up, within};
 
@@ -128,6 +131,12 @@ async fn a_peer_that_dies_leaves_no_message_without_an_outcome() {
     assert_eq!(error.kind, SendErrorKind::NotConnected);
 }
 
+/// Waits until this run is up.
+async fn until_run(node: &Node, run: Run) {
+    let up = |peer: PeerInfo| peer.run == run && peer.state == PeerState::Up;
+    until("a later run is up", || node.peer(run.id).is_some_and(up)).await;
+}
+
 #[tokio::test]
 async fn what_came_to_nothing_takes_room_until_every_subscriber_has_read_of_it() {
     let mut limits = Limits::default();
@@ -142,7 +151,7 @@ async fn what_came_to_nothing_takes_room_until_every_subscriber_has_read_of_it()
     until_down(&mut one, id).await;
     let later = bind_with(local().node_id(id)).await;
     within("a join", later.join(alice.local_addr())).await.unwrap();
-    until("the later run is up", || alice.peer(id).is_some_and(|peer| peer.run == later.run())).await;
+    until_run(&alice, later.run()).await;
     let told = async |events: &mut Events| {
         event(events, "the report", |event| matches!(event, Event::Undelivered(_)).then_some(())).await;
     };
@@ -159,7 +168,7 @@ async fn what_came_to_nothing_takes_room_until_every_subscriber_has_read_of_it()
     let last = bind_with(local().node_id(id)).await;
     while alice.try_send(id, &[0; 1_000][..]).is_ok() {}
     within("a join", last.join(alice.local_addr())).await.unwrap();
-    until("the last run is up", || alice.peer(id).is_some_and(|peer| peer.run == last.run())).await;
+    until_run(&alice, last.run()).await;
     told(&mut one).await;
     let mut waiting = Box::pin(alice.send(id, &[0; 1_000][..]));
     assert!(once(&mut waiting).await.is_none(), "there is no room");
