@@ -79,9 +79,25 @@ fn frames() -> Vec<(&'static str, Frame)> {
     ]
 }
 
+/// A session that goes on.
+fn exchange() -> [(&'static str, Frame); 3] {
+    let live = |id, received, consumed, consumed_messages| PeerStream::Live {
+        id,
+        ack: Ack { received, consumed, consumed_messages, granted: consumed + (256 << 10) },
+    };
+    let own = offer(0, PeerStream::None).stream;
+    let responder = Offer { stream: THEIRS, next: 40, peer: live(own, 65, 50, 5) };
+    let initiator = Offer { stream: own, next: 65, peer: live(THEIRS, 40, 40, 2) };
+    [
+        ("exchange_1_accept", Frame::Accept(Accept { profile: profile(), offer: responder })),
+        ("exchange_2_resume", Frame::Resume(Resume { offer: initiator })),
+        ("exchange_3_data", Frame::Data(Data { offset: 65, bytes: Bytes::from_static(b"age 7") })),
+    ]
+}
+
 #[test]
 fn every_frame_has_its_golden_bytes() {
-    for (name, frame) in frames() {
+    for (name, frame) in frames().into_iter().chain(exchange()) {
         assert_eq!(hex(&frame.encode()), hex(&golden(name)), "{name}");
         assert_eq!(Frame::decode(golden(name).into()), Ok(frame), "{name}");
     }
@@ -99,7 +115,7 @@ fn every_kind_of_frame_and_every_golden_file_is_tested() {
         .filter(|name| !name.starts_with("handshake"))
         .collect();
     files.sort();
-    let mut tested: Vec<&str> = frames().iter().map(|(name, _)| *name).collect();
+    let mut tested: Vec<&str> = frames().iter().chain(&exchange()).map(|(name, _)| *name).collect();
     tested.sort_unstable();
     assert_eq!(files, tested);
 }
