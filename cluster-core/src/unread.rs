@@ -1,4 +1,4 @@
-//! What became of no use and its sender has not read yet: it counts as if it were still waiting to be sent.
+//! Messages that came to nothing and of which their sender has not read yet: they take room as if they still waited.
 
 use alloc::collections::BTreeMap;
 

@@ -30,9 +30,9 @@ impl Count {
     fn now() -> Count {
         let mut threads = BTreeMap::new();
         for task in std::fs::read_dir("/proc/self/task").unwrap() {
-            // One that ends in between has no name any more.
-            let Ok(name) = std::fs::read_to_string(task.unwrap().path().join("comm")) else { continue };
-            if let Some(name) = name.trim_end().strip_prefix("cluster-") {
+            // One that ends in between has no state any more.
+            let Ok(stat) = std::fs::read_to_string(task.unwrap().path().join("stat")) else { continue };
+            if let Some(name) = running(&stat).and_then(|name| name.strip_prefix("cluster-")) {
                 *threads.entry(name.to_owned()).or_default() += 1;
             }
         }
@@ -45,6 +45,16 @@ impl Count {
     fn of(threads: &[(&str, usize)], sockets: usize) -> Count {
         Count { threads: threads.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect(), sockets }
     }
+}
+
+/// The name in a task's `stat`, unless the task is ending: a join returns before the kernel takes the task off its list,
+/// so a thread that is joined may still be on it, marked as exiting (proc(5), `flags`).
+fn running(stat: &str) -> Option<&str> {
+    const PF_EXITING: u64 = 4;
+    let (head, tail) = stat.rsplit_once(')')?;
+    let flags: u64 = tail.split_whitespace().nth(6)?.parse().ok()?;
+    let (_, name) = head.split_once('(')?;
+    (flags & PF_EXITING == 0).then_some(name)
 }
 
 /// Waits for what takes a moment, such as the end of threads that nobody waits for.

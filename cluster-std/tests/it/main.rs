@@ -5,7 +5,6 @@
 
 #[path = "../../../cli/tests/node.rs"]
 mod cli;
-mod cutter;
 mod dependencies;
 mod hostile;
 mod lifecycle;

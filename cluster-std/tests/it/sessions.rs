@@ -1,12 +1,11 @@
 //! What was accepted has one honest outcome, on real sockets that are cut again and again.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use cluster_conformance::{Faults, Pieces, Proxy, Way as _};
 use cluster_std::{Acknowledge, Event, FlushError, Node, SendErrorKind, Undelivered};
 
-use crate::cutter::Cutter;
 use crate::world::{
     DEADLINE, bind, bind_with, event, local, mesh, message, until, until_complete, until_down, until_up, waiting,
 };
@@ -15,22 +14,23 @@ use crate::world::{
 const MESSAGES: u64 = 500_000;
 
 /// Nodes that dial each other through proxies only, and again at once when they are cut off.
-fn through_cutters(seed: u64) -> ([Node; 2], [Cutter; 2]) {
-    let cutters = [seed, seed + 1].map(|seed| Cutter::new(seed, 10_000, 150_000));
+fn through_cutters(seed: u64) -> ([Node; 2], [Proxy; 2]) {
+    let faults = Faults { pieces: Pieces::Random, life: Some(10_000..=150_000), ..Faults::default() };
+    let cutters = [seed, seed + 1].map(|seed| Proxy::bind(seed, faults.clone()).expect("a port of loopback is free"));
     let nodes = [0, 1].map(|at: usize| {
         let swift = local().reconnect(Duration::from_millis(1), Duration::from_millis(10)).stable_after(Duration::ZERO);
-        let node = bind_with(swift.advertise(cutters[at].address));
+        let node = bind_with(swift.advertise(cutters[at].address()));
         cutters[at].lead_to(node.local_addr());
         node
     });
-    nodes[0].join(cutters[1].address).unwrap();
+    nodes[0].join(cutters[1].address()).unwrap();
     // Nobody is written to before it was up once.
     until_complete(&nodes);
     (nodes, cutters)
 }
 
-fn cuts(cutters: &[Cutter; 2]) -> usize {
-    cutters.iter().map(|cutter| cutter.cuts.load(Ordering::SeqCst)).sum()
+fn cuts(cutters: &[Proxy; 2]) -> usize {
+    cutters.iter().map(Proxy::cuts).sum()
 }
 
 /// The number, and up to 31 bytes more.
