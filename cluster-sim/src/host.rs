@@ -22,6 +22,9 @@ use crate::rng::Rng;
 /// The most bytes that are pulled ahead of what the socket has taken.
 const AHEAD: usize = 1 << 20;
 
+/// How many actions of a node may follow one input, before it counts as a node that never comes to rest.
+const MAX_ACTIONS: u32 = 1 << 18;
+
 /// Names a host of a [`World`](crate::World): a machine with an address that runs one node at a time.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HostId(pub(crate) u32);
@@ -169,8 +172,13 @@ impl Driver {
     /// The network says something else, or the user has called a verb: carries out whatever the node now asks for.
     pub(crate) fn drain(&mut self, io: &mut Io<'_>) {
         io.run = self.node.run();
+        let mut actions = 0;
         while let Some(action) = self.node.poll_action() {
             self.act(io, action);
+            actions += 1;
+            if actions == MAX_ACTIONS {
+                return io.endless(actions);
+            }
         }
         io.drained(&mut self.node, self.links.len());
     }

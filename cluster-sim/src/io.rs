@@ -242,6 +242,11 @@ impl Io<'_> {
         self.oracle.drained(self.host, node, links, self.when());
     }
 
+    /// The node always has more to say, at one and the same moment.
+    pub(crate) fn endless(&mut self, actions: u32) {
+        self.oracle.fail(self.host, format!("{actions} actions at one moment, and no end of them"));
+    }
+
     pub(crate) fn trace(&mut self, what: What) {
         self.trace.add(self.queue.now(), Some(self.host), what);
     }

@@ -238,7 +238,8 @@ impl Oracle {
         for sock in watch.links.socks() {
             self.handshakes.gone(sock);
         }
-        let alive: BTreeSet<Run> = self.watches.iter().flatten().map(|watch| watch.runs.now()).collect();
+        let runs = self.watches.iter().flatten().map(|watch| &watch.runs);
+        let alive: BTreeSet<Run> = runs.flat_map(|runs| [runs.born(), runs.now()]).collect();
         self.flows.retain(|(from, to), _| alive.contains(from) || alive.contains(to));
     }
 
@@ -297,10 +298,10 @@ impl Oracle {
     /// The node's user acknowledges a message that it has taken.
     pub(crate) fn acknowledged(&mut self, host: HostId, receipt: Receipt) {
         let Some(Some(watch)) = self.watches.get_mut(host.index()) else { return };
-        let own = watch.runs.now();
+        let (born, own) = (watch.runs.born(), watch.runs.now());
         let Some((from, places)) = watch.credit.acknowledged(receipt) else { return };
-        if let Some(flow) = self.flow(from, own) {
-            for place in places {
+        for place in places {
+            if let Some(flow) = self.flow(from, if place.earlier { born } else { own }) {
                 flow.consumed(place.stream, place.index);
             }
         }
@@ -574,10 +575,12 @@ impl Oracle {
                 Acknowledge::Manual => watch.credit.waits(message.from, taken, message.receipt),
                 _ => watch.credit.consumed(message.from, taken),
             }
-            place = Some((taken, watch.acknowledge != Acknowledge::Manual));
+            let to = if taken.earlier { watch.runs.born() } else { own };
+            place = Some((to, taken, watch.acknowledge != Acknowledge::Manual));
             Ok(())
         });
-        if let (Some((place, delivered)), Some(flow)) = (place, self.flow(message.from, own)) {
+        let Some((to, place, delivered)) = place else { return };
+        if let Some(flow) = self.flow(message.from, to) {
             if delivered {
                 flow.consumed(place.stream, place.index);
             }

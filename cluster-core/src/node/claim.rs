@@ -339,7 +339,7 @@ impl Node {
     /// The other side has seen a later run of this node: our clock has gone back since that run. A little ahead of it
     /// is a new run, as long as nobody knows us by the present one.
     fn stale(&mut self, id: LinkId, known: Incarnation) {
-        let connected = self.peers.values().any(|peer| peer.live.is_some());
+        let connected = self.peers.values().any(|peer| peer.announced || peer.live.is_some());
         let adopted_before = self.run.incarnation != self.born;
         let believable = known.0 <= self.born.0.saturating_add(MAX_ADOPTED_STEP) && known.0 < u64::MAX;
         if connected || adopted_before || !believable || known < self.run.incarnation {

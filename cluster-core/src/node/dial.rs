@@ -99,6 +99,13 @@ impl Node {
 
     /// A lost peer is due to be dialled.
     pub(super) fn reconnect(&mut self, id: NodeId) {
+        self.redial(id, false);
+    }
+
+    /// Dials the next address of a lost peer. One that is only hearsay may have to wait for its turn, which may be long
+    /// in coming; where the peer is known to have been need not. When its turn comes, only hearsay has `waited`: the
+    /// other addresses keep to the backoff.
+    fn redial(&mut self, id: NodeId, waited: bool) {
         let given_up = |peer: &crate::peer::Peer| peer.backoff.failures() > 1;
         if self.is_leaving() || mutant!(GiveUpOnLost) && self.peers.get(&id).is_some_and(given_up) {
             return;
@@ -113,14 +120,13 @@ impl Node {
         let (known, mut addresses) = (peer.addresses.clone(), peer.addresses.clone());
         let free = |node: &Node, address| !node.own.contains(&address) && node.dial_to(address).is_none();
         let address = addresses.next(|address| {
-            let trusted = known.is_verified(address) || self.may_follow(address);
+            let trusted = if known.is_verified(address) { !waited } else { self.may_follow(address) };
             trusted && free(self, address)
         });
-        let Some(mut address) = address else { return self.schedule_reconnect(id) };
+        let Some(mut address) = address else { return self.retry_some_time(id) };
         let mut hearsay = !known.is_verified(address);
         if hearsay && !self.may_dial_hearsay(id) {
-            // The address waits for its turn, which may be long in coming; where the peer is known to have been need not.
-            let verified = addresses.next(|address| known.is_verified(address) && free(self, address));
+            let verified = addresses.next(|address| !waited && known.is_verified(address) && free(self, address));
             let Some(verified) = verified else { return };
             (address, hearsay) = (verified, false);
         }
@@ -128,6 +134,13 @@ impl Node {
         if let Some(peer) = self.peers.get_mut(&id) {
             peer.addresses = addresses;
             peer.dialing = Some(link);
+        }
+    }
+
+    /// Sees to it that a lost peer is due again.
+    pub(super) fn retry_some_time(&mut self, id: NodeId) {
+        if self.timers.deadline(Timer::Reconnect(id)).is_none() {
+            self.schedule_reconnect(id);
         }
     }
 
@@ -238,10 +251,14 @@ impl Node {
         let waiting = self.dialer.waiting.len();
         for _ in 0..waiting {
             let Some(id) = self.dialer.next() else { return };
-            if self.peers.get(&id).is_some_and(|peer| peer.is_lost()) {
-                self.reconnect(id);
-            } else {
-                self.try_candidate(id);
+            match self.peers.get(&id) {
+                // It is being dialled where it was.
+                Some(peer) if peer.is_lost() && peer.dialing.is_some() => {
+                    self.dialer.wait(id);
+                    continue;
+                }
+                Some(peer) if peer.is_lost() => self.redial(id, true),
+                _ => self.try_candidate(id),
             }
             if self.dialer.queued.contains(&id) {
                 return;

@@ -103,9 +103,7 @@ impl Node {
     /// A lost peer came back, but not to the end: it is to be dialled, or forgotten, as before.
     fn keep_trying(&mut self, id: NodeId) {
         let Some(since) = self.peers.get(&id).and_then(|peer| peer.lost_since) else { return };
-        if self.timers.deadline(Timer::Reconnect(id)).is_none() {
-            self.schedule_reconnect(id);
-        }
+        self.retry_some_time(id);
         if let Some(span) = self.config.timing.forget_after {
             self.timers.set(Timer::Forget(id), since + span);
         }

@@ -49,6 +49,8 @@ pub(super) struct Place {
     pub(super) stream: StreamId,
     pub(super) index: u64,
     end: u64,
+    /// It came for the run that the node was before.
+    pub(super) earlier: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -56,6 +58,7 @@ struct Rest {
     id: StreamId,
     bytes: u64,
     index: u64,
+    earlier: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -69,6 +72,7 @@ struct Receiving {
     consumed_messages: u64,
     granted: u64,
     heads: Heads,
+    earlier: bool,
 }
 
 /// Where the messages of a stream end, as far as it has arrived.
@@ -107,10 +111,12 @@ impl Credit {
         Some(self.accounts.get(&peer)?.current.as_ref()?.id)
     }
 
-    /// The node is another run: what was sent to the one before is of no consequence to anybody.
+    /// The node is another run: no session goes on with what was sent to the one before.
     pub(super) fn reborn(&mut self) {
         for account in self.accounts.values_mut() {
             account.forgotten = true;
+            account.rests.iter_mut().for_each(|rest| rest.earlier = true);
+            account.current.iter_mut().for_each(|current| current.earlier = true);
         }
     }
 
@@ -274,7 +280,7 @@ impl Account {
 
     fn take(&mut self, bytes: u64) -> Option<Place> {
         if let Some(rest) = self.rests.front_mut() {
-            let place = Place { stream: rest.id, index: rest.index, end: 0 };
+            let place = Place { stream: rest.id, index: rest.index, end: 0, earlier: rest.earlier };
             rest.bytes = rest.bytes.checked_sub(bytes)?;
             rest.index += 1;
             if rest.bytes == 0 {
@@ -285,7 +291,8 @@ impl Account {
         let current = self.current.as_mut()?;
         current.taken += bytes;
         current.taken_messages += 1;
-        let place = Place { stream: current.id, index: current.taken_messages - 1, end: current.taken };
+        let index = current.taken_messages - 1;
+        let place = Place { stream: current.id, index, end: current.taken, earlier: current.earlier };
         (current.taken <= current.heads.whole).then_some(place)
     }
 
@@ -301,7 +308,8 @@ impl Account {
         let before = self.current.replace(stream);
         if let Some(before) = before.filter(|before| before.heads.whole > before.taken) {
             let bytes = before.heads.whole - before.taken;
-            self.rests.push_back(Rest { id: before.id, bytes, index: before.taken_messages });
+            let Receiving { id, taken_messages: index, earlier, .. } = before;
+            self.rests.push_back(Rest { id, bytes, index, earlier });
         }
     }
 }
@@ -317,6 +325,7 @@ impl Receiving {
             consumed_messages: 0,
             granted,
             heads: Heads::default(),
+            earlier: false,
         }
     }
 

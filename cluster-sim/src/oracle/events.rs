@@ -36,6 +36,8 @@ struct Word {
     takeovers: u64,
     /// When it was last up, by the clock of the node.
     seen: Instant,
+    /// For how long the node remembers it from then on, by the settings at that time.
+    memory: Duration,
 }
 
 impl Word {
@@ -141,14 +143,15 @@ impl Events {
             Some(word) if word.phase == Phase::Gone && word.run.incarnation < run.incarnation => Ok(()),
             // Who has forgotten the later run takes an earlier one in.
             Some(word) if word.phase == Phase::Gone && word.takeovers < self.takeovers => Ok(()),
-            Some(word) if word.phase == Phase::Gone && self.clock - word.seen >= self.memory => Ok(()),
+            Some(word) if word.phase == Phase::Gone && self.clock - word.seen >= self.memory.min(word.memory) => Ok(()),
             Some(word) => Err(format!("PeerUp of {run:?} when the events of that id stand at {word:?}")),
         }
     }
 
     fn word(&self, run: Run, phase: Phase) -> Word {
         let before = self.peers.get(&run.id).filter(|word| !word.is_up());
-        Word { run, phase, takeovers: self.takeovers, seen: before.map_or(self.clock, |word| word.seen) }
+        let (seen, memory) = before.map_or((self.clock, self.memory), |word| (word.seen, word.memory.min(self.memory)));
+        Word { run, phase, takeovers: self.takeovers, seen, memory }
     }
 
     fn step(&mut self, run: Run, from: &[Phase], to: Phase, event: &Event) -> Verdict {

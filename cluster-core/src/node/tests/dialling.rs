@@ -1,0 +1,43 @@
+//! Where a lost peer is dialled, and when, while hearsay has to wait for its turn.
+
+use super::*;
+
+/// Peer 1 was up at `at(1)`, and nobody answers there any more. Peer 2 says that it is at `at(11)` now, and that a node 3
+/// is at `at(12)`, where nobody answers either.
+fn lost_and_heard_of(dial_interval: Duration) -> (Bench, LinkId) {
+    let mut config = Config::insecure_plaintext();
+    (config.limits.dial_burst, config.limits.dial_interval) = (1, dial_interval);
+    let mut bench = Bench::new(config);
+    bench.node.join(bench.now, at(1).into()).unwrap();
+    bench.act();
+    let (dial, _) = bench.dials.pop().unwrap();
+    bench.connect(dial, run(1, 1));
+    bench.frame(dial, Frame::Accept(Accept { profile: profile(at(1)), offer: offer() }));
+    let second = bench.up(run(2, 1));
+    bench.end(dial);
+    let entries = Vec::from([entry(run(3, 1), &[12]), entry(run(1, 1), &[11])]);
+    bench.frame(second, Frame::Announce(Announce { entries }));
+    (bench, second)
+}
+
+/// How often each of the three addresses is dialled in a minute.
+fn dials(bench: &mut Bench, link: LinkId) -> [usize; 3] {
+    let dialled = bench.pass_alive(&[link], MINUTE);
+    [1, 11, 12].map(|host| dialled.iter().filter(|address| **address == at(host)).count())
+}
+
+#[test]
+fn a_lost_peer_is_dialled_where_it_was_as_seldom_as_ever_while_hearsay_waits() {
+    let (mut bench, second) = lost_and_heard_of(Duration::from_secs(3_600));
+    let [lost, moved, stranger] = dials(&mut bench, second);
+    assert!((3..=15).contains(&lost), "{lost}");
+    assert_eq!(moved + stranger, 1);
+}
+
+#[test]
+fn hearsay_of_a_lost_peer_is_dialled_when_its_turn_comes() {
+    let (mut bench, second) = lost_and_heard_of(Duration::from_secs(10));
+    let [lost, moved, stranger] = dials(&mut bench, second);
+    assert!((1..=15).contains(&lost), "{lost}");
+    assert!((1..=5).contains(&moved) && (1..=5).contains(&stranger), "{moved} and {stranger}");
+}
