@@ -3,6 +3,7 @@
 mod dialling;
 mod frames;
 mod leaving;
+mod outcomes;
 mod trust;
 mod unread;
 
@@ -207,6 +208,15 @@ impl Bench {
             dialled.extend(self.pass(Duration::from_millis(500)));
         }
         dialled
+    }
+
+    /// Why peers went down, in order.
+    fn down_reasons(&self) -> Vec<Reason> {
+        let reason = |event: &Event| match event {
+            Event::PeerDown { reason, .. } => Some(reason.clone()),
+            _ => None,
+        };
+        self.events.iter().filter_map(reason).collect()
     }
 
     fn word(&self, id: NodeId) -> Vec<&'static str> {

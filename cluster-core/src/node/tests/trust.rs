@@ -33,14 +33,6 @@ impl Bench {
         self.node.set_config(self.now, config).unwrap();
         self.act();
     }
-
-    fn down_reasons(&self) -> Vec<Reason> {
-        let reason = |event: &Event| match event {
-            Event::PeerDown { reason, .. } => Some(reason.clone()),
-            _ => None,
-        };
-        self.events.iter().filter_map(reason).collect()
-    }
 }
 
 #[test]

@@ -1,0 +1,191 @@
+//! What a peer says that cannot be: the link ends with a typed reason, and every message still has its one outcome.
+
+use super::*;
+use crate::event::Undelivered;
+use crate::reason::ProtocolError;
+
+const GRANTED: u64 = 1 << 16;
+
+fn ack(received: u64, consumed: u64, consumed_messages: u64, granted: u64) -> Ack {
+    Ack { received, consumed, consumed_messages, granted }
+}
+
+fn data(offset: u64, bytes: &[u8]) -> Frame {
+    Frame::Data(Data { offset, bytes: bytes::Bytes::copy_from_slice(bytes) })
+}
+
+/// A peer that has taken `one` of `one` and `two`, and has sent `abc`. Its stream may go up to byte 1,024.
+fn halfway() -> (Bench, LinkId, StreamId) {
+    let limits = Limits { initial_window: 1_024, recv_window: 1_024, max_message: 100, ..Limits::default() };
+    let mut bench = Bench::new(lan().limits(limits));
+    let link = bench.up(run(1, 1));
+    let PeerStream::Live { id, .. } = bench.offer_to_go_on(link).peer else { unreachable!() };
+    bench.send(run(1, 1), "one");
+    bench.send(run(1, 1), "two");
+    bench.frame(link, Frame::Ack(ack(8, 4, 1, GRANTED)));
+    bench.frame(link, data(0, b"\x43abc"));
+    assert_eq!(bench.word(run(1, 1).id), ["up"]);
+    (bench, link, id)
+}
+
+/// Each message that was reported: whether it is in doubt, and what it says.
+fn reported(bench: &Bench) -> Vec<(bool, bytes::Bytes)> {
+    let told = |event: &Event| match event {
+        Event::Undelivered(Undelivered { in_doubt, not_delivered, .. }) => {
+            let doubtful = in_doubt.iter().map(|payload| (true, payload.clone()));
+            doubtful.chain(not_delivered.iter().map(|payload| (false, payload.clone()))).collect()
+        }
+        _ => Vec::new(),
+    };
+    bench.events.iter().flat_map(told).collect()
+}
+
+/// How many messages the user was told to be delivered.
+fn delivered(bench: &Bench) -> Option<u64> {
+    let told = |event: &Event| match event {
+        Event::Delivered { messages, .. } => Some(*messages),
+        _ => None,
+    };
+    bench.events.iter().rev().find_map(told)
+}
+
+fn takes(bench: &mut Bench) -> Vec<bytes::Bytes> {
+    core::iter::from_fn(|| bench.node.poll_message(bench.now)).map(|message| message.payload).collect()
+}
+
+impl Bench {
+    /// The peer dials again, goes on with its stream, and says this of the node's.
+    fn returns(&mut self, generation: u64, peer: PeerStream) -> LinkId {
+        self.offers(generation, Offer { next: 4, peer, ..offer() })
+    }
+
+    /// The peer dials again, and begins a new stream.
+    fn begins(&mut self, generation: u64, peer: PeerStream) -> LinkId {
+        self.offers(generation, Offer { stream: StreamId(999), next: 0, peer })
+    }
+
+    fn offers(&mut self, generation: u64, offer: Offer) -> LinkId {
+        let link = self.claimed(run(1, 1), generation);
+        self.frame(link, Frame::Resume(Resume { offer }));
+        // What was delivered is told now and then.
+        self.pass(Duration::from_millis(100));
+        link
+    }
+}
+
+#[test]
+fn what_cannot_be_ends_the_link_with_its_reason_and_the_outcome_still_comes() {
+    use ProtocolError::{BadAck, BadMessageHead, CreditExceeded, MessageTooLarge, UnexpectedFrame, WrongOffset};
+    const MAX: u64 = u64::MAX;
+    let cases = [
+        ("an acknowledgement beyond what was sent", Frame::Ack(ack(9, 4, 1, GRANTED)), BadAck),
+        ("one of everything there is", Frame::Ack(ack(MAX, MAX, MAX, MAX)), BadAck),
+        ("one more byte than there is", Frame::Ack(ack(MAX, 4, 1, GRANTED)), BadAck),
+        ("what arrived goes back", Frame::Ack(ack(7, 4, 1, GRANTED)), BadAck),
+        ("what was taken goes back", Frame::Ack(ack(8, 0, 0, GRANTED)), BadAck),
+        ("the count of messages goes back", Frame::Ack(ack(8, 4, 0, GRANTED)), BadAck),
+        ("the count of messages is ahead", Frame::Ack(ack(8, 8, 3, GRANTED)), BadAck),
+        ("the count of messages is at its end", Frame::Ack(ack(8, 8, MAX, GRANTED)), BadAck),
+        ("half a message was taken", Frame::Ack(ack(8, 6, 1, GRANTED)), BadAck),
+        ("credit goes back", Frame::Ack(ack(8, 4, 1, GRANTED - 1)), BadAck),
+        ("a chunk again", data(0, b"\x43abc"), WrongOffset),
+        ("a chunk behind a gap", data(5, b"\x43def"), WrongOffset),
+        ("a chunk at the end of numbers", data(MAX, b"\x43def"), WrongOffset),
+        ("a chunk beyond the credit", data(4, &[0x40; 1_021]), CreditExceeded),
+        ("a chunk of nothing", data(4, b""), UnexpectedFrame),
+        ("a head that is no byte string", data(4, b"\x01\x02"), BadMessageHead),
+        ("a head of unknown length", data(4, b"\x5f"), BadMessageHead),
+        ("a head that is longer than it need be", data(4, b"\x58\x03"), BadMessageHead),
+        ("a message beyond the cap", data(4, b"\x58\x65"), MessageTooLarge),
+        ("a message of nearly 2 to the 64", data(4, b"\x5b\xff\xff\xff\xff\xff\xff\xff\xff"), MessageTooLarge),
+    ];
+    for (what, frame, error) in cases {
+        let bad = || {
+            let (mut bench, link, id) = halfway();
+            bench.frame(link, frame.clone());
+            // A bad head behind a message that waits is seen when that message is taken.
+            let taken = takes(&mut bench);
+            bench.act();
+            assert_eq!(taken, ["abc"], "{what}: what was whole is taken");
+            assert_eq!(bench.word(run(1, 1).id), ["up", "down"], "{what}");
+            assert_eq!(bench.down_reasons(), [Reason::Protocol(error)], "{what}");
+            assert!(bench.node.is_consistent(), "{what}");
+            assert_eq!((delivered(&bench), reported(&bench)), (Some(1), Vec::new()), "{what}");
+            (bench, id)
+        };
+
+        let (mut bench, id) = bad();
+        let peer = PeerStream::Live { id, ack: ack(8, 8, 2, GRANTED) };
+        match error {
+            // The node has told it that its stream is over, at the bad head.
+            BadMessageHead | MessageTooLarge => bench.offers(2, Offer { stream: StreamId(10), next: 0, peer }),
+            _ => bench.returns(2, peer),
+        };
+        assert_eq!(bench.word(run(1, 1).id), ["up", "down", "up"], "{what}");
+        assert_eq!((delivered(&bench), reported(&bench)), (Some(2), Vec::new()), "{what}");
+        assert!(takes(&mut bench).is_empty(), "{what}: nothing comes twice");
+
+        let in_doubt = Vec::from([(true, "two".into())]);
+        let (mut bench, _) = bad();
+        bench.begins(2, PeerStream::None);
+        assert_eq!((delivered(&bench), reported(&bench)), (Some(1), in_doubt.clone()), "{what}");
+
+        let (mut bench, _) = bad();
+        bench.pass(bench.node.timing().session_ttl);
+        assert_eq!((delivered(&bench), reported(&bench)), (Some(1), in_doubt), "{what}");
+        assert_eq!(bench.word(run(1, 1).id), ["up", "down", "gone"], "{what}");
+    }
+}
+
+#[test]
+fn an_offer_that_cannot_be_ends_the_link_and_an_honest_one_goes_on_from_there() {
+    let (_, _, id) = halfway();
+    let live = |ack| PeerStream::Live { id, ack };
+    let closed = |consumed| PeerStream::Closed { id, consumed };
+    let cases = [
+        ("more than was sent", live(ack(9, 4, 1, GRANTED))),
+        ("more than there is", live(ack(u64::MAX, u64::MAX, u64::MAX, u64::MAX))),
+        ("less than was taken", live(ack(8, 0, 0, GRANTED))),
+        ("less than had to be kept", live(ack(3, 4, 1, GRANTED))),
+        ("half a message", live(ack(8, 6, 1, GRANTED))),
+        ("a count that does not fit", live(ack(8, 8, 1, GRANTED))),
+        ("credit below what arrived", live(ack(8, 4, 1, 7))),
+        ("an end before what was taken", closed(0)),
+        ("an end inside a message", closed(6)),
+        ("an end beyond what was sent", closed(12)),
+        ("an end at the end of numbers", closed(u64::MAX)),
+        ("nothing, by who goes on with its own stream", PeerStream::None),
+    ];
+    for (what, lie) in cases {
+        let (mut bench, link, _) = halfway();
+        bench.end(link);
+        bench.returns(2, lie);
+        assert_eq!(bench.word(run(1, 1).id), ["up", "down"], "{what}");
+        assert_eq!(bench.node.stats().protocol_errors, 1, "{what}");
+        assert!(bench.node.is_consistent(), "{what}");
+        assert_eq!((delivered(&bench), reported(&bench)), (Some(1), Vec::new()), "{what}");
+
+        bench.returns(3, live(ack(4, 4, 1, GRANTED)));
+        assert_eq!(bench.word(run(1, 1).id), ["up", "down", "up"], "{what}");
+        let link = bench.returns(4, live(ack(8, 8, 2, GRANTED)));
+        assert_eq!(bench.sent_on(link).iter().filter(|frame| matches!(frame, Frame::Data(_))).count(), 0, "{what}");
+        assert_eq!((delivered(&bench), reported(&bench)), (Some(2), Vec::new()), "{what}");
+    }
+}
+
+#[test]
+fn a_stream_that_the_node_never_had_begins_the_session_anew_and_says_what_is_in_doubt() {
+    let unknown = StreamId(u64::MAX);
+    let gone = [
+        PeerStream::None,
+        PeerStream::Live { id: unknown, ack: ack(4, 4, 1, GRANTED) },
+        PeerStream::Closed { id: unknown, consumed: u64::MAX },
+    ];
+    for peer in gone {
+        let (mut bench, link, _) = halfway();
+        bench.end(link);
+        bench.begins(2, peer);
+        assert_eq!(reported(&bench), [(true, "two".into())], "{peer:?}");
+        assert_eq!(bench.word(run(1, 1).id), ["up", "down", "gone", "up"], "{peer:?}");
+    }
+}
