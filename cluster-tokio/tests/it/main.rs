@@ -5,6 +5,7 @@
 
 #[path = "../../../cli/tests/node.rs"]
 mod cli;
+mod flood;
 mod hostile;
 mod lifecycle;
 mod membership;
