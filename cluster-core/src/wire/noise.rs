@@ -13,6 +13,10 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use snow::params::{CipherChoice, DHChoice, HashChoice};
+#[cfg(not(feature = "ring"))]
+use snow::resolvers::DefaultResolver as Ciphers;
+#[cfg(feature = "ring")]
+use snow::resolvers::RingResolver as Ciphers;
 use snow::resolvers::{CryptoResolver, DefaultResolver};
 use snow::types::{Cipher, Dh, Hash, Random};
 use snow::{Builder, Error, HandshakeState, TransportState};
@@ -234,7 +238,7 @@ impl CryptoResolver for Resolver {
     }
 
     fn resolve_cipher(&self, choice: &CipherChoice) -> Option<Box<dyn Cipher>> {
-        DefaultResolver.resolve_cipher(choice)
+        Ciphers.resolve_cipher(choice)
     }
 }
 
