@@ -3,9 +3,10 @@
 use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 
 use crate::action::CloseMode;
+use crate::address::source;
 use crate::channel::Proven;
 use crate::id::{LinkId, NodeId, Run};
 use crate::time::Instant;
@@ -155,6 +156,11 @@ impl Link {
 
     pub(crate) fn is_inbound(&self) -> bool {
         self.dial.is_none()
+    }
+
+    /// Where it comes from, or goes to, as far as this tells one host from another.
+    pub(crate) fn source(&self) -> IpAddr {
+        source(self.remote.ip())
     }
 
     /// The run at the other end, once the channel stands.

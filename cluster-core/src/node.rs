@@ -27,6 +27,7 @@ use self::dial::Dialer;
 use self::timer::Timer;
 use crate::action::{Action, CloseMode};
 use crate::address::{Advertised, Reach, reach};
+use crate::admission::Admission;
 use crate::candidate::Candidates;
 use crate::channel::{Channel, Credentials, Hello, Role};
 use crate::closed::ClosedStreams;
@@ -102,6 +103,7 @@ pub struct Node {
     tombstones: Tombstones,
     closed: ClosedStreams,
     dialer: Dialer,
+    admission: Admission,
     inbox: Inbox,
     unread: Unread,
     budget: Budget,
@@ -174,7 +176,8 @@ impl Node {
             targets: Targets::default(),
             tombstones: Tombstones::default(),
             closed: ClosedStreams::default(),
-            dialer: Dialer::new(config.limits.dial_burst, now),
+            dialer: Dialer::new(&config.limits, now),
+            admission: Admission::new(&config.limits, now),
             inbox: Inbox::default(),
             unread: Unread::default(),
             budget,
@@ -306,6 +309,7 @@ impl Node {
             tombstones: self.tombstones.len(),
             own_addresses: self.own.len(),
             notice_sources: self.notices.len(),
+            accept_sources: self.admission.len(),
             left_behind: self.inbox.left_behind().count(),
             closed_streams: self.closed.len(),
             unread: self.unread.len(),

@@ -7,7 +7,7 @@ use core::time::Duration;
 
 use bytes::Bytes;
 
-use crate::address::Advertised;
+use crate::address::{Advertised, source};
 use crate::backoff::Backoff;
 use crate::config::Offline;
 use crate::event::{PeerInfo, PeerState};
@@ -263,6 +263,12 @@ impl Addresses {
     /// Whether a dial there once reached the peer, so that it is no hearsay.
     pub(crate) fn is_verified(&self, address: SocketAddr) -> bool {
         self.via == Some(address) || self.aliases.contains(&address)
+    }
+
+    /// Whether the peer was seen at this [source], by its own or by our dial; what is merely said does not count.
+    pub(crate) fn is_seen_at(&self, from: IpAddr) -> bool {
+        let reached = self.via.iter().chain(&self.aliases).map(SocketAddr::ip);
+        reached.chain(self.seen).any(|ip| source(ip) == from)
     }
 
     pub(crate) fn advertises(&self, address: SocketAddr) -> bool {

@@ -52,6 +52,12 @@ pub struct Stats {
     pub pending_limit: u64,
     /// Inbound connections refused at `max_pending_per_ip`.
     pub per_ip_limit: u64,
+    /// Inbound connections refused because too many come each second: `accept_burst`.
+    pub accept_limit: u64,
+    /// Inbound connections refused because too many come from one IP each second: `accept_burst_per_ip`.
+    pub accept_limit_per_ip: u64,
+    /// Inbound connections that had to share a burst with those of other IPs at `max_accept_sources`.
+    pub accept_source_limit: u64,
     /// Peers refused at `max_peers`.
     pub peer_limit: u64,
     /// Messages refused with `Full` at `send_window`, also because too much that was undelivered was not read yet.
@@ -126,6 +132,8 @@ pub struct Usage {
     pub own_addresses: usize,
     /// Sources whose notices are counted: at most [`MAX_NOTICE_SOURCES`](crate::limits::MAX_NOTICE_SOURCES) + 1.
     pub notice_sources: usize,
+    /// Sources whose inbound connections are counted apart: at most `max_accept_sources` + 1.
+    pub accept_sources: usize,
     /// Nodes that are gone and whose messages wait to be taken: at most `max_peers`.
     pub left_behind: usize,
     /// Ends of streams that are remembered of nodes that are gone: at most

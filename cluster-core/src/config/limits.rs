@@ -23,11 +23,27 @@ pub struct Limits {
     /// also the most.
     pub max_peers: usize,
     /// Inbound connections that have not yet authenticated themselves. Default 64. At the bound a random one of them
-    /// makes room.
+    /// makes room. A quarter of the places is kept for IPs at which a peer was seen, so that strangers who crowd in do
+    /// not keep lost peers out.
     pub max_pending: usize,
     /// Inbound connections that have not yet authenticated themselves, of one IP (of one /64 for IPv6). Loopback is
     /// exempt. Default 8.
     pub max_pending_per_ip: usize,
+    /// Inbound connections that may come at once. Default 200, at least 1. Each is given back when the connection has
+    /// authenticated itself, and one more every [`accept_interval`](Limits::accept_interval); so this bounds the work
+    /// that strangers make, and not how fast members come. The last quarter is kept for IPs at which a peer was seen.
+    /// Loopback is exempt.
+    pub accept_burst: u32,
+    /// See [`accept_burst`](Limits::accept_burst). Default 5 ms, that is, 200 connections a second.
+    pub accept_interval: Duration,
+    /// The same for the connections of one IP (of one /64 for IPv6). Default 5, at least 1.
+    pub accept_burst_per_ip: u32,
+    /// See [`accept_burst_per_ip`](Limits::accept_burst_per_ip). Default 50 ms, that is, 20 connections a second.
+    pub accept_interval_per_ip: Duration,
+    /// IPs (for IPv6, /64s) whose inbound connections are counted apart, because they have not all of their
+    /// `accept_burst_per_ip` left. Default 1,024, which the default `accept_burst` does not let it reach. Those beyond
+    /// share one burst.
+    pub max_accept_sources: usize,
     /// The longest message in bytes, sent or received. Default 16 MiB, at most 4 GiB.
     pub max_message: u64,
     /// Bytes accepted for one peer and not yet taken by it, or undelivered and not yet read by the user. Default 8 MiB.
@@ -71,6 +87,11 @@ impl Default for Limits {
             max_peers: 512,
             max_pending: 64,
             max_pending_per_ip: 8,
+            accept_burst: 200,
+            accept_interval: Duration::from_millis(5),
+            accept_burst_per_ip: 5,
+            accept_interval_per_ip: Duration::from_millis(50),
+            max_accept_sources: 1_024,
             max_message: 16 << 20,
             send_window: 8 << 20,
             initial_window: 256 << 10,

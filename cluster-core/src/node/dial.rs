@@ -2,13 +2,14 @@
 
 use alloc::collections::{BTreeSet, VecDeque};
 use core::net::SocketAddr;
-use core::time::Duration;
 
 use super::Node;
 use super::timer::Timer;
 use crate::action::Action;
 use crate::address::{Reach, reach};
+use crate::bucket::{Rate, TokenBucket};
 use crate::candidate::UNREACHABLE;
+use crate::config::Limits;
 use crate::event::Event;
 use crate::id::{LinkId, NodeId};
 use crate::link::{Dial, LinkState};
@@ -16,37 +17,23 @@ use crate::mutant::mutant;
 use crate::reason::{Reason, RejectCode};
 use crate::time::Instant;
 
-/// The budget of dials to addresses that are only hearsay: a token bucket whose tokens come back when a dial ends at a
-/// member. So an honest mesh forms at full speed, and a liar makes us dial no more than the refill.
+/// Dials to addresses that are only hearsay: a budget that is given back when a dial ends at a member. So an honest mesh
+/// forms at full speed, and a liar makes us dial no more than the refill.
 #[derive(Clone, Debug)]
 pub(super) struct Dialer {
-    tokens: u32,
-    refilled: Instant,
+    budget: TokenBucket,
     /// Who waits for a token or a place, in order; nobody twice.
     waiting: VecDeque<NodeId>,
     queued: BTreeSet<NodeId>,
 }
 
 impl Dialer {
-    pub(super) fn new(burst: u32, now: Instant) -> Dialer {
-        Dialer { tokens: burst, refilled: now, waiting: VecDeque::new(), queued: BTreeSet::new() }
+    pub(super) fn new(limits: &Limits, now: Instant) -> Dialer {
+        Dialer { budget: TokenBucket::full(rate(limits), now), waiting: VecDeque::new(), queued: BTreeSet::new() }
     }
 
-    fn take(&mut self, now: Instant, burst: u32, interval: Duration) -> bool {
-        let interval = interval.as_nanos().max(1);
-        let earned = (now - self.refilled).as_nanos() / interval;
-        if earned > 0 {
-            self.tokens = burst.min(self.tokens.saturating_add(u32::try_from(earned).unwrap_or(u32::MAX)));
-            let spent = u64::try_from(earned * interval).unwrap_or(u64::MAX);
-            self.refilled = self.refilled + Duration::from_nanos(spent);
-        }
-        let granted = self.tokens > 0;
-        self.tokens = self.tokens.saturating_sub(1);
-        granted
-    }
-
-    pub(super) fn refund(&mut self, burst: u32) {
-        self.tokens = burst.min(self.tokens.saturating_add(1));
+    pub(super) fn refund(&mut self, limits: &Limits) {
+        self.budget.refund(rate(limits));
     }
 
     fn wait(&mut self, id: NodeId) {
@@ -235,7 +222,7 @@ impl Node {
             |link: &&crate::link::Link| link.proven.is_none() && link.dial.as_ref().is_some_and(|dial| dial.hearsay);
         let in_flight = self.links.values().filter(on_hearsay).count();
         let room = in_flight < limits.max_dials;
-        if room && self.dialer.take(self.now, limits.dial_burst, limits.dial_interval) {
+        if room && self.dialer.budget.take(self.now, rate(limits)) {
             return true;
         }
         self.stats.dial_limit += 1;
@@ -274,19 +261,6 @@ impl Node {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_budget_refills_with_time_and_with_success_up_to_the_burst() {
-        let tick = Duration::from_millis(100);
-        let mut dialer = Dialer::new(2, Instant::ZERO);
-        let at = |ticks: u32| Instant::ZERO + tick * ticks;
-        assert!(dialer.take(at(0), 2, tick) && dialer.take(at(0), 2, tick) && !dialer.take(at(0), 2, tick));
-        assert!(dialer.take(at(1), 2, tick) && !dialer.take(at(1), 2, tick));
-        dialer.refund(2);
-        assert!(dialer.take(at(1), 2, tick) && !dialer.take(at(1), 2, tick));
-        assert!(dialer.take(at(1_000), 2, tick) && dialer.take(at(1_000), 2, tick) && !dialer.take(at(1_000), 2, tick));
-    }
+fn rate(limits: &Limits) -> Rate {
+    Rate { burst: limits.dial_burst, interval: limits.dial_interval }
 }

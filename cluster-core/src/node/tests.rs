@@ -1,5 +1,6 @@
 //! One real node, and others played by hand, frame by frame, in orders that honest nodes seldom produce.
 
+mod admitting;
 mod dialling;
 mod frames;
 mod leaving;
