@@ -3,7 +3,7 @@
 use alloc::collections::BTreeMap;
 use core::net::IpAddr;
 
-use crate::bucket::{Rate, TokenBucket};
+use crate::bucket::TokenBucket;
 use crate::config::Limits;
 use crate::reason::Reason;
 use crate::time::Instant;
@@ -27,7 +27,7 @@ pub(crate) struct Admitted {
 
 impl Admission {
     pub(crate) fn new(limits: &Limits, now: Instant) -> Admission {
-        Admission { total: TokenBucket::full(total(limits), now), sources: BTreeMap::new() }
+        Admission { total: TokenBucket::full(limits.accepts(), now), sources: BTreeMap::new() }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -43,11 +43,11 @@ impl Admission {
         limits: &Limits,
         known: impl FnOnce() -> bool,
     ) -> Result<Admitted, Reason> {
-        let left = self.total.tokens(now, total(limits));
+        let left = self.total.tokens(now, limits.accepts());
         if left == 0 || left <= limits.accept_burst / 4 && !known() {
             return Err(Reason::TooManyInbound);
         }
-        let rate = per_ip(limits);
+        let rate = limits.accepts_per_ip();
         if !self.sources.contains_key(&Some(source)) && self.own_buckets() >= limits.max_accept_sources {
             // Whoever has all of its tokens is as good as one that never came.
             self.sources.retain(|_, bucket| bucket.tokens(now, rate) < rate.burst);
@@ -57,30 +57,22 @@ impl Admission {
         if !bucket.take(now, rate) {
             return Err(Reason::TooManyFromIp);
         }
-        self.total.take(now, total(limits));
+        self.total.take(now, limits.accepts());
         Ok(Admitted { crowded: !own })
     }
 
     /// A connection of `source` that was let in has authenticated itself.
     pub(crate) fn refund(&mut self, source: IpAddr, limits: &Limits) {
-        self.total.refund(total(limits));
+        self.total.refund(limits.accepts());
         let key = if self.sources.contains_key(&Some(source)) { Some(source) } else { None };
         if let Some(bucket) = self.sources.get_mut(&key) {
-            bucket.refund(per_ip(limits));
+            bucket.refund(limits.accepts_per_ip());
         }
     }
 
     fn own_buckets(&self) -> usize {
         self.sources.len() - usize::from(self.sources.contains_key(&None))
     }
-}
-
-fn total(limits: &Limits) -> Rate {
-    Rate { burst: limits.accept_burst, interval: limits.accept_interval }
-}
-
-fn per_ip(limits: &Limits) -> Rate {
-    Rate { burst: limits.accept_burst_per_ip, interval: limits.accept_interval_per_ip }
 }
 
 #[cfg(test)]
@@ -141,7 +133,7 @@ mod tests {
         assert_eq!((2..=1_000).filter(|number| bench.admit(0, *number).is_ok()).count(), 70);
         // Those who met the empty total have all of their own.
         bench.limits.accept_burst = 10_000;
-        bench.admission.total = TokenBucket::full(total(&bench.limits), Instant::ZERO);
+        bench.admission.total = TokenBucket::full(bench.limits.accepts(), Instant::ZERO);
         assert_eq!((0..9).filter(|_| bench.admit(0, 999).is_ok()).count(), 5);
     }
 

@@ -144,6 +144,7 @@ mod rng;
 mod secret;
 mod session;
 mod stats;
+mod talk;
 mod target;
 mod time;
 mod timers;

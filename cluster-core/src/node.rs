@@ -477,7 +477,7 @@ impl Node {
     fn new_link(&mut self, dial: Option<crate::link::Dial>, remote: SocketAddr) -> LinkId {
         let id = LinkId(self.next_link);
         self.next_link += 1;
-        self.links.insert(id, Link::new(id, dial, remote, self.now));
+        self.links.insert(id, Link::new(id, dial, remote, self.config.limits.control(), self.now));
         self.timers.set(Timer::Handshake(id), self.now + self.config.timing.handshake_timeout);
         id
     }
@@ -507,6 +507,7 @@ impl Node {
         self.timers.cancel(Timer::Stable(id));
         self.timers.cancel(Timer::Ack(id));
         self.timers.cancel(Timer::Digest(id));
+        self.timers.cancel(Timer::Pace(id));
         match mode {
             CloseMode::Flush => self.timers.set(Timer::Handshake(id), self.now + self.config.timing.handshake_timeout),
             CloseMode::Abort => {

@@ -45,6 +45,8 @@ pub(crate) struct Peer {
     /// What the last session left behind, for the next one.
     pub(crate) past: Past,
     pub(crate) backoff: Backoff,
+    /// It broke the protocol, and is not dialled before.
+    pub(crate) shunned_until: Instant,
     /// An earlier run at its place was told of this one, and was dialled again at once for that; this happens once.
     pub(crate) corrected: bool,
     pub(crate) rtt: Duration,
@@ -73,6 +75,7 @@ impl Peer {
             flushes: VecDeque::new(),
             past: Past::Unknown,
             backoff: Backoff::default(),
+            shunned_until: Instant::ZERO,
             corrected: false,
             rtt: Duration::ZERO,
             rest: Rest::default(),

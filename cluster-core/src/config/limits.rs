@@ -2,6 +2,7 @@
 
 use core::time::Duration;
 
+use crate::bucket::Rate;
 use crate::session::MAX_HEAD;
 
 /// The bounds of a node's memory and work. Each has a counter in [`Stats`](crate::Stats) that says how often it was
@@ -56,6 +57,16 @@ pub struct Limits {
     /// The credit in bytes of all peers together. Default 256 MiB. What `max_peers × initial_window` leaves of it goes
     /// in equal parts to the growth of windows and to messages longer than a window, each part at least one message.
     pub recv_budget: u64,
+    /// Frames on one link that advance nothing, which may come at once: pings closer together than
+    /// [`MIN_HEARTBEAT`](crate::limits::MIN_HEARTBEAT) makes them, pongs that nobody asked for, acknowledgements without
+    /// news, digests, lists, announcements and profiles. Beyond, the link ends with
+    /// [`ProtocolError::Flood`](crate::ProtocolError::Flood). Default 200, at least
+    /// [`MIN_CONTROL_BURST`](crate::limits::MIN_CONTROL_BURST), twice what a node sends by itself. One more each
+    /// [`control_interval`](Limits::control_interval).
+    pub control_burst: u32,
+    /// See [`control_burst`](Limits::control_burst). Default 100 ms, at most
+    /// [`MAX_CONTROL_INTERVAL`](crate::limits::MAX_CONTROL_INTERVAL).
+    pub control_interval: Duration,
     /// Runs remembered as departed. Default 1,024; the oldest are forgotten first.
     pub max_tombstones: usize,
     /// Nodes known from hearsay only. Default 2,048.
@@ -64,6 +75,9 @@ pub struct Limits {
     pub max_candidates_per_peer: usize,
     /// Dials under way to addresses known from hearsay only. Default 16.
     pub max_dials: usize,
+    /// Of these, to one IP (to one /64 for IPv6), so that a liar cannot make the whole mesh press on one host. Loopback
+    /// is exempt. Default 2, at least 1.
+    pub max_dials_per_ip: usize,
     /// Dials to addresses known from hearsay only that may start at once. Default 32, at least 1. Each is given back
     /// when its dial ends at an authenticated member, and one more every [`dial_interval`](Limits::dial_interval).
     pub dial_burst: u32,
@@ -78,6 +92,26 @@ impl Limits {
     pub fn max_memory(&self) -> u64 {
         let sent = self.send_window.max(self.max_message.saturating_add(MAX_HEAD as u64));
         self.recv_budget.saturating_add((self.max_peers as u64).saturating_mul(sent))
+    }
+
+    /// How fast frames may come on a link that advance nothing.
+    pub(crate) fn control(&self) -> Rate {
+        Rate { burst: self.control_burst, interval: self.control_interval }
+    }
+
+    /// How fast dials may start that are only hearsay.
+    pub(crate) fn hearsay(&self) -> Rate {
+        Rate { burst: self.dial_burst, interval: self.dial_interval }
+    }
+
+    /// How fast connections may come in.
+    pub(crate) fn accepts(&self) -> Rate {
+        Rate { burst: self.accept_burst, interval: self.accept_interval }
+    }
+
+    /// How fast connections of one source may come in.
+    pub(crate) fn accepts_per_ip(&self) -> Rate {
+        Rate { burst: self.accept_burst_per_ip, interval: self.accept_interval_per_ip }
     }
 }
 
@@ -97,10 +131,13 @@ impl Default for Limits {
             initial_window: 256 << 10,
             recv_window: 8 << 20,
             recv_budget: 256 << 20,
+            control_burst: 200,
+            control_interval: Duration::from_millis(100),
             max_tombstones: 1_024,
             max_candidates: 2_048,
             max_candidates_per_peer: 512,
             max_dials: 16,
+            max_dials_per_ip: 2,
             dial_burst: 32,
             dial_interval: Duration::from_millis(100),
         }

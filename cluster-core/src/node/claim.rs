@@ -58,6 +58,7 @@ impl Node {
             return self.turn_out(id, reason);
         }
         self.refund_source(id);
+        self.dialer.done(id);
         self.reaches.insert(reach(local));
         match outbound {
             None => {

@@ -1,13 +1,13 @@
 //! Dialling nodes that are known: lost peers, and candidates from hearsay.
 
-use alloc::collections::{BTreeSet, VecDeque};
-use core::net::SocketAddr;
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use core::net::{IpAddr, SocketAddr};
 
 use super::Node;
 use super::timer::Timer;
 use crate::action::Action;
-use crate::address::{Reach, reach};
-use crate::bucket::{Rate, TokenBucket};
+use crate::address::{Reach, reach, source};
+use crate::bucket::TokenBucket;
 use crate::candidate::UNREACHABLE;
 use crate::config::Limits;
 use crate::event::Event;
@@ -22,6 +22,8 @@ use crate::time::Instant;
 #[derive(Clone, Debug)]
 pub(super) struct Dialer {
     budget: TokenBucket,
+    /// Under way, and not yet known to lead to a member: where to.
+    in_flight: BTreeMap<LinkId, IpAddr>,
     /// Who waits for a token or a place, in order; nobody twice.
     waiting: VecDeque<NodeId>,
     queued: BTreeSet<NodeId>,
@@ -29,11 +31,24 @@ pub(super) struct Dialer {
 
 impl Dialer {
     pub(super) fn new(limits: &Limits, now: Instant) -> Dialer {
-        Dialer { budget: TokenBucket::full(rate(limits), now), waiting: VecDeque::new(), queued: BTreeSet::new() }
+        let budget = TokenBucket::full(limits.hearsay(), now);
+        Dialer { budget, in_flight: BTreeMap::new(), waiting: VecDeque::new(), queued: BTreeSet::new() }
     }
 
     pub(super) fn refund(&mut self, limits: &Limits) {
-        self.budget.refund(rate(limits));
+        self.budget.refund(limits.hearsay());
+    }
+
+    /// A dial is over, or leads to a member.
+    pub(super) fn done(&mut self, link: LinkId) {
+        self.in_flight.remove(&link);
+    }
+
+    /// Whether one more dial may go to this address, as far as the others that go there are concerned.
+    fn has_room_at(&self, address: SocketAddr, limits: &Limits) -> bool {
+        let to = source(address.ip());
+        let there = self.in_flight.values().filter(|other| **other == to).count();
+        to.is_loopback() || there < limits.max_dials_per_ip
     }
 
     fn wait(&mut self, id: NodeId) {
@@ -57,7 +72,11 @@ impl Node {
     /// Opens a link. Nothing is dialled while leaving, or while another node with our id is live.
     pub(super) fn dial(&mut self, address: SocketAddr, dial: Dial) -> LinkId {
         self.stats.dials += 1;
+        let hearsay = dial.hearsay;
         let link = self.new_link(Some(dial), address);
+        if hearsay {
+            self.dialer.in_flight.insert(link, source(address.ip()));
+        }
         self.actions.push_back(Action::Dial { link, address });
         link
     }
@@ -104,10 +123,14 @@ impl Node {
         if !peer.is_lost() || peer.live.is_some() || peer.dialing.is_some() {
             return;
         }
+        if peer.shunned_until > self.now {
+            let until = peer.shunned_until;
+            return self.timers.set(Timer::Reconnect(id), until);
+        }
         let (known, mut addresses) = (peer.addresses.clone(), peer.addresses.clone());
         let free = |node: &Node, address| !node.own.contains(&address) && node.dial_to(address).is_none();
         let address = addresses.next(|address| {
-            let trusted = if known.is_verified(address) { !waited } else { self.may_follow(address) };
+            let trusted = if known.is_verified(address) { !waited } else { self.may_follow_now(address) };
             trusted && free(self, address)
         });
         let Some(mut address) = address else { return self.retry_some_time(id) };
@@ -157,8 +180,19 @@ impl Node {
             return self.retry_candidate(id);
         }
         let mut addresses = candidate.addresses.clone();
-        let free = |address: SocketAddr| !self.own.contains(&address) && self.dial_to(address).is_none();
-        let Some(address) = addresses.next(free) else { return self.retry_candidate(id) };
+        let mut crowded = false;
+        let free = |address: SocketAddr| {
+            let room = self.dialer.has_room_at(address, &self.config.limits);
+            crowded |= !room;
+            room && !self.own.contains(&address) && self.dial_to(address).is_none()
+        };
+        let Some(address) = addresses.next(free) else {
+            if !crowded {
+                return self.retry_candidate(id);
+            }
+            self.stats.dial_limit_per_ip += 1;
+            return self.dialer.wait(id);
+        };
         if !self.may_dial_hearsay(id) {
             return;
         }
@@ -179,6 +213,9 @@ impl Node {
         if *reason == Reason::Rejected(RejectCode::Outranked) {
             // The winner is on its way, or is half-open and will not survive the probe.
             self.timers.set(Timer::Candidate(id), self.now + self.config.timing.handshake_timeout);
+        }
+        if let Some(until) = self.shunned_for(reason) {
+            self.timers.set(Timer::Candidate(id), until);
         }
         self.tell_if_unreachable(id);
     }
@@ -218,11 +255,8 @@ impl Node {
     /// Whether one more dial on hearsay may start now; if not, the node waits for its turn.
     fn may_dial_hearsay(&mut self, id: NodeId) -> bool {
         let limits = &self.config.limits;
-        let on_hearsay =
-            |link: &&crate::link::Link| link.proven.is_none() && link.dial.as_ref().is_some_and(|dial| dial.hearsay);
-        let in_flight = self.links.values().filter(on_hearsay).count();
-        let room = in_flight < limits.max_dials;
-        if room && self.dialer.budget.take(self.now, rate(limits)) {
+        let room = self.dialer.in_flight.len() < limits.max_dials;
+        if room && self.dialer.budget.take(self.now, limits.hearsay()) {
             return true;
         }
         self.stats.dial_limit += 1;
@@ -236,6 +270,7 @@ impl Node {
     /// There may be room for those who wait to be dialled.
     pub(super) fn dial_waiting(&mut self) {
         let waiting = self.dialer.waiting.len();
+        let held_back = self.stats.dial_limit;
         for _ in 0..waiting {
             let Some(id) = self.dialer.next() else { return };
             match self.peers.get(&id) {
@@ -247,7 +282,8 @@ impl Node {
                 Some(peer) if peer.is_lost() => self.redial(id, true),
                 _ => self.try_candidate(id),
             }
-            if self.dialer.queued.contains(&id) {
+            // Whoever waits for one IP alone does not keep the others waiting.
+            if self.stats.dial_limit > held_back {
                 return;
             }
         }
@@ -259,8 +295,8 @@ impl Node {
         let reach = reach(address);
         reach != Reach::Never && self.reaches.contains(&reach)
     }
-}
 
-fn rate(limits: &Limits) -> Rate {
-    Rate { burst: limits.dial_burst, interval: limits.dial_interval }
+    fn may_follow_now(&self, address: SocketAddr) -> bool {
+        self.may_follow(address) && self.dialer.has_room_at(address, &self.config.limits)
+    }
 }

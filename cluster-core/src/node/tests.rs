@@ -2,8 +2,10 @@
 
 mod admitting;
 mod dialling;
+mod flood;
 mod frames;
 mod leaving;
+mod printing;
 mod trust;
 mod unread;
 

@@ -22,7 +22,7 @@ pub(super) struct Counted {
 /// Whether a node holds no more than its limits allow, and has as many links as its driver.
 pub(super) fn within(usage: &Usage, counted: Counted, limits: &Limits) -> Verdict {
     let Limits { max_peers, max_pending, max_accept_sources, max_candidates, max_tombstones, max_dials, .. } = *limits;
-    let timers = 7 * usage.links + 5 * usage.peers + usage.candidates + 2 * usage.targets + OWN_TIMERS;
+    let timers = 8 * usage.links + 5 * usage.peers + usage.candidates + 2 * usage.targets + OWN_TIMERS;
     // Each peer may have a link and a dial; and each user's target as many dials as its name has records.
     let outbound = 2 * max_peers + max_dials + MAX_RECORDS * usage.targets;
     for (what, count, most) in [
@@ -101,7 +101,7 @@ mod tests {
         full.left_behind = limits.max_peers;
         full.closed_streams = MAX_CLOSED_STREAMS;
         full.links = 10;
-        full.timers = 7 * 10 + 5 * limits.max_peers + limits.max_candidates + 2 * MAX_TARGETS + OWN_TIMERS;
+        full.timers = 8 * 10 + 5 * limits.max_peers + limits.max_candidates + 2 * MAX_TARGETS + OWN_TIMERS;
         let counted = Counted { links: 10, inbound: 10, pending: limits.max_pending, joins: MAX_TARGETS };
         within(&full, counted, &limits).unwrap();
         let more: [fn(&mut Usage, &mut Counted); 15] = [

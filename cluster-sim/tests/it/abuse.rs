@@ -293,7 +293,10 @@ fn s07_honest_nodes_join_during_a_flood_of_ten_thousand_silent_sockets() {
         assert!(world.is_mesh(&hosts), "seed {seed}");
         assert_eq!(strays(&world, hosts[0]), 0, "the places are free again");
         let stats = world.node(hosts[0]).stats();
-        assert!(stats.pending_limit > 1_000 && stats.pending_limit + stats.accept_limit > 9_000, "seed {seed}: {stats:?}");
+        assert!(
+            stats.pending_limit > 1_000 && stats.pending_limit + stats.accept_limit > 9_000,
+            "seed {seed}: {stats:?}"
+        );
         notices_are_rare(&world, hosts[0]);
         for &host in &hosts {
             assert_eq!(world.count_events(host, |event| matches!(event, Event::PeerDown { .. })), 0);
