@@ -148,8 +148,9 @@ fn counters(stats: &Stats) -> Vec<(&'static str, u64)> {
     named! {
         messages_sent messages_received messages_undelivered bytes_sent bytes_received frames_sent frames_received
         dials accepts links_up links_outranked probes timeouts write_stalls own_stalls protocol_errors
-        failed_handshakes self_connections pending_limit per_ip_limit peer_limit send_window_limit message_limit
-        recv_budget_limit candidate_limit addresses_refused dial_limit tombstone_limit notices_suppressed
+        control_limit         failed_handshakes self_connections pending_limit per_ip_limit accept_limit
+        accept_limit_per_ip accept_source_limit peer_limit send_window_limit message_limit
+        recv_budget_limit candidate_limit addresses_refused dial_limit dial_limit_per_ip tombstone_limit notices_suppressed
         entries_sent entry_bytes_sent
     }
 }

@@ -64,7 +64,7 @@ impl Places {
     }
 
     /// The next address to dial, going round through those that are `free`.
-    pub(crate) fn next(&mut self, free: impl Fn(SocketAddr) -> bool) -> Option<SocketAddr> {
+    pub(crate) fn next(&mut self, mut free: impl FnMut(SocketAddr) -> bool) -> Option<SocketAddr> {
         for _ in 0..self.known.len() {
             let address = *self.known.get(self.cursor % self.known.len())?;
             self.cursor = self.cursor.wrapping_add(1);

@@ -106,6 +106,8 @@ pub struct Timing {
     pub reconnect_base: Duration,
     /// The longest wait before any retry.
     pub reconnect_max: Duration,
+    /// How long a node that broke the protocol is not dialled by itself.
+    pub violation_backoff: Duration,
     /// How long a link must last before the next loss counts as a first failure.
     pub stable_after: Duration,
     /// How long a lost peer is dialled; `None` is for ever.
@@ -246,7 +248,8 @@ impl Config {
 
     /// How long a peer may be silent before it is pinged: this, or up to a quarter less, so that many peers are not
     /// pinged at one moment. Default 1 s. Shorter costs a small frame per peer and interval on idle links, longer delays
-    /// the notice that a peer died. Below [`peer_timeout`](Config::peer_timeout).
+    /// the notice that a peer died. At least [`MIN_HEARTBEAT`](crate::limits::MIN_HEARTBEAT), below
+    /// [`peer_timeout`](Config::peer_timeout).
     #[must_use]
     pub fn heartbeat(mut self, interval: Duration) -> Config {
         self.timing.heartbeat = interval;
@@ -298,6 +301,16 @@ impl Config {
     pub fn reconnect(mut self, base: Duration, max: Duration) -> Config {
         self.timing.reconnect_base = base;
         self.timing.reconnect_max = max;
+        self
+    }
+
+    /// How long a node that broke the protocol is not dialled by itself: this, or up to a quarter more. Default 60 s. A
+    /// join dials it at once, and it may come by itself: what one link of it did is no reason to refuse the next, or
+    /// whoever uses its id in a mesh without a secret could keep it out. Shorter, and two versions that cannot get along
+    /// try more often.
+    #[must_use]
+    pub fn violation_backoff(mut self, span: Duration) -> Config {
+        self.timing.violation_backoff = span;
         self
     }
 
@@ -386,7 +399,7 @@ impl Config {
     pub fn check(&self) -> Result<(), ConfigError> {
         let timing = &self.timing;
         let limits = &self.limits;
-        positive("heartbeat", timing.heartbeat)?;
+        at_most("MIN_HEARTBEAT", fixed::MIN_HEARTBEAT, "heartbeat", timing.heartbeat)?;
         positive("probe_timeout", timing.probe_timeout)?;
         positive("write_stall", timing.write_stall)?;
         positive("join_timeout", timing.join_timeout)?;
@@ -408,11 +421,17 @@ impl Config {
             ("max_peers", limits.max_peers),
             ("max_pending", limits.max_pending),
             ("max_pending_per_ip", limits.max_pending_per_ip),
+            ("accept_burst", limits.accept_burst as usize),
+            ("accept_burst_per_ip", limits.accept_burst_per_ip as usize),
             ("max_dials", limits.max_dials),
+            ("max_dials_per_ip", limits.max_dials_per_ip),
             ("dial_burst", limits.dial_burst as usize),
         ] {
             at_most("1", 1, name, value)?;
         }
+        let (burst, interval) = (fixed::MIN_CONTROL_BURST as usize, fixed::MAX_CONTROL_INTERVAL);
+        at_most("MIN_CONTROL_BURST", burst, "control_burst", limits.control_burst as usize)?;
+        at_most("control_interval", limits.control_interval, "MAX_CONTROL_INTERVAL", interval)?;
         at_most("max_peers", limits.max_peers, "MAX_LIST", fixed::MAX_LIST)?;
         at_most("1 KiB", 1_024, "initial_window", limits.initial_window)?;
         at_most("initial_window", limits.initial_window, "recv_window", limits.recv_window)?;
@@ -438,6 +457,7 @@ impl Timing {
         join_timeout: Duration::from_secs(5),
         reconnect_base: Duration::from_millis(250),
         reconnect_max: Duration::from_secs(30),
+        violation_backoff: Duration::from_secs(60),
         stable_after: Duration::from_secs(10),
         forget_after: Some(DAY),
         seed_interval: Duration::from_secs(30),

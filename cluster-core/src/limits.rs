@@ -67,11 +67,28 @@ pub const MAX_CLOSED_STREAMS: usize = 4_096;
 /// The furthest a claim's generation may be ahead of the highest seen.
 pub const MAX_GENERATION_STEP: u64 = 1 << 32;
 
+/// The shortest heartbeat. Pings that come at half of this or less after each other are none that a heartbeat made.
+pub const MIN_HEARTBEAT: Duration = Duration::from_millis(20);
+
+/// The least that [`Limits::control_burst`](crate::Limits::control_burst) can be.
+pub const MIN_CONTROL_BURST: u32 = 128;
+
+/// The longest that [`Limits::control_interval`](crate::Limits::control_interval) can be.
+pub const MAX_CONTROL_INTERVAL: Duration = Duration::from_millis(250);
+
+/// Digests, lists, announcements and changed profiles that a node sends on one link at once, and after that one more
+/// each [`GOSSIP_INTERVAL`]. What has to wait is sent together, as it then is.
+pub const GOSSIP_BURST: u32 = 64;
+
+/// See [`GOSSIP_BURST`].
+pub const GOSSIP_INTERVAL: Duration = Duration::from_millis(500);
+
 /// At most one notice per source in this time.
 pub const NOTICE_INTERVAL: Duration = Duration::from_secs(10);
 
-/// The most sources whose notices are counted apart; beyond, they share one budget.
-pub const MAX_NOTICE_SOURCES: usize = 256;
+/// The most sources whose notices are counted apart; beyond, they share one budget. So there are at most ten notices a
+/// second on average.
+pub const MAX_NOTICE_SOURCES: usize = 99;
 
 /// At most one [`Event::Delivered`](crate::Event::Delivered) per peer in this time.
 pub const DELIVERED_INTERVAL: Duration = Duration::from_millis(100);

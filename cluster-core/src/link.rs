@@ -3,11 +3,14 @@
 use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 
 use crate::action::CloseMode;
+use crate::address::source;
+use crate::bucket::Rate;
 use crate::channel::Proven;
 use crate::id::{LinkId, NodeId, Run};
+use crate::talk::Talk;
 use crate::time::Instant;
 use crate::wire::{Ack, Claim, Close, Frame};
 
@@ -78,6 +81,7 @@ pub(crate) struct Link {
     pub(crate) ping: Option<Ping>,
     /// The peer joined through us, and the others were told.
     pub(crate) introduced: bool,
+    pub(crate) talk: Talk,
     pub(crate) slots: Slots,
 }
 
@@ -85,7 +89,8 @@ pub(crate) struct Link {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ping {
     pub(crate) token: u64,
-    pub(crate) sent: Instant,
+    /// When it was sent; `None` while it is too early for another one.
+    pub(crate) sent: Option<Instant>,
     /// The link is under suspicion and closes if the answer is late.
     pub(crate) probe: bool,
 }
@@ -112,13 +117,9 @@ pub(crate) struct Slots {
 }
 
 impl Slots {
+    /// Whether nothing waits but gossip, perhaps, which has its time.
     pub(crate) fn is_empty(&self) -> bool {
-        self.handshake.is_none()
-            && self.pong.is_none()
-            && self.ping.is_none()
-            && !self.ack
-            && !self.has_gossip()
-            && self.close.is_none()
+        self.handshake.is_none() && self.pong.is_none() && self.ping.is_none() && !self.ack && self.close.is_none()
     }
 
     pub(crate) fn has_gossip(&self) -> bool {
@@ -134,7 +135,7 @@ pub(crate) struct Rank {
 }
 
 impl Link {
-    pub(crate) fn new(id: LinkId, dial: Option<Dial>, remote: SocketAddr, now: Instant) -> Link {
+    pub(crate) fn new(id: LinkId, dial: Option<Dial>, remote: SocketAddr, control: Rate, now: Instant) -> Link {
         Link {
             id,
             dial,
@@ -149,12 +150,18 @@ impl Link {
             armed: false,
             ping: None,
             introduced: false,
+            talk: Talk::new(control, now),
             slots: Slots::default(),
         }
     }
 
     pub(crate) fn is_inbound(&self) -> bool {
         self.dial.is_none()
+    }
+
+    /// Where it comes from, or goes to, as far as this tells one host from another.
+    pub(crate) fn source(&self) -> IpAddr {
+        source(self.remote.ip())
     }
 
     /// The run at the other end, once the channel stands.

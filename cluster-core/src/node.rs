@@ -27,6 +27,7 @@ use self::dial::Dialer;
 use self::timer::Timer;
 use crate::action::{Action, CloseMode};
 use crate::address::{Advertised, Reach, reach};
+use crate::admission::Admission;
 use crate::candidate::Candidates;
 use crate::channel::{Channel, Credentials, Hello, Role};
 use crate::closed::ClosedStreams;
@@ -102,6 +103,7 @@ pub struct Node {
     tombstones: Tombstones,
     closed: ClosedStreams,
     dialer: Dialer,
+    admission: Admission,
     inbox: Inbox,
     unread: Unread,
     budget: Budget,
@@ -174,7 +176,8 @@ impl Node {
             targets: Targets::default(),
             tombstones: Tombstones::default(),
             closed: ClosedStreams::default(),
-            dialer: Dialer::new(config.limits.dial_burst, now),
+            dialer: Dialer::new(&config.limits, now),
+            admission: Admission::new(&config.limits, now),
             inbox: Inbox::default(),
             unread: Unread::default(),
             budget,
@@ -306,6 +309,7 @@ impl Node {
             tombstones: self.tombstones.len(),
             own_addresses: self.own.len(),
             notice_sources: self.notices.len(),
+            accept_sources: self.admission.len(),
             left_behind: self.inbox.left_behind().count(),
             closed_streams: self.closed.len(),
             unread: self.unread.len(),
@@ -473,7 +477,7 @@ impl Node {
     fn new_link(&mut self, dial: Option<crate::link::Dial>, remote: SocketAddr) -> LinkId {
         let id = LinkId(self.next_link);
         self.next_link += 1;
-        self.links.insert(id, Link::new(id, dial, remote, self.now));
+        self.links.insert(id, Link::new(id, dial, remote, self.config.limits.control(), self.now));
         self.timers.set(Timer::Handshake(id), self.now + self.config.timing.handshake_timeout);
         id
     }
@@ -503,6 +507,7 @@ impl Node {
         self.timers.cancel(Timer::Stable(id));
         self.timers.cancel(Timer::Ack(id));
         self.timers.cancel(Timer::Digest(id));
+        self.timers.cancel(Timer::Pace(id));
         match mode {
             CloseMode::Flush => self.timers.set(Timer::Handshake(id), self.now + self.config.timing.handshake_timeout),
             CloseMode::Abort => {

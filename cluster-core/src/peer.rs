@@ -7,7 +7,7 @@ use core::time::Duration;
 
 use bytes::Bytes;
 
-use crate::address::Advertised;
+use crate::address::{Advertised, source};
 use crate::backoff::Backoff;
 use crate::config::Offline;
 use crate::event::{PeerInfo, PeerState};
@@ -45,6 +45,8 @@ pub(crate) struct Peer {
     /// What the last session left behind, for the next one.
     pub(crate) past: Past,
     pub(crate) backoff: Backoff,
+    /// It broke the protocol, and is not dialled before.
+    pub(crate) shunned_until: Instant,
     /// An earlier run at its place was told of this one, and was dialled again at once for that; this happens once.
     pub(crate) corrected: bool,
     pub(crate) rtt: Duration,
@@ -73,6 +75,7 @@ impl Peer {
             flushes: VecDeque::new(),
             past: Past::Unknown,
             backoff: Backoff::default(),
+            shunned_until: Instant::ZERO,
             corrected: false,
             rtt: Duration::ZERO,
             rest: Rest::default(),
@@ -263,6 +266,12 @@ impl Addresses {
     /// Whether a dial there once reached the peer, so that it is no hearsay.
     pub(crate) fn is_verified(&self, address: SocketAddr) -> bool {
         self.via == Some(address) || self.aliases.contains(&address)
+    }
+
+    /// Whether the peer was seen at this [source], by its own or by our dial; what is merely said does not count.
+    pub(crate) fn is_seen_at(&self, from: IpAddr) -> bool {
+        let reached = self.via.iter().chain(&self.aliases).map(SocketAddr::ip);
+        reached.chain(self.seen).any(|ip| source(ip) == from)
     }
 
     pub(crate) fn advertises(&self, address: SocketAddr) -> bool {

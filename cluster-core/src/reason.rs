@@ -47,8 +47,10 @@ pub enum Reason {
     Unreachable,
     /// A connection that had not yet authenticated itself had to make room for another.
     Evicted,
-    /// Too many connections that have not authenticated themselves come from one IP.
+    /// Too many connections that have not authenticated themselves come from one IP, at a time or each second.
     TooManyFromIp,
+    /// More connections come in each second than `accept_burst` allows.
+    TooManyInbound,
     /// As many peers are connected as `max_peers` allows.
     Full,
     /// The peer at this address is one that this node must not connect to: it left, or was disconnected.
@@ -97,6 +99,7 @@ impl Reason {
             | Reason::Unreachable
             | Reason::Evicted
             | Reason::TooManyFromIp
+            | Reason::TooManyInbound
             | Reason::Full
             | Reason::SecretRetired
             | Reason::Exhausted
@@ -129,6 +132,7 @@ impl fmt::Display for Reason {
             Reason::Unreachable => "Unreachable",
             Reason::Evicted => "Evicted",
             Reason::TooManyFromIp => "TooManyFromIp",
+            Reason::TooManyInbound => "TooManyInbound",
             Reason::Full => "Full",
             Reason::Forbidden => "Forbidden",
             Reason::NotAllowed => "NotAllowed",

@@ -42,6 +42,8 @@ pub struct Stats {
     pub own_stalls: u64,
     /// Links closed because the other side broke the protocol.
     pub protocol_errors: u64,
+    /// Of these, those on which more frames came that advance nothing than `control_burst` allows.
+    pub control_limit: u64,
     /// Connections that ended before they were authenticated.
     pub failed_handshakes: u64,
     /// Links ended because the other node is not on the list of those that are allowed.
@@ -52,6 +54,12 @@ pub struct Stats {
     pub pending_limit: u64,
     /// Inbound connections refused at `max_pending_per_ip`.
     pub per_ip_limit: u64,
+    /// Inbound connections refused because too many come each second: `accept_burst`.
+    pub accept_limit: u64,
+    /// Inbound connections refused because too many come from one IP each second: `accept_burst_per_ip`.
+    pub accept_limit_per_ip: u64,
+    /// Inbound connections that had to share a burst with those of other IPs at `max_accept_sources`.
+    pub accept_source_limit: u64,
     /// Peers refused at `max_peers`.
     pub peer_limit: u64,
     /// Messages refused with `Full` at `send_window`, also because too much that was undelivered was not read yet.
@@ -66,6 +74,8 @@ pub struct Stats {
     pub addresses_refused: u64,
     /// Times a dial on hearsay waited for `max_dials` or the dial budget.
     pub dial_limit: u64,
+    /// Times a dial on hearsay waited for `max_dials_per_ip`.
+    pub dial_limit_per_ip: u64,
     /// Tombstones dropped at `max_tombstones`.
     pub tombstone_limit: u64,
     /// Ends of streams dropped at [`MAX_CLOSED_STREAMS`](crate::limits::MAX_CLOSED_STREAMS).
@@ -107,7 +117,7 @@ pub struct Memory {
 pub struct Usage {
     /// Actions that wait to be polled. None is left once the driver has polled them all.
     pub actions: usize,
-    /// Deadlines: at most 7 for each link, 5 for each peer, 1 for each candidate, 2 for each target, and 4.
+    /// Deadlines: at most 8 for each link, 5 for each peer, 1 for each candidate, 2 for each target, and 4.
     pub timers: usize,
     /// Links, those included that the driver was told to close and has not yet reported gone.
     pub links: usize,
@@ -126,6 +136,8 @@ pub struct Usage {
     pub own_addresses: usize,
     /// Sources whose notices are counted: at most [`MAX_NOTICE_SOURCES`](crate::limits::MAX_NOTICE_SOURCES) + 1.
     pub notice_sources: usize,
+    /// Sources whose inbound connections are counted apart: at most `max_accept_sources` + 1.
+    pub accept_sources: usize,
     /// Nodes that are gone and whose messages wait to be taken: at most `max_peers`.
     pub left_behind: usize,
     /// Ends of streams that are remembered of nodes that are gone: at most

@@ -2,6 +2,7 @@
 
 use core::time::Duration;
 
+use crate::bucket::Rate;
 use crate::session::MAX_HEAD;
 
 /// The bounds of a node's memory and work. Each has a counter in [`Stats`](crate::Stats) that says how often it was
@@ -23,11 +24,27 @@ pub struct Limits {
     /// also the most.
     pub max_peers: usize,
     /// Inbound connections that have not yet authenticated themselves. Default 64. At the bound a random one of them
-    /// makes room.
+    /// makes room. A quarter of the places is kept for IPs at which a peer was seen, so that strangers who crowd in do
+    /// not keep lost peers out.
     pub max_pending: usize,
     /// Inbound connections that have not yet authenticated themselves, of one IP (of one /64 for IPv6). Loopback is
     /// exempt. Default 8.
     pub max_pending_per_ip: usize,
+    /// Inbound connections that may come at once. Default 200, at least 1. Each is given back when the connection has
+    /// authenticated itself, and one more every [`accept_interval`](Limits::accept_interval); so this bounds the work
+    /// that strangers make, and not how fast members come. The last quarter is kept for IPs at which a peer was seen.
+    /// Loopback is exempt.
+    pub accept_burst: u32,
+    /// See [`accept_burst`](Limits::accept_burst). Default 5 ms, that is, 200 connections a second.
+    pub accept_interval: Duration,
+    /// The same for the connections of one IP (of one /64 for IPv6). Default 5, at least 1.
+    pub accept_burst_per_ip: u32,
+    /// See [`accept_burst_per_ip`](Limits::accept_burst_per_ip). Default 50 ms, that is, 20 connections a second.
+    pub accept_interval_per_ip: Duration,
+    /// IPs (for IPv6, /64s) whose inbound connections are counted apart, because they have not all of their
+    /// `accept_burst_per_ip` left. Default 1,024, which the default `accept_burst` does not let it reach. Those beyond
+    /// share one burst.
+    pub max_accept_sources: usize,
     /// The longest message in bytes, sent or received. Default 16 MiB, at most 4 GiB.
     pub max_message: u64,
     /// Bytes accepted for one peer and not yet taken by it, or undelivered and not yet read by the user. Default 8 MiB.
@@ -40,6 +57,16 @@ pub struct Limits {
     /// The credit in bytes of all peers together. Default 256 MiB. What `max_peers × initial_window` leaves of it goes
     /// in equal parts to the growth of windows and to messages longer than a window, each part at least one message.
     pub recv_budget: u64,
+    /// Frames on one link that advance nothing, which may come at once: pings closer together than
+    /// [`MIN_HEARTBEAT`](crate::limits::MIN_HEARTBEAT) makes them, pongs that nobody asked for, acknowledgements without
+    /// news, digests, lists, announcements and profiles. Beyond, the link ends with
+    /// [`ProtocolError::Flood`](crate::ProtocolError::Flood). Default 200, at least
+    /// [`MIN_CONTROL_BURST`](crate::limits::MIN_CONTROL_BURST), twice what a node sends by itself. One more each
+    /// [`control_interval`](Limits::control_interval).
+    pub control_burst: u32,
+    /// See [`control_burst`](Limits::control_burst). Default 100 ms, at most
+    /// [`MAX_CONTROL_INTERVAL`](crate::limits::MAX_CONTROL_INTERVAL).
+    pub control_interval: Duration,
     /// Runs remembered as departed. Default 1,024; the oldest are forgotten first.
     pub max_tombstones: usize,
     /// Nodes known from hearsay only. Default 2,048.
@@ -48,6 +75,9 @@ pub struct Limits {
     pub max_candidates_per_peer: usize,
     /// Dials under way to addresses known from hearsay only. Default 16.
     pub max_dials: usize,
+    /// Of these, to one IP (to one /64 for IPv6), so that a liar cannot make the whole mesh press on one host. Loopback
+    /// is exempt. Default 2, at least 1.
+    pub max_dials_per_ip: usize,
     /// Dials to addresses known from hearsay only that may start at once. Default 32, at least 1. Each is given back
     /// when its dial ends at an authenticated member, and one more every [`dial_interval`](Limits::dial_interval).
     pub dial_burst: u32,
@@ -63,6 +93,26 @@ impl Limits {
         let sent = self.send_window.max(self.max_message.saturating_add(MAX_HEAD as u64));
         self.recv_budget.saturating_add((self.max_peers as u64).saturating_mul(sent))
     }
+
+    /// How fast frames may come on a link that advance nothing.
+    pub(crate) fn control(&self) -> Rate {
+        Rate { burst: self.control_burst, interval: self.control_interval }
+    }
+
+    /// How fast dials may start that are only hearsay.
+    pub(crate) fn hearsay(&self) -> Rate {
+        Rate { burst: self.dial_burst, interval: self.dial_interval }
+    }
+
+    /// How fast connections may come in.
+    pub(crate) fn accepts(&self) -> Rate {
+        Rate { burst: self.accept_burst, interval: self.accept_interval }
+    }
+
+    /// How fast connections of one source may come in.
+    pub(crate) fn accepts_per_ip(&self) -> Rate {
+        Rate { burst: self.accept_burst_per_ip, interval: self.accept_interval_per_ip }
+    }
 }
 
 impl Default for Limits {
@@ -71,15 +121,23 @@ impl Default for Limits {
             max_peers: 512,
             max_pending: 64,
             max_pending_per_ip: 8,
+            accept_burst: 200,
+            accept_interval: Duration::from_millis(5),
+            accept_burst_per_ip: 5,
+            accept_interval_per_ip: Duration::from_millis(50),
+            max_accept_sources: 1_024,
             max_message: 16 << 20,
             send_window: 8 << 20,
             initial_window: 256 << 10,
             recv_window: 8 << 20,
             recv_budget: 256 << 20,
+            control_burst: 200,
+            control_interval: Duration::from_millis(100),
             max_tombstones: 1_024,
             max_candidates: 2_048,
             max_candidates_per_peer: 512,
             max_dials: 16,
+            max_dials_per_ip: 2,
             dial_burst: 32,
             dial_interval: Duration::from_millis(100),
         }

@@ -1,14 +1,17 @@
 //! Which inbound connections get a chance.
 
-use core::net::{IpAddr, Ipv6Addr, SocketAddr};
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+use core::net::{IpAddr, SocketAddr};
 
 use super::{Leaving, Node};
 use crate::action::{Action, CloseMode};
-use crate::address::canonical;
+use crate::address::{canonical, source};
 use crate::error::Refused;
-use crate::id::LinkId;
+use crate::id::{LinkId, NodeId};
 use crate::link::Link;
 use crate::mutant::mutant;
+use crate::peer::Peer;
 use crate::reason::Reason;
 use crate::time::Instant;
 
@@ -16,7 +19,8 @@ impl Node {
     /// Admits or refuses a connection that came in.
     ///
     /// At `max_pending` connections that have not yet been granted anything, a random one of them makes room, so that
-    /// a flood cannot keep honest nodes out. An IPv4 address may be in the form that a socket of both IP versions gives it.
+    /// a flood cannot keep honest nodes out; more connections each second than `accept_burst` are refused, and more of
+    /// one IP than `accept_burst_per_ip`, as far as they do not turn out to be members. An IPv4 address may be in the form that a socket of both IP versions gives it.
     ///
     /// # Errors
     ///
@@ -36,25 +40,14 @@ impl Node {
         if matches!(self.leaving, Some(Leaving::Closing { .. } | Leaving::Left)) {
             return Err(Reason::LocalLeave);
         }
-        let source = prefix(from.ip());
-        let (mut inbound, mut count, mut of_source) = (0, 0, 0);
+        let source = source(from.ip());
+        let max_pending = self.config.limits.max_pending;
+        let (mut inbound, mut pending, mut of_source) = (0, 0, 0);
         for link in self.links.values().filter(|link| link.is_inbound()) {
             inbound += 1;
             if link.is_pending() {
-                count += 1;
-                of_source += usize::from(prefix(link.remote.ip()) == source);
-            }
-        }
-        if !source.is_loopback() && of_source >= self.config.limits.max_pending_per_ip {
-            self.stats.per_ip_limit += 1;
-            return Err(Reason::TooManyFromIp);
-        }
-        if count >= self.config.limits.max_pending {
-            self.stats.pending_limit += 1;
-            let unlucky = self.rng.below(count as u64) as usize;
-            if let Some(evicted) = self.links.values().filter(|link| link.is_pending()).nth(unlucky).map(|link| link.id)
-            {
-                self.drop_link(evicted, CloseMode::Abort, Reason::Evicted);
+                pending += 1;
+                of_source += usize::from(link.source() == source);
             }
         }
         // Connections that were closed and not yet reported gone hold descriptors too.
@@ -62,7 +55,65 @@ impl Node {
             self.stats.pending_limit += 1;
             return Err(Reason::Exhausted);
         }
+        if !source.is_loopback() {
+            if of_source >= self.config.limits.max_pending_per_ip {
+                self.stats.per_ip_limit += 1;
+                return Err(Reason::TooManyFromIp);
+            }
+            self.charge_source(source)?;
+        }
+        let for_strangers = max_pending - max_pending / 4;
+        if pending >= for_strangers && !is_known(&self.peers, source) {
+            let strangers = self.pending_strangers();
+            if strangers.len() >= for_strangers {
+                self.evict(&strangers);
+                return Ok(());
+            }
+        }
+        if pending >= max_pending {
+            let all: Vec<LinkId> = self.links.values().filter(|link| link.is_pending()).map(|link| link.id).collect();
+            self.evict(&all);
+        }
         Ok(())
+    }
+
+    /// Counts a connection of this source, or says why it is one too many.
+    fn charge_source(&mut self, source: IpAddr) -> Result<(), Reason> {
+        let limits = &self.config.limits;
+        let outcome = self.admission.admit(self.now, source, limits, || is_known(&self.peers, source));
+        match &outcome {
+            Ok(admitted) => self.stats.accept_source_limit += u64::from(admitted.crowded),
+            Err(Reason::TooManyFromIp) => self.stats.accept_limit_per_ip += 1,
+            Err(_) => self.stats.accept_limit += 1,
+        }
+        outcome.map(|_| ())
+    }
+
+    /// The pending connections from where no peer was ever seen.
+    fn pending_strangers(&self) -> Vec<LinkId> {
+        let mut known = BTreeMap::new();
+        let mut is_stranger = |link: &&Link| {
+            let source = link.source();
+            link.is_pending() && !*known.entry(source).or_insert_with(|| is_known(&self.peers, source))
+        };
+        self.links.values().filter(|link| is_stranger(link)).map(|link| link.id).collect()
+    }
+
+    /// A random one of these connections makes room.
+    fn evict(&mut self, pending: &[LinkId]) {
+        self.stats.pending_limit += 1;
+        let unlucky = self.rng.below(pending.len() as u64) as usize;
+        if let Some(evicted) = pending.get(unlucky) {
+            self.drop_link(*evicted, CloseMode::Abort, Reason::Evicted);
+        }
+    }
+
+    /// An inbound connection has authenticated itself as one that may be a peer: it is none that strangers made.
+    pub(super) fn refund_source(&mut self, id: LinkId) {
+        let Some(source) = self.links.get(&id).filter(|link| link.is_inbound()).map(Link::source) else { return };
+        if !source.is_loopback() {
+            self.admission.refund(source, &self.config.limits);
+        }
     }
 
     fn max_inbound(&self) -> usize {
@@ -99,25 +150,7 @@ impl Node {
     }
 }
 
-/// What counts as one source: an IPv4 address, or the /64 that one IPv6 host may draw its addresses from.
-fn prefix(ip: IpAddr) -> IpAddr {
-    match ip.to_canonical() {
-        IpAddr::V4(v4) => v4.into(),
-        IpAddr::V6(v6) if v6.is_loopback() => v6.into(),
-        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64).into(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn one_ipv6_network_is_one_source() {
-        let of = |text: &str| prefix(text.parse().unwrap());
-        assert_eq!(of("2001:db8::1"), of("2001:db8::ffff:1"));
-        assert_ne!(of("2001:db8::1"), of("2001:db8:0:1::1"));
-        assert_eq!(of("::ffff:1.2.3.4"), of("1.2.3.4"));
-        assert_ne!(of("1.2.3.4"), of("1.2.3.5"));
-    }
+/// Whether a peer was seen at this source.
+fn is_known(peers: &BTreeMap<NodeId, Peer>, source: IpAddr) -> bool {
+    peers.values().any(|peer| peer.addresses.is_seen_at(source))
 }

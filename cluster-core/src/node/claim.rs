@@ -57,6 +57,8 @@ impl Node {
         if let Some(reason) = self.distrusts(&proven) {
             return self.turn_out(id, reason);
         }
+        self.refund_source(id);
+        self.dialer.done(id);
         self.reaches.insert(reach(local));
         match outbound {
             None => {
@@ -70,7 +72,7 @@ impl Node {
             Some(dial) => {
                 // What others name truly costs nothing; what they make up does.
                 if dial.hearsay && dial.expected == Some(proven.run.id) {
-                    self.dialer.refund(self.config.limits.dial_burst);
+                    self.dialer.refund(&self.config.limits);
                 }
                 // As long as a user waits for it; who has given up, and then disconnects the peer, means that.
                 let rejoin = dial.targets.iter().any(|target| self.has_joins(*target));

@@ -1,14 +1,15 @@
 //! Dialling nodes that are known: lost peers, and candidates from hearsay.
 
-use alloc::collections::{BTreeSet, VecDeque};
-use core::net::SocketAddr;
-use core::time::Duration;
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use core::net::{IpAddr, SocketAddr};
 
 use super::Node;
 use super::timer::Timer;
 use crate::action::Action;
-use crate::address::{Reach, reach};
+use crate::address::{Reach, reach, source};
+use crate::bucket::TokenBucket;
 use crate::candidate::UNREACHABLE;
+use crate::config::Limits;
 use crate::event::Event;
 use crate::id::{LinkId, NodeId};
 use crate::link::{Dial, LinkState};
@@ -16,37 +17,38 @@ use crate::mutant::mutant;
 use crate::reason::{Reason, RejectCode};
 use crate::time::Instant;
 
-/// The budget of dials to addresses that are only hearsay: a token bucket whose tokens come back when a dial ends at a
-/// member. So an honest mesh forms at full speed, and a liar makes us dial no more than the refill.
+/// Dials to addresses that are only hearsay: a budget that is given back when a dial ends at a member. So an honest mesh
+/// forms at full speed, and a liar makes us dial no more than the refill.
 #[derive(Clone, Debug)]
 pub(super) struct Dialer {
-    tokens: u32,
-    refilled: Instant,
+    budget: TokenBucket,
+    /// Under way, and not yet known to lead to a member: where to.
+    in_flight: BTreeMap<LinkId, IpAddr>,
     /// Who waits for a token or a place, in order; nobody twice.
     waiting: VecDeque<NodeId>,
     queued: BTreeSet<NodeId>,
 }
 
 impl Dialer {
-    pub(super) fn new(burst: u32, now: Instant) -> Dialer {
-        Dialer { tokens: burst, refilled: now, waiting: VecDeque::new(), queued: BTreeSet::new() }
+    pub(super) fn new(limits: &Limits, now: Instant) -> Dialer {
+        let budget = TokenBucket::full(limits.hearsay(), now);
+        Dialer { budget, in_flight: BTreeMap::new(), waiting: VecDeque::new(), queued: BTreeSet::new() }
     }
 
-    fn take(&mut self, now: Instant, burst: u32, interval: Duration) -> bool {
-        let interval = interval.as_nanos().max(1);
-        let earned = (now - self.refilled).as_nanos() / interval;
-        if earned > 0 {
-            self.tokens = burst.min(self.tokens.saturating_add(u32::try_from(earned).unwrap_or(u32::MAX)));
-            let spent = u64::try_from(earned * interval).unwrap_or(u64::MAX);
-            self.refilled = self.refilled + Duration::from_nanos(spent);
-        }
-        let granted = self.tokens > 0;
-        self.tokens = self.tokens.saturating_sub(1);
-        granted
+    pub(super) fn refund(&mut self, limits: &Limits) {
+        self.budget.refund(limits.hearsay());
     }
 
-    pub(super) fn refund(&mut self, burst: u32) {
-        self.tokens = burst.min(self.tokens.saturating_add(1));
+    /// A dial is over, or leads to a member.
+    pub(super) fn done(&mut self, link: LinkId) {
+        self.in_flight.remove(&link);
+    }
+
+    /// Whether one more dial may go to this address, as far as the others that go there are concerned.
+    fn has_room_at(&self, address: SocketAddr, limits: &Limits) -> bool {
+        let to = source(address.ip());
+        let there = self.in_flight.values().filter(|other| **other == to).count();
+        to.is_loopback() || there < limits.max_dials_per_ip
     }
 
     fn wait(&mut self, id: NodeId) {
@@ -70,7 +72,11 @@ impl Node {
     /// Opens a link. Nothing is dialled while leaving, or while another node with our id is live.
     pub(super) fn dial(&mut self, address: SocketAddr, dial: Dial) -> LinkId {
         self.stats.dials += 1;
+        let hearsay = dial.hearsay;
         let link = self.new_link(Some(dial), address);
+        if hearsay {
+            self.dialer.in_flight.insert(link, source(address.ip()));
+        }
         self.actions.push_back(Action::Dial { link, address });
         link
     }
@@ -117,10 +123,14 @@ impl Node {
         if !peer.is_lost() || peer.live.is_some() || peer.dialing.is_some() {
             return;
         }
+        if peer.shunned_until > self.now {
+            let until = peer.shunned_until;
+            return self.timers.set(Timer::Reconnect(id), until);
+        }
         let (known, mut addresses) = (peer.addresses.clone(), peer.addresses.clone());
         let free = |node: &Node, address| !node.own.contains(&address) && node.dial_to(address).is_none();
         let address = addresses.next(|address| {
-            let trusted = if known.is_verified(address) { !waited } else { self.may_follow(address) };
+            let trusted = if known.is_verified(address) { !waited } else { self.may_follow_now(address) };
             trusted && free(self, address)
         });
         let Some(mut address) = address else { return self.retry_some_time(id) };
@@ -170,8 +180,19 @@ impl Node {
             return self.retry_candidate(id);
         }
         let mut addresses = candidate.addresses.clone();
-        let free = |address: SocketAddr| !self.own.contains(&address) && self.dial_to(address).is_none();
-        let Some(address) = addresses.next(free) else { return self.retry_candidate(id) };
+        let mut crowded = false;
+        let free = |address: SocketAddr| {
+            let room = self.dialer.has_room_at(address, &self.config.limits);
+            crowded |= !room;
+            room && !self.own.contains(&address) && self.dial_to(address).is_none()
+        };
+        let Some(address) = addresses.next(free) else {
+            if !crowded {
+                return self.retry_candidate(id);
+            }
+            self.stats.dial_limit_per_ip += 1;
+            return self.dialer.wait(id);
+        };
         if !self.may_dial_hearsay(id) {
             return;
         }
@@ -192,6 +213,9 @@ impl Node {
         if *reason == Reason::Rejected(RejectCode::Outranked) {
             // The winner is on its way, or is half-open and will not survive the probe.
             self.timers.set(Timer::Candidate(id), self.now + self.config.timing.handshake_timeout);
+        }
+        if let Some(until) = self.shunned_for(reason) {
+            self.timers.set(Timer::Candidate(id), until);
         }
         self.tell_if_unreachable(id);
     }
@@ -231,11 +255,8 @@ impl Node {
     /// Whether one more dial on hearsay may start now; if not, the node waits for its turn.
     fn may_dial_hearsay(&mut self, id: NodeId) -> bool {
         let limits = &self.config.limits;
-        let on_hearsay =
-            |link: &&crate::link::Link| link.proven.is_none() && link.dial.as_ref().is_some_and(|dial| dial.hearsay);
-        let in_flight = self.links.values().filter(on_hearsay).count();
-        let room = in_flight < limits.max_dials;
-        if room && self.dialer.take(self.now, limits.dial_burst, limits.dial_interval) {
+        let room = self.dialer.in_flight.len() < limits.max_dials;
+        if room && self.dialer.budget.take(self.now, limits.hearsay()) {
             return true;
         }
         self.stats.dial_limit += 1;
@@ -249,6 +270,7 @@ impl Node {
     /// There may be room for those who wait to be dialled.
     pub(super) fn dial_waiting(&mut self) {
         let waiting = self.dialer.waiting.len();
+        let held_back = self.stats.dial_limit;
         for _ in 0..waiting {
             let Some(id) = self.dialer.next() else { return };
             match self.peers.get(&id) {
@@ -260,7 +282,8 @@ impl Node {
                 Some(peer) if peer.is_lost() => self.redial(id, true),
                 _ => self.try_candidate(id),
             }
-            if self.dialer.queued.contains(&id) {
+            // Whoever waits for one IP alone does not keep the others waiting.
+            if self.stats.dial_limit > held_back {
                 return;
             }
         }
@@ -272,21 +295,8 @@ impl Node {
         let reach = reach(address);
         reach != Reach::Never && self.reaches.contains(&reach)
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_budget_refills_with_time_and_with_success_up_to_the_burst() {
-        let tick = Duration::from_millis(100);
-        let mut dialer = Dialer::new(2, Instant::ZERO);
-        let at = |ticks: u32| Instant::ZERO + tick * ticks;
-        assert!(dialer.take(at(0), 2, tick) && dialer.take(at(0), 2, tick) && !dialer.take(at(0), 2, tick));
-        assert!(dialer.take(at(1), 2, tick) && !dialer.take(at(1), 2, tick));
-        dialer.refund(2);
-        assert!(dialer.take(at(1), 2, tick) && !dialer.take(at(1), 2, tick));
-        assert!(dialer.take(at(1_000), 2, tick) && dialer.take(at(1_000), 2, tick) && !dialer.take(at(1_000), 2, tick));
+    fn may_follow_now(&self, address: SocketAddr) -> bool {
+        self.may_follow(address) && self.dialer.has_room_at(address, &self.config.limits)
     }
 }

@@ -63,12 +63,15 @@ impl Node {
 
     /// A peer has sent its summary.
     pub(super) fn digest_received(&mut self, link: LinkId, from: Run, theirs: Digest) {
+        let now = self.now;
+        if !self.links.get_mut(&link).is_some_and(|link| link.talk.compares(now)) {
+            return;
+        }
         let ours = self.digest_for(from.id);
         let mut differing: u16 = 0;
         for (i, (ours, theirs)) in ours.buckets.iter().zip(&theirs.buckets).enumerate() {
             differing |= u16::from(ours != theirs) << i;
         }
-        let now = self.now;
         let Some(peer) = self.peers.get_mut(&from.id) else { return };
         if differing == 0 {
             return peer.rest.clear();
@@ -116,11 +119,15 @@ impl Node {
     pub(super) fn list_received(&mut self, link: LinkId, from: Run, list: List) {
         let named: BTreeSet<Run> = list.entries.iter().map(|entry| entry.run).collect();
         self.hear_all(from, list.entries, Duration::ZERO);
+        let now = self.now;
+        if !list.reply || !self.links.get_mut(&link).is_some_and(|link| link.talk.lists(now)) {
+            return;
+        }
         let news = self.peers.values().any(|peer| {
             let covered = list.buckets >> bucket(peer.run.id) & 1 == 1;
             peer.announced && peer.run != from && covered && !named.contains(&peer.run)
         });
-        if list.reply && news {
+        if news {
             self.edit(link, |link| {
                 let (asked, reply) = link.slots.list.unwrap_or_default();
                 link.slots.list = Some((asked | list.buckets, reply));
@@ -191,10 +198,9 @@ fn bucket(id: NodeId) -> usize {
 /// FNV-1a over the id and the incarnation in network order, then the finaliser of splitmix64, so that sums of hashes
 /// differ where sets do. Nothing depends on it being hard to forge: a digest only decides whether lists are sent.
 fn hash(run: Run) -> u64 {
-    let bytes = run.id.as_bytes().iter().chain(&run.incarnation.0.to_be_bytes()).copied().collect::<Vec<u8>>();
     let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
-    for byte in bytes {
-        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+    for byte in run.id.as_bytes().iter().chain(&run.incarnation.0.to_be_bytes()) {
+        hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
     }
     hash = (hash ^ hash >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     hash = (hash ^ hash >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);

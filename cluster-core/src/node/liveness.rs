@@ -10,7 +10,7 @@ use crate::id::LinkId;
 use crate::limits::ACK_DELAY;
 use crate::link::Ping;
 use crate::mutant::mutant;
-use crate::reason::Reason;
+use crate::reason::{ProtocolError, Reason};
 use crate::session::Session;
 
 /// A peer for whose long message memory is reserved loses link and reservation when it sends nothing of it for so long:
@@ -60,23 +60,43 @@ impl Node {
     pub(super) fn probe(&mut self, id: LinkId) {
         if self.links.get(&id).is_some_and(|link| link.proven.is_some() && !link.is_closing() && !link.is_probed()) {
             self.stats.probes += 1;
-            self.ping(id, true);
-            self.timers.set(Timer::Probe(id), self.now + self.config.timing.probe_timeout);
+            self.ask(id);
         }
     }
 
+    /// Pings a link under suspicion, as soon as it may be pinged again: whoever makes us suspect a peer over and over
+    /// must not make us flood it.
+    fn ask(&mut self, id: LinkId) {
+        let Some(earliest) = self.links.get(&id).map(|link| link.talk.next_ping(self.now)) else { return };
+        if earliest > self.now {
+            let token = self.next_token();
+            self.edit(id, |link| {
+                link.ping = Some(Ping { token, sent: None, probe: true });
+                link.slots.ping = None;
+            });
+            return self.timers.set(Timer::Probe(id), earliest);
+        }
+        self.ping(id, true);
+        self.timers.set(Timer::Probe(id), self.now + self.config.timing.probe_timeout);
+    }
+
     pub(super) fn probe_deadline(&mut self, id: LinkId) {
-        if self.links.get(&id).is_some_and(|link| link.is_probed()) {
-            self.stats.probes_lost += 1;
-            self.drop_link(id, CloseMode::Abort, Reason::Timeout);
+        match self.links.get(&id).and_then(|link| link.ping) {
+            Some(Ping { probe: true, sent: None, .. }) => self.ask(id),
+            Some(Ping { probe: true, sent: Some(_), .. }) => {
+                self.stats.probes_lost += 1;
+                self.drop_link(id, CloseMode::Abort, Reason::Timeout);
+            }
+            _ => {}
         }
     }
 
     fn ping(&mut self, id: LinkId, probe: bool) {
         let token = self.next_token();
-        let sent = self.now;
+        let now = self.now;
         self.edit(id, |link| {
-            link.ping = Some(Ping { token, sent, probe });
+            link.ping = Some(Ping { token, sent: Some(now), probe });
+            link.talk.sends_ping(now);
             link.slots.ping = Some(token);
         });
     }
@@ -85,16 +105,38 @@ impl Node {
     pub(super) fn ponged(&mut self, id: LinkId, token: u64) {
         let now = self.now;
         let Some(link) = self.links.get_mut(&id) else { return };
-        let Some(ping) = link.ping.filter(|ping| ping.token == token) else { return };
+        let Some((ping, sent)) = link.ping.filter(|ping| ping.token == token).and_then(|ping| Some((ping, ping.sent?)))
+        else {
+            return self.tolerate(id);
+        };
         link.ping = None;
         let Some(run) = link.run() else { return };
         if let Some(peer) = self.peers.get_mut(&run.id) {
-            peer.rtt = now - ping.sent;
+            peer.rtt = now - sent;
         }
         if ping.probe {
             self.timers.cancel(Timer::Probe(id));
             self.refuse_held(run.id);
             self.targets_up(run);
+        }
+    }
+
+    /// A ping asks for an answer.
+    pub(super) fn pinged(&mut self, id: LinkId, token: u64) {
+        let now = self.now;
+        if self.links.get_mut(&id).is_some_and(|link| link.talk.hears_ping(now)) {
+            self.tolerate(id);
+        }
+        self.edit(id, |link| link.slots.pong = Some(token));
+    }
+
+    /// The other side has said something that advances nothing: it may do so, in moderation.
+    pub(super) fn tolerate(&mut self, id: LinkId) {
+        let (now, rate) = (self.now, self.config.limits.control());
+        let Some(link) = self.links.get_mut(&id).filter(|link| !link.is_closing()) else { return };
+        if !link.talk.tolerates(now, rate) {
+            self.stats.control_limit += 1;
+            self.violated(id, ProtocolError::Flood);
         }
     }
 

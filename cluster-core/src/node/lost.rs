@@ -3,6 +3,7 @@
 use super::timer::Timer;
 use super::{Leaving, Node};
 use crate::action::{Action, CloseMode};
+use crate::channel::ChannelError;
 use crate::event::{Event, Undelivered};
 use crate::id::{LinkId, NodeId, Run};
 use crate::input::Disconnect;
@@ -11,12 +12,14 @@ use crate::mutant::mutant;
 use crate::peer::Peer;
 use crate::reason::{ProtocolError, Reason, RejectCode};
 use crate::session::Ended;
+use crate::time::Instant;
 use alloc::vec::Vec;
 
 impl Node {
     /// The driver says that a link is gone.
     pub(super) fn disconnected(&mut self, id: LinkId, cause: Disconnect) {
         let Some(link) = self.links.remove(&id) else { return };
+        self.dialer.done(id);
         for timer in [
             Timer::Handshake(id),
             Timer::Liveness(id),
@@ -25,13 +28,16 @@ impl Node {
             Timer::Stable(id),
             Timer::Ack(id),
             Timer::Digest(id),
+            Timer::Pace(id),
         ] {
             self.timers.cancel(timer);
         }
         if !link.is_closing() {
             self.link_ended(&link, reason_of(cause));
         }
-        self.dial_waiting();
+        if !link.is_inbound() {
+            self.dial_waiting();
+        }
         self.leave_progress();
     }
 
@@ -48,6 +54,13 @@ impl Node {
         self.drop_link(id, CloseMode::Abort, Reason::Protocol(error));
     }
 
+    /// Until when the other side is not dialled, if a link ended because it broke the protocol.
+    pub(super) fn shunned_for(&mut self, reason: &Reason) -> Option<Instant> {
+        let breach = matches!(reason, Reason::Protocol(_) | Reason::Channel(ChannelError::Frame(_)));
+        let span = self.config.timing.violation_backoff;
+        breach.then(|| self.now + span + self.rng.up_to(span / 4))
+    }
+
     /// A link that was not given up before has come to its end.
     fn link_ended(&mut self, link: &Link, reason: Reason) {
         if !matches!(link.state, LinkState::Up { .. }) {
@@ -55,6 +68,12 @@ impl Node {
         }
         let proven = link.run().map(|run| run.id);
         let expected = link.dial.as_ref().and_then(|dial| dial.expected);
+        if let Some(until) = self.shunned_for(&reason)
+            && let Some(peer) = proven.and_then(|id| self.peers.get_mut(&id))
+            && (peer.live == Some(link.id) || peer.dialing == Some(link.id))
+        {
+            peer.shunned_until = until;
+        }
         for id in proven.into_iter().chain(expected.filter(|id| Some(*id) != proven)) {
             let Some(peer) = self.peers.get_mut(&id) else { continue };
             if peer.live == Some(link.id) || mutant!(EndsByPeer) && peer.live.is_some() {

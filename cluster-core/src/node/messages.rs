@@ -259,7 +259,12 @@ impl Node {
     pub(super) fn acknowledged(&mut self, link: LinkId, from: NodeId, ack: Ack) {
         let Some(session) = self.peers.get_mut(&from).and_then(|peer| peer.session.as_mut()) else { return };
         match session.send.ack(&ack) {
-            Ok(acked) => self.settle(from, acked),
+            Ok(acked) => {
+                self.settle(from, acked);
+                if !acked.needed {
+                    self.tolerate(link);
+                }
+            }
             Err(error) => self.violated(link, error),
         }
     }

@@ -91,7 +91,11 @@ impl Node {
             return Some(Frame::Ack(ack));
         }
         if link.slots.has_gossip() {
-            return self.next_gossip(id, run.id);
+            if link.talk.may_gossip(self.now) {
+                link.talk.gossips(self.now);
+                return self.next_gossip(id, run.id);
+            }
+            self.timers.set_no_later(Timer::Pace(id), link.talk.next_gossip());
         }
         session.send.pull(MAX_CHUNK).map(Frame::Data)
     }
@@ -117,11 +121,15 @@ impl Node {
         if link.armed || link.proven.is_none() {
             return;
         }
+        let gossips = link.slots.has_gossip() && (!link.is_up() || link.talk.may_gossip(self.now));
+        if link.slots.has_gossip() && !gossips {
+            self.timers.set_no_later(Timer::Pace(id), link.talk.next_gossip());
+        }
         let data = || {
             let run = link.run().filter(|_| link.is_up())?;
             self.peers.get(&run.id)?.session.as_ref().map(|session| session.send.unsent())
         };
-        if link.slots.is_empty() && !data().unwrap_or(false) {
+        if link.slots.is_empty() && !gossips && !data().unwrap_or(false) {
             return;
         }
         link.armed = true;
@@ -137,7 +145,7 @@ impl Node {
         link.heard = self.now;
         self.stats.frames_received += 1;
         match frame {
-            Frame::Ping { token } => return self.edit(id, |link| link.slots.pong = Some(token)),
+            Frame::Ping { token } => return self.pinged(id, token),
             Frame::Pong { token } => return self.ponged(id, token),
             Frame::Claim(claim) if link.state == LinkState::Authenticated => return self.claimed(id, claim),
             Frame::Accept(accept) => return self.accepted(id, accept),
@@ -150,9 +158,15 @@ impl Node {
         match frame {
             Frame::Data(data) => {
                 link.fed = self.now;
-                self.data(id, run.id, data);
+                return self.data(id, run.id, data);
             }
-            Frame::Ack(ack) => self.acknowledged(id, run.id, ack),
+            Frame::Ack(ack) => return self.acknowledged(id, run.id, ack),
+            _ => self.tolerate(id),
+        }
+        if !self.links.get(&id).is_some_and(Link::is_heard) {
+            return;
+        }
+        match frame {
             Frame::Digest(digest) => self.digest_received(id, run, digest),
             Frame::List(list) => self.list_received(id, run, list),
             Frame::Announce(announce) => self.announced(run, announce),

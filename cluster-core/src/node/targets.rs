@@ -22,6 +22,9 @@ use crate::time::Instant;
 /// A join tries again at least this often until its deadline.
 const JOIN_RETRY: Duration = Duration::from_secs(1);
 
+/// The most characters that are kept of what a resolver says.
+const MAX_WORDS: usize = 256;
+
 impl Node {
     /// Connects to the node at `target`, and through it to the whole mesh.
     ///
@@ -121,6 +124,7 @@ impl Node {
                 self.dial_target(number);
             }
             Err(words) => {
+                let words = words.chars().filter(|char| !char.is_control()).take(MAX_WORDS).collect();
                 wanted.last_error = Some(JoinError::Unresolved(words));
                 self.target_failed(number, false);
             }
@@ -143,6 +147,8 @@ impl Node {
                     self.probe_peer(peer);
                 }
                 self.found(number, peer);
+            } else if !joined && self.is_shunned_at(*address) {
+                under_way = true;
             } else if let Some(link) = self.dial_to(*address) {
                 under_way = true;
                 if let Some(dial) = self.links.get_mut(&link).and_then(|link| link.dial.as_mut()) {
@@ -186,6 +192,12 @@ impl Node {
         connected.find(|peer| peer.addresses.is_verified(address)).map(|peer| peer.run.id)
     }
 
+    /// Whether whoever answers at this address broke the protocol lately.
+    fn is_shunned_at(&self, address: SocketAddr) -> bool {
+        let mut shunned = self.peers.values().filter(|peer| peer.shunned_until > self.now);
+        shunned.any(|peer| peer.addresses.is_verified(address))
+    }
+
     /// A dial for this target has ended before its link was up.
     pub(super) fn target_dial_ended(&mut self, number: u64, proven: Option<NodeId>, reason: &Reason) {
         let busy = self.links.values().any(|link| {
@@ -212,6 +224,12 @@ impl Node {
             // Whether a peer has a clone or was restarted shows when its link was probed.
             let undecided = *reason == Reason::DuplicateIdentity && proven != Some(self.run.id);
             self.target_failed(number, is_final(reason) && !undecided);
+            if !self.has_joins(number)
+                && self.targets.find(number).is_some()
+                && let Some(until) = self.shunned_for(reason)
+            {
+                self.timers.set(Timer::Target(number), until);
+            }
         }
     }
 

@@ -1,9 +1,12 @@
 //! One real node, and others played by hand, frame by frame, in orders that honest nodes seldom produce.
 
+mod admitting;
 mod dialling;
+mod flood;
 mod frames;
 mod leaving;
 mod outcomes;
+mod printing;
 mod trust;
 mod unread;
 

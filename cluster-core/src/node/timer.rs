@@ -21,6 +21,8 @@ pub(super) enum Timer {
     Ack(LinkId),
     /// The view of the mesh is due to be compared.
     Digest(LinkId),
+    /// Gossip that had to wait may go out.
+    Pace(LinkId),
     /// A lost peer is dialled.
     Reconnect(NodeId),
     /// A lost peer is forgotten.
@@ -70,6 +72,7 @@ impl Node {
             Timer::Stable(link) => self.link_is_stable(link),
             Timer::Ack(link) => self.ack_deadline(link),
             Timer::Digest(link) => self.edit(link, |link| link.slots.digest = true),
+            Timer::Pace(link) => self.arm(link),
             Timer::Reconnect(peer) => self.reconnect(peer),
             Timer::Forget(peer) => self.forget(peer),
             Timer::Session(peer) => self.session_deadline(peer),

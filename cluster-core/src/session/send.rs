@@ -49,6 +49,8 @@ pub(crate) struct Acked {
     pub(crate) more_credit: bool,
     /// Whether it said anything new.
     pub(crate) advanced: bool,
+    /// Whether that is of use: bytes have arrived or were taken, or credit came that something waited for.
+    pub(crate) needed: bool,
 }
 
 /// How a stream goes on over a new link.
@@ -213,11 +215,14 @@ impl SendStream {
 
     fn apply(&mut self, ack: &Ack) -> Acked {
         let ack = &if mutant!(TrimAtReceived) { self.taken_for_consumed(ack) } else { *ack };
+        let moved = ack.received > self.received || ack.consumed > self.consumed;
+        let starved = self.sent < self.accepted() && self.sent >= self.granted;
         let acked = Acked {
             messages: ack.consumed_messages - self.consumed_messages,
             freed: ack.consumed - self.consumed,
             more_credit: ack.granted > self.granted,
-            advanced: ack.received > self.received || ack.consumed > self.consumed || ack.granted > self.granted,
+            advanced: moved || ack.granted > self.granted,
+            needed: moved || starved && ack.granted > self.granted,
         };
         let dropped = self.log.advance(acked.freed);
         self.at_sent = self.at_sent.after_drop(dropped, &self.log);

@@ -21,8 +21,8 @@ pub(super) struct Counted {
 
 /// Whether a node holds no more than its limits allow, and has as many links as its driver.
 pub(super) fn within(usage: &Usage, counted: Counted, limits: &Limits) -> Verdict {
-    let Limits { max_peers, max_pending, max_candidates, max_tombstones, max_dials, .. } = *limits;
-    let timers = 7 * usage.links + 5 * usage.peers + usage.candidates + 2 * usage.targets + OWN_TIMERS;
+    let Limits { max_peers, max_pending, max_accept_sources, max_candidates, max_tombstones, max_dials, .. } = *limits;
+    let timers = 8 * usage.links + 5 * usage.peers + usage.candidates + 2 * usage.targets + OWN_TIMERS;
     // Each peer may have a link and a dial; and each user's target as many dials as its name has records.
     let outbound = 2 * max_peers + max_dials + MAX_RECORDS * usage.targets;
     for (what, count, most) in [
@@ -39,6 +39,7 @@ pub(super) fn within(usage: &Usage, counted: Counted, limits: &Limits) -> Verdic
         ("tombstones", usage.tombstones, 2 * max_tombstones),
         ("own addresses", usage.own_addresses, MAX_ALIASES + MAX_ADDRESSES + 1),
         ("sources of notices", usage.notice_sources, MAX_NOTICE_SOURCES + 1),
+        ("sources of connections", usage.accept_sources, max_accept_sources + 1),
         ("nodes that left messages behind", usage.left_behind, max_peers),
         ("ends of streams", usage.closed_streams, MAX_CLOSED_STREAMS),
     ] {
@@ -96,13 +97,14 @@ mod tests {
         full.tombstones = 2 * limits.max_tombstones;
         full.own_addresses = MAX_ALIASES + MAX_ADDRESSES + 1;
         full.notice_sources = MAX_NOTICE_SOURCES + 1;
+        full.accept_sources = limits.max_accept_sources + 1;
         full.left_behind = limits.max_peers;
         full.closed_streams = MAX_CLOSED_STREAMS;
         full.links = 10;
-        full.timers = 7 * 10 + 5 * limits.max_peers + limits.max_candidates + 2 * MAX_TARGETS + OWN_TIMERS;
+        full.timers = 8 * 10 + 5 * limits.max_peers + limits.max_candidates + 2 * MAX_TARGETS + OWN_TIMERS;
         let counted = Counted { links: 10, inbound: 10, pending: limits.max_pending, joins: MAX_TARGETS };
         within(&full, counted, &limits).unwrap();
-        let more: [fn(&mut Usage, &mut Counted); 14] = [
+        let more: [fn(&mut Usage, &mut Counted); 15] = [
             |usage, _| usage.actions += 1,
             |usage, _| usage.timers += 1,
             |usage, _| usage.links += 1,
@@ -113,6 +115,7 @@ mod tests {
             |usage, _| usage.tombstones += 1,
             |usage, _| usage.own_addresses += 1,
             |usage, _| usage.notice_sources += 1,
+            |usage, _| usage.accept_sources += 1,
             |usage, _| usage.left_behind += 1,
             |usage, _| usage.closed_streams += 1,
             |_, counted| counted.pending += 1,

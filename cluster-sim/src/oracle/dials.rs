@@ -14,8 +14,8 @@ use cluster_core::{Frame, Incarnation, Instant, JoinId, Limits, LinkId, NodeId, 
 
 use self::budget::Bucket;
 use self::wanted::Wanted;
-use super::Verdict;
 use super::departed::Departed;
+use super::{Verdict, network};
 
 /// Of how many addresses it is remembered who is said to be there. Beyond, dials are not held against it.
 const MAX_TOLD: usize = 1 << 14;
@@ -142,6 +142,14 @@ impl Dials {
             let most = dialer.limits.max_dials;
             if in_flight > most {
                 return Err(format!("{in_flight} dials on hearsay are under way, and {most} are allowed"));
+            }
+            let there = |dial: &&Dial| dial.hearsay && !dial.proven && network(dial.to.ip()) == network(to.ip());
+            let (in_flight, most) = (self.under_way.values().filter(there).count(), dialer.limits.max_dials_per_ip);
+            if in_flight > most && !to.ip().to_canonical().is_loopback() {
+                return Err(format!(
+                    "{in_flight} dials on hearsay to {} are under way, and {most} are allowed",
+                    to.ip()
+                ));
             }
             if !self.bucket.take(dialer.now, dialer.limits) {
                 return Err(format!("its dial to {to} on hearsay is one too many for now"));

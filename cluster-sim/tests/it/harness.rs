@@ -39,6 +39,18 @@ pub(crate) fn mesh(seed: u64, count: usize) -> (World, Vec<HostId>) {
     (world, hosts)
 }
 
+/// A complete mesh of nodes with this config.
+pub(crate) fn mesh_of(seed: u64, count: usize, config: &Config) -> (World, Vec<HostId>) {
+    let mut world = World::new(seed);
+    let hosts = world.add_many(count, config);
+    for &host in &hosts[1..] {
+        world.node(host).join(hosts[0]).unwrap();
+    }
+    world.expect("a complete mesh", secs(20), |world| world.are_linked(&hosts));
+    world.settle();
+    (world, hosts)
+}
+
 /// Two nodes that are connected.
 pub(crate) fn pair(seed: u64) -> (World, HostId, HostId) {
     let (world, hosts) = mesh(seed, 2);

@@ -11,6 +11,7 @@ mod hostile;
 mod hosts;
 mod identity;
 mod leaving;
+mod limits;
 mod liveness;
 mod load;
 mod network;

@@ -20,18 +20,6 @@ fn secure() -> Config {
     Config::new(secret(1))
 }
 
-/// A complete mesh of nodes with this config.
-fn mesh_of(seed: u64, count: usize, config: &Config) -> (World, Vec<HostId>) {
-    let mut world = World::new(seed);
-    let hosts = world.add_many(count, config);
-    for &host in &hosts[1..] {
-        world.node(host).join(hosts[0]).unwrap();
-    }
-    world.expect("a complete mesh", secs(20), |world| world.are_linked(&hosts));
-    world.settle();
-    (world, hosts)
-}
-
 /// What a node has counted that is about anything but strangers and time.
 fn lasting(world: &World, host: HostId) -> (Stats, usize, usize) {
     let mut stats = world.core(host).stats();
@@ -40,6 +28,7 @@ fn lasting(world: &World, host: HostId) -> (Stats, usize, usize) {
     stats.failed_handshakes = zero.failed_handshakes;
     stats.notices_suppressed = zero.notices_suppressed;
     stats.per_ip_limit = zero.per_ip_limit;
+    (stats.accept_limit, stats.accept_limit_per_ip) = (zero.accept_limit, zero.accept_limit_per_ip);
     stats.not_allowed = zero.not_allowed;
     (stats.frames_sent, stats.frames_received, stats.bytes_sent, stats.bytes_received) = (0, 0, 0, 0);
     let usage = world.core(host).usage();

@@ -61,7 +61,7 @@ fn an_acknowledgement_that_cannot_be_true_is_refused_and_changes_nothing() {
         assert_eq!(tried.ack(&ack), Err(ProtocolError::BadAck), "{what}");
         assert!(same(&tried, &stream), "{what}");
     }
-    let best = Acked { messages: 4, freed: 40, more_credit: true, advanced: true };
+    let best = Acked { messages: 4, freed: 40, more_credit: true, advanced: true, needed: true };
     assert_eq!(stream.clone().ack(&ack(50, 50, 5, u64::MAX)), Ok(best));
     assert_eq!(stream.clone().ack(&ack(10, 10, 1, 1_000)), Ok(Acked::default()), "no news is allowed");
 }

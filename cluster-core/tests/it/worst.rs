@@ -1,0 +1,145 @@
+//! What the worst frames of a member cost: as much in a full mesh, with every table full, as between two nodes.
+//!
+//! Only in builds for release: others check the whole node after every input.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant as Clock};
+
+use cluster_core::limits::MAX_LIST;
+use cluster_core::wire::{
+    Ack, Announce, Claim, Digest, Entry, List, Offer, PeerStream, Profile, Resume, StreamId, Update,
+};
+use cluster_core::{
+    Action, Bytes, Config, Frame, Incarnation, Input, Instant, Limits, LinkId, Node, NodeId, Proven, Run, Start,
+};
+
+const FRAMES: u64 = 100_000;
+
+struct Bench {
+    node: Node,
+    now: Instant,
+}
+
+fn run(number: u32) -> Run {
+    let mut id = [0; 16];
+    id[..4].copy_from_slice(&number.wrapping_mul(0x9e37_79b9).to_be_bytes());
+    Run { id: NodeId::from_bytes(id), incarnation: Incarnation(1) }
+}
+
+fn place(number: u32) -> SocketAddr {
+    let [_, high, middle, low] = number.to_be_bytes();
+    SocketAddr::from(([10, high, middle, low], 7_000))
+}
+
+fn profile(metadata: Vec<u8>) -> Profile {
+    let (metadata, addresses) = (Bytes::from(metadata), Vec::new());
+    Profile { name: None, metadata, addresses, max_message: 1 << 20, window: 1 << 16 }
+}
+
+fn entry(number: u32) -> Entry {
+    Entry { run: run(number), addresses: vec![place(number)] }
+}
+
+impl Bench {
+    /// A node with so many peers up, each of which has named so many members that nobody can reach.
+    fn new(peers: u32, named: u32) -> (Bench, LinkId) {
+        let mut limits = Limits::default();
+        // The budget ends such a link after 200 of these frames, which is not the point here.
+        limits.control_burst = u32::MAX;
+        let config = Config::insecure_plaintext().limits(limits).plaintext_beyond_loopback();
+        let start = Start { seed: [1; 32], incarnation: Incarnation(1), listen: Some(place(0xff_0000)) };
+        let mut bench = Bench { node: Node::new(config, start, Instant::ZERO).unwrap(), now: Instant::ZERO };
+        let mut last = None;
+        for number in 1..=peers {
+            let link = bench.node.accept(bench.now, place(number)).unwrap();
+            let proven = Proven { run: run(number), version: 1, features: 0, secret: None };
+            bench.input(Input::Connected { link, proven, local: place(0xff_0000) });
+            bench.frame(link, Frame::Claim(Claim { generation: 1, rejoin: false, profile: profile(Vec::new()) }));
+            let offer = Offer { stream: StreamId(9), next: 0, peer: PeerStream::None };
+            bench.frame(link, Frame::Resume(Resume { offer }));
+            let entries = (0..named).map(|index| entry(1_000 + number * named + index)).collect();
+            bench.frame(link, Frame::List(List { buckets: u16::MAX, reply: false, entries }));
+            last = Some(link);
+        }
+        (bench, last.unwrap())
+    }
+
+    fn input(&mut self, input: Input) {
+        self.node.handle(self.now, input);
+        while let Some(action) = self.node.poll_action() {
+            if let Action::Send { link } = action {
+                while self.node.poll_frame(link).is_some() {}
+            }
+        }
+    }
+
+    fn frame(&mut self, link: LinkId, frame: Frame) {
+        self.input(Input::Frame { link, frame });
+    }
+
+    fn cost(&mut self, link: LinkId, count: u64, frame: impl Fn(u64) -> Frame) -> Duration {
+        let begin = Clock::now();
+        for number in 0..count {
+            self.now = self.now + Duration::from_micros(10);
+            self.frame(link, frame(number));
+        }
+        begin.elapsed()
+    }
+}
+
+type Kind = (&'static str, fn(u64) -> Frame);
+
+/// Small frames, each of which makes a careless node do as much as possible.
+const WORST: [Kind; 9] = [
+    ("pings", |number| Frame::Ping { token: number }),
+    ("pongs", |number| Frame::Pong { token: u64::MAX - number }),
+    ("acknowledgements", |_| Frame::Ack(Ack { granted: 1 << 16, ..Ack::default() })),
+    ("credit", |number| Frame::Ack(Ack { granted: (1 << 16) + number, ..Ack::default() })),
+    ("digests", |number| Frame::Digest(Digest { buckets: [number; 16] })),
+    ("empty lists", |_| Frame::List(List { buckets: u16::MAX, reply: true, entries: Vec::new() })),
+    ("announcements of members that are up", |number| {
+        Frame::Announce(Announce { entries: vec![entry(1 + number as u32 % 500)] })
+    }),
+    ("announcements of invented members", |number| {
+        Frame::Announce(Announce { entries: vec![entry(0x10_0000 + number as u32 % 10_000)] })
+    }),
+    ("profiles", |number| Frame::Update(Update { profile: profile(number.to_be_bytes().to_vec()) })),
+];
+
+#[test]
+#[cfg_attr(debug_assertions, ignore = "only builds for release do no more than they have to")]
+fn a_hundred_thousand_of_the_worst_frames_cost_less_than_a_second_however_large_the_mesh() {
+    for (kind, frame) in WORST {
+        let best = |peers, named| {
+            let round = |_| {
+                let (mut bench, link) = Bench::new(peers, named);
+                bench.cost(link, FRAMES, frame)
+            };
+            (0..3).map(round).min().unwrap()
+        };
+        let (small, full) = (best(2, 0), best(500, 4));
+        println!("{kind}: {small:?} with 2 peers, {full:?} with 500 peers and 2,000 candidates");
+        assert!(full < Duration::from_secs(1), "{kind}: {full:?}");
+        assert!(full < small * 8 + Duration::from_millis(100), "{kind}: {full:?}, and {small:?} with two peers");
+    }
+}
+
+#[test]
+#[cfg_attr(debug_assertions, ignore = "only builds for release do no more than they have to")]
+fn the_longest_lists_cost_by_their_entries_and_not_by_the_mesh() {
+    let lists = |peers, named| {
+        let round = |_| {
+            let (mut bench, link) = Bench::new(peers, named);
+            bench.cost(link, 200, |number| {
+                let entries =
+                    (0..MAX_LIST as u32).map(|index| entry(0x10_0000 + number as u32 * 512 + index)).collect();
+                Frame::List(List { buckets: u16::MAX, reply: true, entries })
+            })
+        };
+        (0..3).map(round).min().unwrap()
+    };
+    let (small, full) = (lists(2, 0), lists(500, 4));
+    println!("{} entries: {small:?} with 2 peers, {full:?} with 500", 200 * MAX_LIST);
+    assert!(full < Duration::from_secs(1), "{full:?}");
+    assert!(full < small * 8, "{full:?}, and {small:?} with two peers");
+}
