@@ -4,6 +4,7 @@ use cluster_core::{
     Bytes, Channel, ChannelError, Credentials, Frame, Hello, Identity, Incarnation, NodeId, Received, Role, Run,
     Secret, Suite,
 };
+use std::hash::{DefaultHasher, Hasher as _};
 use std::sync::OnceLock;
 
 /// How the two sides of a connection protect it.
@@ -40,9 +41,12 @@ pub fn run(role: Role) -> Run {
     Run { id: NodeId::from_bytes([byte; 16]), incarnation: Incarnation(u64::from(byte)) }
 }
 
-/// One side of a connection.
+/// One side of a connection. What it draws is made from `salt`.
+///
+/// A script that a sealed record is part of must not know the keys of that record: make the salt from the whole script,
+/// or a fuzzer that looks at what is compared learns records by heart, and replays them where the keys are the same.
 #[must_use]
-pub fn side(role: Role, mode: Mode) -> Channel {
+pub fn side(role: Role, mode: Mode, salt: u64) -> Channel {
     let run = run(role);
     let nonce = *run.id.as_bytes();
     let cluster = "default".parse().expect("a name");
@@ -51,7 +55,9 @@ pub fn side(role: Role, mode: Mode) -> Channel {
         Mode::Plain => Channel::new(role, hello),
         Mode::Secure(secret, suite) => {
             let keyring = Secret::from_bytes([secret; 32]).into();
-            Channel::secure(role, hello, Credentials { identity: identity(role), keyring, suite, entropy: [nonce[0]; 32] })
+            let mut entropy = [nonce[0]; 32];
+            entropy[..8].copy_from_slice(&salt.to_be_bytes());
+            Channel::secure(role, hello, Credentials { identity: identity(role), keyring, suite, entropy })
         }
     }
 }
@@ -63,10 +69,18 @@ fn identity(role: Role) -> Identity {
     if role == Role::Initiator { initiator.clone() } else { responder.clone() }
 }
 
+/// The salt of a script.
+#[must_use]
+pub fn salt(script: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(script);
+    hasher.finish()
+}
+
 /// Two sides that are connected: the initiator and the responder.
 #[must_use]
-pub fn connected(mode: Mode) -> (Channel, Channel) {
-    let (mut initiator, mut responder) = (side(Role::Initiator, mode), side(Role::Responder, mode));
+pub fn connected(mode: Mode, salt: u64) -> (Channel, Channel) {
+    let (mut initiator, mut responder) = (side(Role::Initiator, mode, salt), side(Role::Responder, mode, salt));
     for _ in 0..2 {
         responder.receive(take(&mut initiator).into());
         let _ = responder.poll();

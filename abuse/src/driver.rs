@@ -53,8 +53,6 @@ pub struct Driver {
     pub not_delivered: Vec<Bytes>,
     /// Messages that were accepted, once per receiver.
     pub accepted: u64,
-    /// Sessions that began anew although the run was the same.
-    pub resets: u64,
     /// Sessions that were over.
     pub gone: u64,
     /// The flushes that came to their end.
@@ -107,7 +105,6 @@ impl Driver {
             undelivered: Vec::new(),
             not_delivered: Vec::new(),
             accepted: 0,
-            resets: 0,
             gone: 0,
             flushed: 0,
             named: BTreeSet::new(),
@@ -298,7 +295,6 @@ impl Driver {
                 self.not_delivered.extend_from_slice(&told.not_delivered);
                 self.undelivered.extend(told.not_delivered.into_iter().chain(told.in_doubt));
             }
-            Event::SessionReset { .. } => self.resets += 1,
             Event::PeerGone { .. } => self.gone += 1,
             Event::Flushed { .. } => self.flushed += 1,
             _ => {}
@@ -316,7 +312,7 @@ impl Driver {
             ("inbound links", self.links.len() - outbound, inbound),
             ("peers", usage.peers, limits.max_peers),
             ("candidates", usage.candidates, limits.max_candidates),
-            ("waiting dials", usage.waiting_dials, usage.peers + usage.candidates),
+            ("waiting dials", usage.waiting_dials, limits.max_peers + limits.max_candidates),
             ("targets", usage.targets, MAX_TARGETS),
             ("tombstones", usage.tombstones, 2 * limits.max_tombstones),
             ("own addresses", usage.own_addresses, MAX_ALIASES + 2),

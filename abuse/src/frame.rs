@@ -4,7 +4,7 @@ use cluster_core::limits::{
     MAX_ADDRESSES, MAX_CHUNK, MAX_LIST, MAX_LIST_FRAME, MAX_METADATA, MAX_PROFILE_FRAME, MAX_RECORD, MAX_SMALL_FRAME,
 };
 use cluster_core::wire::{Entry, Profile};
-use cluster_core::{Bytes, Channel, Frame, Received};
+use cluster_core::{Bytes, Frame, Received};
 
 use crate::channels::{self, Mode, Outcome, is_printable};
 
@@ -25,7 +25,7 @@ pub fn run(data: &[u8]) {
     }
     // In a record of its own it means the same.
     if data.len() <= MAX_RECORD {
-        let (_, mut channel) = channels::connected(Mode::Plain);
+        let (_, mut channel) = channels::connected(Mode::Plain, 0);
         let record = [&(data.len() as u16).to_be_bytes(), data].concat();
         let outcome = Outcome::of(&mut channel, &record, 0);
         match decoded {
@@ -61,17 +61,6 @@ pub fn check(frame: &Frame) {
     let encoded = frame.encode();
     assert!(encoded.len() <= cap, "{frame:?} has {} bytes", encoded.len());
     assert_eq!(Frame::decode(encoded.into()).as_ref(), Ok(frame), "a frame survives its bytes");
-}
-
-/// Carries frames from one channel to another.
-///
-/// # Panics
-///
-/// If they do not arrive as they are.
-pub fn carry(frames: &[Frame], from: &mut Channel, to: &mut Channel) {
-    frames.iter().for_each(|frame| from.send(frame.clone()));
-    let outcome = Outcome::of(to, &channels::take(from), 0);
-    assert!(outcome.frames().eq(frames) && outcome.error.is_none(), "{frames:?} became {outcome:?}");
 }
 
 fn profile(profile: &Profile) -> usize {

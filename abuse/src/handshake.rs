@@ -16,7 +16,9 @@ const MAX_EDITS: usize = 4;
 pub fn run(data: &[u8]) {
     let mut tape = Tape::new(data);
     let mode = Mode::of(tape.byte());
-    let (mut initiator, mut responder) = (channels::side(Role::Initiator, mode), channels::side(Role::Responder, mode));
+    let salt = channels::salt(data);
+    let [mut initiator, mut responder] =
+        [Role::Initiator, Role::Responder].map(|role| channels::side(role, mode, salt));
     let (mut at_initiator, mut at_responder) = (nothing(), nothing());
 
     let hello = channels::take(&mut initiator);

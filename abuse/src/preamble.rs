@@ -28,7 +28,7 @@ pub fn run(data: &[u8]) {
     let bytes = tape.rest();
 
     let side = || {
-        let mut channel = channels::side(role, mode);
+        let mut channel = channels::side(role, mode, 0);
         channels::take(&mut channel);
         channel
     };

@@ -24,12 +24,12 @@ pub fn run(data: &[u8]) {
             let cut = usize::from(tape.byte());
             plain(tape.rest(), cut);
         }
-        mode => secure(&mut tape, mode),
+        mode => secure(&mut tape, mode, channels::salt(data)),
     }
 }
 
 fn plain(bytes: &[u8], cut: usize) {
-    let (mut whole, mut pieces) = channels::connected(Mode::Plain);
+    let (mut whole, mut pieces) = channels::connected(Mode::Plain, 0);
     let outcome = Outcome::of(&mut whole, bytes, 0);
     assert_eq!(Outcome::of(&mut pieces, bytes, cut.max(1)), outcome, "it does not matter how bytes are cut");
     outcome.frames().for_each(frame::check);
@@ -40,7 +40,7 @@ fn plain(bytes: &[u8], cut: usize) {
     while let Some((length, behind)) = rest.split_first_chunk::<2>().filter(|_| error.is_none()) {
         let length = usize::from(u16::from_be_bytes(*length));
         let Some((body, behind)) = behind.split_at_checked(length) else { break };
-        let (_, mut alone) = channels::connected(Mode::Plain);
+        let (_, mut alone) = channels::connected(Mode::Plain, 0);
         let record = Outcome::of(&mut alone, &[&(length as u16).to_be_bytes(), body].concat(), 0);
         assert!(length > 0 || record.error == Some(FrameError::Empty.into()));
         frames.extend(record.frames().cloned());
@@ -50,8 +50,8 @@ fn plain(bytes: &[u8], cut: usize) {
     assert!(outcome.frames().eq(&frames) && outcome.error == error, "{outcome:?} instead of {frames:?}");
 }
 
-fn secure(tape: &mut Tape<'_>, mode: Mode) {
-    let (initiator, responder) = channels::connected(mode);
+fn secure(tape: &mut Tape<'_>, mode: Mode, salt: u64) {
+    let (initiator, responder) = channels::connected(mode, salt);
     let forth = tape.byte() & 1 == 0;
     let (mut honest, mut other) = if forth { (initiator, responder) } else { (responder, initiator) };
     let role = if forth { Role::Initiator } else { Role::Responder };

@@ -59,7 +59,7 @@ fn named(name: &str, bytes: Vec<u8>) -> (String, Vec<u8>) {
 }
 
 fn records(golden: &[(String, Vec<u8>)]) -> Vec<(String, Vec<u8>)> {
-    let (mut honest, _) = channels::connected(Mode::Plain);
+    let (mut honest, _) = channels::connected(Mode::Plain, 0);
     frames().into_iter().for_each(|frame| honest.send(frame));
     let mut written = channels::take(&mut honest);
     for (_, frame) in golden.iter().filter(|(name, _)| !name.starts_with("handshake")) {
@@ -98,7 +98,7 @@ fn preambles(golden: &[(String, Vec<u8>)]) -> Vec<(String, Vec<u8>)> {
         ("hello_aes", Role::Initiator, Mode::of(2)),
     ] {
         let first = if mode.is_secure() { 2 } else { 0 };
-        seeds.push(named(name, [&[first], &channels::take(&mut channels::side(role, mode))[..]].concat()));
+        seeds.push(named(name, [&[first], &channels::take(&mut channels::side(role, mode, 0))[..]].concat()));
     }
     seeds
 }

@@ -48,6 +48,8 @@ struct Host {
 struct Wire {
     links: [Option<LinkId>; 2],
     ways: [VecDeque<Frame>; 2],
+    /// Nothing arrives any more, not even its end.
+    cut: bool,
 }
 
 impl Host {
@@ -166,7 +168,7 @@ impl Pair {
         let Some(line) = self.hosts[host].driver.links.get_mut(&link) else { return };
         let written = std::mem::take(&mut line.written);
         let wire = self.hosts[host].ends.get(&link).and_then(|wire| self.wires.get_mut(wire));
-        if let Some(wire) = wire {
+        if let Some(wire) = wire.filter(|wire| !wire.cut) {
             wire.ways[host].extend(written);
         }
     }
@@ -185,11 +187,11 @@ impl Pair {
         let other = 1 - host;
         for wire in self.wires.keys().copied().collect::<Vec<_>>() {
             for _ in 0..count {
-                let Some(Wire { links, ways }) = self.wires.get_mut(&wire) else { break };
+                let Some(Wire { links, ways, cut }) = self.wires.get_mut(&wire) else { break };
                 let Some(link) = links[host] else { break };
                 match ways[other].pop_front() {
                     Some(frame) => self.hosts[host].driver.frame(link, frame),
-                    None if links[other].is_none() => self.finish(host, link, Disconnect::Ended),
+                    None if links[other].is_none() && !*cut => self.finish(host, link, Disconnect::Ended),
                     None => break,
                 }
             }
@@ -197,12 +199,13 @@ impl Pair {
         self.wires.retain(|_, wire| wire.links != [None, None]);
     }
 
-    /// A wire is cut: what was on its way is lost. One end or both hear of it now, the other when time has passed.
+    /// A wire is cut: what was on its way is lost. Its ends hear of it now, or find out for themselves.
     fn cut(&mut self, tape: &mut Tape<'_>) {
         let wires: Vec<usize> = self.wires.keys().copied().collect();
         let Some(wire) = wires.get(tape.choice(wires.len())) else { return };
         let heard = tape.byte();
-        let Some(Wire { links, ways }) = self.wires.get_mut(wire) else { return };
+        let Some(Wire { links, ways, cut }) = self.wires.get_mut(wire) else { return };
+        *cut = true;
         ways.iter_mut().for_each(VecDeque::clear);
         let links = *links;
         for (host, link) in links.into_iter().enumerate() {
@@ -239,7 +242,7 @@ impl Pair {
 
     /// The connection is good again, and both take what comes.
     fn heal(&mut self) {
-        for _ in 0..40 {
+        for _ in 0..150 {
             for host in 0..2 {
                 for receipt in std::mem::take(&mut self.hosts[host].receipts) {
                     self.hosts[host].driver.user(|node, now| node.acknowledge(now, receipt));

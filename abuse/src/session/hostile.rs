@@ -44,8 +44,8 @@ struct Table {
     consumed: BTreeSet<u64>,
     receipts: VecDeque<Receipt>,
     flushes: usize,
-    /// How often the node has begun anew, as far as the peer has noticed.
-    resets: u64,
+    /// How many sessions were over when the last one began.
+    gone: u64,
 }
 
 /// The stream that the node sends, as far as the peer has it.
@@ -130,7 +130,7 @@ impl Table {
             consumed: BTreeSet::new(),
             receipts: VecDeque::new(),
             flushes: 0,
-            resets: 0,
+            gone: 0,
         }
     }
 
@@ -437,7 +437,7 @@ impl Table {
     /// The peer dials, claims, and makes this offer, or an honest one.
     fn dial(&mut self, drawn: Option<Offer>) {
         self.driver.close();
-        self.was_reset();
+        self.notice();
         let Some(link) = self.driver.accept(at(1)) else { return };
         self.driver.connect(link, self.peer);
         self.generation += 1;
@@ -469,10 +469,8 @@ impl Table {
         let offer = drawn.unwrap_or(honest);
         let frame = Frame::Resume(Resume { offer });
         self.driver.frame(link, frame);
-        if !self.stands(link, &offer) {
-            return;
-        }
-        if !(same && offer.stream.0 == self.ours.id && offer.next == self.ours.bytes.len() as u64) {
+        let same = same && offer.stream.0 == self.ours.id && offer.next == self.ours.bytes.len() as u64;
+        if self.stands(link, &offer, same, None) && !same {
             assert_eq!(offer.next, 0, "another stream begins at its beginning");
             self.ours.replace(offer.stream.0, profile.window);
         }
@@ -480,7 +478,7 @@ impl Table {
 
     /// The node has dialled, and the peer accepts with this offer, or an honest one.
     fn answer(&mut self, link: LinkId, drawn: Option<Offer>) {
-        self.was_reset();
+        self.notice();
         self.driver.connect(link, self.peer);
         let claimed = self.driver.links.get_mut(&link).and_then(|line| {
             std::mem::take(&mut line.written).into_iter().find_map(|frame| match frame {
@@ -502,12 +500,11 @@ impl Table {
                 _ => None,
             }
         });
-        if !self.stands(link, &offer) {
+        if !self.stands(link, &offer, false, resumed.map(|resumed| resumed.stream)) {
             return;
         }
         let resumed = resumed.expect("who stands has answered");
-        self.learn(&resumed);
-        assert_eq!(resumed.next, self.theirs.next);
+        assert_eq!((resumed.stream, resumed.next), (self.theirs.id, self.theirs.next));
         match resumed.peer {
             PeerStream::Live { id, ack } if id.0 == self.ours.id && ack.received > 0 => self.keep(ack),
             PeerStream::Live { id, ack } => {
@@ -557,20 +554,17 @@ impl Table {
         StreamId(self.theirs.id.0.wrapping_add(1))
     }
 
-    /// Whether the node has begun anew since it was last asked: its stream is then the next, or one unheard of.
-    fn was_reset(&mut self) -> bool {
-        let resets = self.driver.resets + self.driver.gone;
-        let reset = resets != self.resets;
-        self.resets = resets;
-        if reset {
+    /// Notices that the session was over meanwhile: the node's stream is then one unheard of.
+    fn notice(&mut self) {
+        if self.gone != self.driver.gone {
             self.begin(self.successor());
         }
-        reset
     }
 
-    /// What follows for the node's stream from an offer that was made. Says whether the link stands.
-    fn stands(&mut self, link: LinkId, offer: &Offer) -> bool {
-        let reset = self.was_reset();
+    /// What follows for the node's stream from an offer that was made: it goes on, or it is `now` another, if the node
+    /// has said so. `same` is whether our stream goes on. Says whether the link stands.
+    fn stands(&mut self, link: LinkId, offer: &Offer, same: bool, now: Option<StreamId>) -> bool {
+        self.gone = self.driver.gone;
         if let Some(reason) = self.verdict(link) {
             assert_eq!(reason, Reason::Protocol(ProtocolError::BadOffer), "{offer:?}");
             self.driver.close();
@@ -580,21 +574,29 @@ impl Table {
             return false;
         }
         self.link = Some(link);
+        let (id, successor) = (self.theirs.id, self.successor());
         match offer.peer {
-            _ if reset => {}
-            PeerStream::Live { id, ack } if id == self.theirs.id => {
+            PeerStream::Closed { id: closed, consumed } if closed == id && now.is_none_or(|now| now == successor) => {
+                self.settle(consumed);
+                self.begin(successor);
+            }
+            _ if now.is_some_and(|now| now != id) => self.begin(now.unwrap_or(id)),
+            PeerStream::Live { id: live, ack } if live == id => {
                 self.settle(ack.consumed);
                 assert!(ack.received <= self.theirs.log.len() as u64, "{offer:?}");
                 (self.theirs.said, self.theirs.next) = (ack, ack.received);
             }
-            PeerStream::Closed { id, consumed } if id == self.theirs.id => {
-                self.settle(consumed);
-                self.begin(self.successor());
-            }
-            // Nothing of it was seen.
-            _ => (self.theirs.said, self.theirs.next) = (self.fresh(), 0),
+            // Nothing of it was seen, so it begins again.
+            PeerStream::Closed { id: closed, .. } if closed.0.wrapping_add(1) == id.0 => self.again(),
+            PeerStream::None if same => self.again(),
+            _ if now.is_some() || self.theirs.next == 0 => self.again(),
+            _ => self.begin(successor),
         }
         true
+    }
+
+    fn again(&mut self) {
+        (self.theirs.said, self.theirs.next) = (self.fresh(), 0);
     }
 
     /// The node leaves: every message has its outcome, and it is the one that the peer knows.
