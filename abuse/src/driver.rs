@@ -169,6 +169,14 @@ impl Driver {
         accepted
     }
 
+    /// The user sends a message to everyone.
+    pub fn broadcast(&mut self, payload: Bytes) {
+        let entries = self.entries();
+        let queued = self.node.broadcast(self.now, payload).map_or(0, |report| report.queued.len());
+        self.accepted += queued as u64;
+        self.act(entries);
+    }
+
     /// The user takes a message.
     pub fn take(&mut self) -> Option<Message> {
         let entries = self.entries();

@@ -108,7 +108,7 @@ impl Town {
             // The process stands still, for up to two days.
             21 => self.driver.stall(span(tape.byte()) * 360),
             22 => self.driver.handle(Input::Tick),
-            _ => self.driver.user(|node, now| drop(node.broadcast(now, vec![9; 40].into()))),
+            _ => self.driver.broadcast(vec![9; 40].into()),
         }
         true
     }
