@@ -125,7 +125,8 @@ pub struct Usage {
     pub peers: usize,
     /// Nodes known from hearsay only: at most `max_candidates`.
     pub candidates: usize,
-    /// Nodes that wait for their turn to be dialled on hearsay: at most as many as there are peers and candidates.
+    /// Nodes that wait for their turn to be dialled on hearsay, those included that were forgotten meanwhile: at most
+    /// `max_peers` + `max_candidates`.
     pub waiting_dials: usize,
     /// Joins under way and seeds, by target: at most [`MAX_TARGETS`](crate::limits::MAX_TARGETS).
     pub targets: usize,

@@ -61,6 +61,11 @@ impl Dialer {
         self.waiting.len()
     }
 
+    fn retain(&mut self, is_known: impl Fn(NodeId) -> bool) {
+        self.waiting.retain(|id| is_known(*id));
+        self.queued.retain(|id| is_known(*id));
+    }
+
     fn next(&mut self) -> Option<NodeId> {
         let id = self.waiting.pop_front()?;
         self.queued.remove(&id);
@@ -259,7 +264,13 @@ impl Node {
         if room && self.dialer.budget.take(self.now, limits.hearsay()) {
             return true;
         }
+        let most = limits.max_peers.saturating_add(limits.max_candidates);
         self.stats.dial_limit += 1;
+        if self.dialer.waiting() >= most && !self.dialer.queued.contains(&id) {
+            // So many are not known any more, or this one would have no place among those who are.
+            let (peers, candidates) = (&self.peers, &self.candidates);
+            self.dialer.retain(|id| peers.contains_key(&id) || candidates.find(id).is_some());
+        }
         self.dialer.wait(id);
         if room {
             self.timers.set_no_later(Timer::Dialer, self.now + limits.dial_interval);

@@ -38,6 +38,9 @@ const FIRST_SKIPPED: u64 = 64;
 
 const REJECT_STALE: u8 = 2;
 
+/// The fewest bytes of an entry: array head, id, incarnation, and no address.
+const MIN_ENTRY: usize = 1 + 17 + 1 + 1;
+
 type ProfileItem = Open<(Option<Label>, Metadata, Many<Place, MAX_ADDRESSES>, u64, u64)>;
 type OfferItem = Open<(u64, u64, Option<KnownStream>)>;
 type EntryItem = Open<(Id, u64, Many<Socket, MAX_ADDRESSES>)>;
@@ -243,13 +246,28 @@ fn read_control(kind: u64, frame: &[u8]) -> Result<Frame, FrameError> {
             Frame::Digest(Digest { buckets })
         }
         LIST => {
+            check_entries(frame, 3)?;
             let (_, buckets, reply, entries) = elements::<(u64, u16, bool, Entries)>(frame)?;
             Frame::List(List { buckets, reply, entries: to_entries(entries) })
         }
-        ANNOUNCE => Frame::Announce(Announce { entries: to_entries(elements::<(u64, Entries)>(frame)?.1) }),
+        ANNOUNCE => {
+            check_entries(frame, 1)?;
+            Frame::Announce(Announce { entries: to_entries(elements::<(u64, Entries)>(frame)?.1) })
+        }
         UPDATE => Frame::Update(Update { profile: to_profile(elements::<(u64, ProfileItem)>(frame)?.1) }),
         _ => return Err(FrameError::UnknownType(kind)),
     })
+}
+
+/// Refuses a frame whose entries, which follow so many other elements, cannot all be entries: it is too short for them.
+/// Otherwise many small items of another kind would have memory allocated as if they were entries.
+fn check_entries(frame: &[u8], before: usize) -> Result<(), FrameError> {
+    let mut at = expect(frame, item::ARRAY)?.size;
+    for _ in 0..before {
+        at += item::end(&frame[at..]).map_err(|_| FrameError::Malformed)?;
+    }
+    let entries = expect(&frame[at..], item::ARRAY)?;
+    if entries.argument > (frame.len() / MIN_ENTRY) as u64 { Err(FrameError::Malformed) } else { Ok(()) }
 }
 
 fn elements<T: DeserializeOwned>(frame: &[u8]) -> Result<T, FrameError> {

@@ -58,7 +58,9 @@ fn required<'de, A: SeqAccess<'de>, T: Deserialize<'de>>(elements: &mut A) -> Re
     elements.next_element()?.ok_or_else(|| Error::custom("too few elements"))
 }
 
-/// An array of at most `MAX` items. The declared length is not believed: the vector grows with what arrives.
+/// An array of at most `MAX` items.
+///
+/// Only of an array that is there whole, which is to be made sure of before: its declared length is what is allocated.
 pub(super) struct Many<T, const MAX: usize>(pub(super) Vec<T>);
 
 impl<T: Serialize, const MAX: usize> Serialize for Many<T, MAX> {
@@ -79,7 +81,8 @@ impl<'de, T: Deserialize<'de>, const MAX: usize> Deserialize<'de> for Many<T, MA
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Self::Value, A::Error> {
-                let mut items = Vec::new();
+                // Exactly as many as there are: a vector that grows holds everything twice while it does.
+                let mut items = Vec::with_capacity(elements.size_hint().unwrap_or(0).min(MAX));
                 while let Some(item) = elements.next_element()? {
                     if items.len() == MAX {
                         return Err(Error::custom("too many items"));
