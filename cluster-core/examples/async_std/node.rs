@@ -56,7 +56,7 @@ impl Node {
         config.check_address(address).map_err(BindError::Config)?;
         // Randomness, and a number greater at each start, are ours to give.
         let mut seed = [0; 32];
-        getrandom::fill(&mut seed).map_err(|error| BindError::Entropy(error.into()))?;
+        getrandom::fill(&mut seed).map_err(|error| BindError::Entropy(io::Error::other(error)))?;
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros() as u64;
         let start = Start { seed, incarnation: Incarnation(wall), listen: Some(address) };
         let core = cluster_core::Node::new(config, start, Instant::ZERO).map_err(BindError::Config)?;
