@@ -1,8 +1,21 @@
-//! What adapters have in common besides the protocol: the queue of events of one subscriber, what can be joined, and
-//! the errors of their verbs.
+//! What adapters have in common besides the protocol, for those who write one: who waits for what, what subscribers are
+//! still to be told, what can be joined, and the errors of their verbs. None of it has a lock or a socket; it is kept
+//! under the lock of the node.
+//!
+//! * [`Host`]: all that an adapter with one lock has to keep but its sockets.
+//! * [`Waiting`]: the callers that wait for the end of a join or a flush.
+//! * [`EventQueue`]: what one subscriber is still to be told. [`Subscribers`]: all of them, and the [`Unread`] that they
+//!   share.
+//! * [`IntoTarget`]: what can be joined. [`BindError`], [`JoinError`], [`FlushError`], [`Closed`]: what can fail.
 
 mod error;
 mod events;
+mod host;
+mod subscribers;
+mod waiting;
 
-pub use error::{Closed, FlushError, IntoTarget, JoinError};
+pub use error::{BindError, Closed, FlushError, IntoTarget, JoinError};
 pub use events::{EVENT_QUEUE, EventQueue};
+pub use host::{Host, Todo};
+pub use subscribers::{Reader, Subscriber, Subscribers, Unread};
+pub use waiting::{Settled, Waiting};

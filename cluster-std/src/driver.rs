@@ -11,15 +11,16 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use cluster_core::{Action, Event, FlushId, Frame, Instant, JoinError, JoinId, LinkId, NodeId, Run, Undelivered};
+use cluster_core::adapter::{Settled, Subscribers, Unread, Waiting};
+use cluster_core::{Action, Event, Frame, Instant, JoinError, LinkId, NodeId, Run, Undelivered};
 
 use crate::buffers::Buffers;
 use crate::clock::Clock;
-use crate::events::{Queue, Unread};
+use crate::events::Queue;
 use crate::link::{self, Link};
 use crate::listener::Listener;
 use crate::log::Log;
@@ -28,8 +29,11 @@ use crate::resolver::{self, Resolver};
 /// The stack that each thread of a node may use: address space, of which only what is touched takes memory.
 pub const STACK: usize = 256 << 10;
 
-/// How a join ended.
-pub(crate) type Outcome = Result<Run, JoinError>;
+/// Where somebody who waits finds how a join has ended.
+pub(crate) type Joined = Arc<OnceLock<Result<Run, JoinError>>>;
+
+/// Where somebody who waits finds how a flush has ended.
+pub(crate) type Flushed = Arc<OnceLock<Option<u64>>>;
 
 /// Everything that the handles and the threads of one node share.
 pub(crate) struct Shared {
@@ -55,13 +59,10 @@ pub(crate) struct State {
     /// Every link between its dial or admission and the report that it is gone.
     pub(crate) links: HashMap<LinkId, Arc<Link>>,
     pub(crate) resolver: Resolver,
-    /// Joins that somebody waits for, and how they ended.
-    joins: HashMap<JoinId, Option<Outcome>>,
-    /// Flushes that somebody waits for, and how many of their messages were undelivered.
-    flushes: HashMap<FlushId, Option<u64>>,
+    pub(crate) waiting: Waiting<Joined, Flushed>,
     /// What the callers of `send` wait for who found no room, by peer.
     writable: HashMap<NodeId, Arc<Condvar>>,
-    subscribers: Vec<Weak<Queue>>,
+    subscribers: Subscribers<Queue>,
     /// Each with the link that it serves, if it does.
     threads: Vec<(JoinHandle<()>, Option<Arc<Link>>)>,
     /// What the loop waits until.
@@ -85,7 +86,7 @@ struct Effects {
     queues: Vec<Arc<Queue>>,
     log: Vec<Log>,
     /// Dropped last, and without the lock.
-    unread: Vec<Arc<Unread>>,
+    unread: Vec<Arc<Unread<Shared>>>,
 }
 
 /// Who calls the core: what becomes of links that now have something to send.
@@ -115,10 +116,9 @@ impl Shared {
             core,
             links: HashMap::new(),
             resolver: Resolver::default(),
-            joins: HashMap::new(),
-            flushes: HashMap::new(),
+            waiting: Waiting::default(),
             writable: HashMap::new(),
-            subscribers: Vec::new(),
+            subscribers: Subscribers::default(),
             threads: Vec::new(),
             ticker: None,
             stopped: false,
@@ -205,15 +205,8 @@ impl Shared {
     /// A new subscriber: it is told of the peers that are up, and misses nothing after that.
     pub(crate) fn subscribe(&self) -> Arc<Queue> {
         let queue = Arc::new(Queue::default());
-        let mut state = self.lock();
-        for peer in state.core.peers().filter(|peer| peer.state == cluster_core::PeerState::Up) {
-            queue.push(Event::PeerUp(peer), None);
-        }
-        if state.stopped {
-            queue.end();
-        } else {
-            state.subscribers.push(Arc::downgrade(&queue));
-        }
+        let State { core, subscribers, .. } = &mut *self.lock();
+        subscribers.subscribe(core, &queue);
         queue
     }
 
@@ -362,10 +355,8 @@ impl Shared {
         }
         effects.stop = true;
         effects.writable.extend(state.writable.drain().map(|(_, room)| room));
-        for queue in state.subscribers.drain(..).filter_map(|queue| queue.upgrade()) {
-            queue.end();
-            effects.queues.push(queue);
-        }
+        state.subscribers.end(&mut effects.queues);
+        state.waiting.end().for_each(settle);
     }
 }
 
@@ -375,34 +366,6 @@ fn wait<'a>(condition: &Condvar, state: MutexGuard<'a, State>, timeout: Duration
 }
 
 impl State {
-    /// Somebody will ask with [`joined`](State::joined).
-    pub(crate) fn expect_join(&mut self, join: JoinId) {
-        self.joins.insert(join, None);
-    }
-
-    /// How a join ended, once it has, or the node has stopped.
-    pub(crate) fn joined(&mut self, join: JoinId) -> Option<Outcome> {
-        let outcome = self.joins.get(&join)?.clone();
-        let outcome = outcome.or(self.stopped.then_some(Err(JoinError::Leaving)))?;
-        self.joins.remove(&join);
-        Some(outcome)
-    }
-
-    /// Somebody will ask with [`flushed`](State::flushed), and at last call [`forget_flush`](State::forget_flush).
-    pub(crate) fn expect_flush(&mut self, flush: FlushId) {
-        self.flushes.insert(flush, None);
-    }
-
-    /// How many messages of a flush were undelivered, once it has ended; an error if the node stopped before.
-    pub(crate) fn flushed(&self, flush: FlushId) -> Option<Result<u64, ()>> {
-        let ended = self.flushes.get(&flush).copied().flatten();
-        ended.map(Ok).or(self.stopped.then_some(Err(())))
-    }
-
-    pub(crate) fn forget_flush(&mut self, flush: FlushId) {
-        self.flushes.remove(&flush);
-    }
-
     /// What a caller waits for after a send to this peer was refused as full, under the same lock as the refusal.
     pub(crate) fn until_writable(&mut self, peer: NodeId) -> Until {
         Until::Room(Arc::clone(self.writable.entry(peer).or_default()))
@@ -414,33 +377,14 @@ impl State {
     }
 
     fn publish(&mut self, shared: &Arc<Shared>, event: Event, effects: &mut Effects) {
-        match &event {
-            Event::Joined { join, peer, .. } => self.join_ended(*join, Ok(*peer), effects),
-            Event::JoinFailed { join, error, .. } => self.join_ended(*join, Err(error.clone()), effects),
-            Event::Flushed { flush, undelivered, .. } => {
-                if let Some(ended) = self.flushes.get_mut(flush) {
-                    *ended = Some(*undelivered);
-                    effects.settled = true;
-                }
-            }
-            Event::Left { undelivered } => self.undelivered = *undelivered,
-            _ => {}
+        if let Some(settled) = self.waiting.settle(&event) {
+            settle(settled);
+            effects.settled = true;
         }
-        let unread = match &event {
-            Event::Undelivered(lost) if !self.subscribers.is_empty() => {
-                let unread = Arc::new(Unread::new(Arc::downgrade(shared), self.core.defer(lost)));
-                // One more, for as long as the lock is held under which the last must not be dropped.
-                effects.unread.push(Arc::clone(&unread));
-                Some(unread)
-            }
-            _ => None,
-        };
-        self.subscribers.retain(|subscriber| {
-            let Some(queue) = subscriber.upgrade() else { return false };
-            queue.push(event.clone(), unread.clone());
-            effects.queues.push(queue);
-            true
-        });
+        if let Event::Left { undelivered } = &event {
+            self.undelivered = *undelivered;
+        }
+        effects.unread.extend(self.subscribers.publish(shared, &mut self.core, &event, &mut effects.queues));
         effects.log.push(match event {
             Event::Undelivered(Undelivered { peer, not_delivered, in_doubt }) if self.subscribers.is_empty() => {
                 Log::Unheard { peer, not_delivered: not_delivered.len(), in_doubt: in_doubt.len() }
@@ -448,12 +392,12 @@ impl State {
             event => Log::Event(event),
         });
     }
+}
 
-    fn join_ended(&mut self, join: JoinId, outcome: Outcome, effects: &mut Effects) {
-        if let Some(ended) = self.joins.get_mut(&join) {
-            *ended = Some(outcome);
-            effects.settled = true;
-        }
+fn settle(settled: Settled<Joined, Flushed>) {
+    match settled {
+        Settled::Join(join, outcome) => drop(join.set(outcome)),
+        Settled::Flush(flush, undelivered) => drop(flush.set(undelivered)),
     }
 }
 

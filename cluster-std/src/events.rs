@@ -1,9 +1,9 @@
 //! What users are told: a bounded queue per subscriber.
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use cluster_core::adapter::EventQueue;
+use cluster_core::adapter::{self, EventQueue};
 use cluster_core::{Deferred, Event};
 
 use crate::driver::{Caller, Shared};
@@ -66,25 +66,12 @@ fn nothing_yet(queue: &mut EventQueue<Arc<Unread>>) -> bool {
     !queue.has_pending() && !queue.has_ended()
 }
 
-/// An [`Event::Undelivered`] that not every subscriber has read: the node is told by the last of them.
-#[derive(Debug)]
-pub(crate) struct Unread {
-    node: Weak<Shared>,
-    deferred: Option<Deferred>,
-}
+/// An event whose reading the node waits for.
+type Unread = adapter::Unread<Shared>;
 
-impl Unread {
-    pub(crate) fn new(node: Weak<Shared>, deferred: Deferred) -> Unread {
-        Unread { node, deferred: Some(deferred) }
-    }
-}
-
-/// Takes the node's lock: never to be dropped by who holds it, or that of a queue.
-impl Drop for Unread {
-    fn drop(&mut self) {
-        if let (Some(node), Some(deferred)) = (self.node.upgrade(), self.deferred.take()) {
-            node.enter(Caller::Other, |state, now| state.core.read(now, deferred));
-        }
+impl adapter::Reader for Shared {
+    fn read(self: Arc<Self>, deferred: Deferred) {
+        self.enter(Caller::Other, |state, now| state.core.read(now, deferred));
     }
 }
 
@@ -96,11 +83,6 @@ pub(crate) struct Queue {
 }
 
 impl Queue {
-    pub(crate) fn push(&self, event: Event, unread: Option<Arc<Unread>>) {
-        // Whoever calls keeps one of its own, so that none of these is the last.
-        let _too_late = self.lock().push(event, unread);
-    }
-
     /// The next event, which counts as read, and whether no more can come after it.
     fn pop(&self) -> (Option<Event>, bool) {
         // Apart from the lock, which must be free when the node hears that something was read.
@@ -109,11 +91,6 @@ impl Queue {
             (waiting.pop(), waiting.has_ended())
         };
         (next.map(|(event, _unread)| event), ended)
-    }
-
-    /// No more events can come.
-    pub(crate) fn end(&self) {
-        self.lock().end();
     }
 
     /// Wakes the subscriber. Apart from `push`, so that it finds the node's lock free.
@@ -126,9 +103,21 @@ impl Queue {
     }
 }
 
+impl adapter::Subscriber<Shared> for Queue {
+    fn push(&self, event: Event, unread: Option<Arc<Unread>>) {
+        // Whoever calls keeps one of its own, so that none of these is the last.
+        let _too_late = self.lock().push(event, unread);
+    }
+
+    fn end(&self) {
+        self.lock().end();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use cluster_core::adapter::Subscriber as _;
     use cluster_core::{Incarnation, NodeId, Run};
 
     fn gone(number: u64) -> Event {

@@ -58,7 +58,6 @@
 mod buffers;
 mod clock;
 mod driver;
-mod error;
 mod events;
 mod link;
 mod listener;
@@ -77,7 +76,9 @@ pub use cluster_core::{
 };
 pub use cluster_keys as keys;
 pub use driver::STACK;
-pub use error::BindError;
 pub use events::Events;
 pub use listener::ACCEPT_PAUSE;
 pub use node::{LEAVE_TIMEOUT, Messages, Node};
+
+/// Why a node could not be made, with the address and the operating system's words.
+pub type BindError = cluster_core::adapter::BindError<std::io::Error>;

@@ -8,13 +8,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use cluster_core::adapter::{Closed, FlushError, IntoTarget, JoinError};
 use cluster_core::{
-    Broadcast, Config, ConfigError, Instant, Message, NodeId, PeerInfo, Receipt, Run, SendError, SendErrorKind, Start,
-    Stats, Target, UnknownPeer,
+    Broadcast, Config, ConfigError, Instant, Message, NodeId, PeerInfo, Receipt, Run, SendError, SendErrorKind, Stats,
+    Target, UnknownPeer,
 };
 
-use crate::clock::{self, Clock};
-use crate::driver::{Caller, Shared, State, Until};
-use crate::error::BindError;
+use crate::BindError;
+use crate::clock::Clock;
+use crate::driver::{Caller, Flushed, Joined, Shared, State, Until};
 use crate::events::Events;
 use crate::listener::Listener;
 
@@ -59,8 +59,7 @@ impl Node {
             tracing::warn!(address = %local, "no secret: whoever reaches this port can join, listen and speak as anyone");
         }
         let config = config.default_suite(cluster_keys::suite());
-        let seed = cluster_keys::entropy().map_err(BindError::Entropy)?;
-        let start = Start { seed, incarnation: clock::incarnation(), listen: Some(local) };
+        let start = cluster_keys::start(local).map_err(BindError::Entropy)?;
         let clock = Clock::start();
         let core = cluster_core::Node::new(config, start, clock.now()).map_err(BindError::Config)?;
         let node = Node { handle: Arc::new(Handle { shared: Shared::new(core, clock, local, listener) }) };
@@ -68,7 +67,7 @@ impl Node {
         if let Err(error) = node.shared().start() {
             node.shared().stop();
             node.shared().join_threads();
-            return Err(BindError::Thread(error));
+            return Err(BindError::Exhausted(error));
         }
         Ok(node)
     }
@@ -91,14 +90,15 @@ impl Node {
     pub fn join(&self, target: impl IntoTarget) -> Result<NodeId, JoinError> {
         let target = target.into_target()?;
         let failed = |error| JoinError::Failed { target: target.clone(), error };
-        let join = self.enter(|state, now| {
+        let joined = Joined::default();
+        let begun = self.enter(|state, now| {
             let join = state.core.join(now, target.clone())?;
-            state.expect_join(join);
-            Ok(join)
+            state.waiting.join(join, Arc::clone(&joined));
+            Ok(())
         });
-        let join = join.map_err(failed)?;
+        begun.map_err(failed)?;
         let ended =
-            self.shared().enter_until(Caller::Other, Instant::MAX, |state, _| state.joined(join).ok_or(Until::Settled));
+            self.shared().enter_until(Caller::Other, Instant::MAX, |_, _| joined.get().cloned().ok_or(Until::Settled));
         ended.unwrap_or(Err(cluster_core::JoinError::TimedOut)).map(|run| run.id).map_err(failed)
     }
 
@@ -366,21 +366,16 @@ impl Node {
     }
 
     fn flush_until(&self, peer: NodeId, deadline: Instant) -> Result<bool, FlushError> {
-        let flush = self.enter(|state, now| {
+        let flushed = Flushed::default();
+        let begun = self.enter(|state, now| {
             let flush = state.core.flush(now, peer)?;
-            state.expect_flush(flush);
-            Ok(flush)
+            state.waiting.flush(flush, Arc::clone(&flushed));
+            Ok(())
         });
-        let flush = flush.map_err(FlushError::Refused)?;
+        begun.map_err(FlushError::Refused)?;
         let ended =
-            self.shared().enter_until(Caller::Other, deadline, |state, _| state.flushed(flush).ok_or(Until::Settled));
-        self.enter(|state, _| state.forget_flush(flush));
-        match ended {
-            None => Ok(false),
-            Some(Ok(0)) => Ok(true),
-            Some(Ok(messages)) => Err(FlushError::Undelivered { messages }),
-            Some(Err(())) => Err(FlushError::Closed),
-        }
+            self.shared().enter_until(Caller::Other, deadline, |_, _| flushed.get().copied().ok_or(Until::Settled));
+        ended.map_or(Ok(false), |undelivered| FlushError::check(undelivered).map(|()| true))
     }
 
     fn enter<R>(&self, call: impl FnOnce(&mut State, Instant) -> R) -> R {

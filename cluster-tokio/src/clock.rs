@@ -1,9 +1,8 @@
 //! The only place that reads a clock.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use cluster_core::{Incarnation, Instant};
+use cluster_core::Instant;
 
 /// Monotonic time since the node was made.
 #[derive(Clone, Copy, Debug)]
@@ -27,25 +26,9 @@ impl Clock {
     }
 }
 
-/// The wall clock in microseconds, and more than any number that this process was given before.
-pub(crate) fn incarnation() -> Incarnation {
-    static LAST: AtomicU64 = AtomicU64::new(0);
-    let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
-    let wall = u64::try_from(wall).unwrap_or(u64::MAX);
-    let later = |last: u64| wall.max(last.saturating_add(1));
-    let last = LAST.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(later(last)));
-    Incarnation(later(last.unwrap_or_else(|last| last)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn incarnations_rise_strictly() {
-        let numbers: Vec<_> = (0..1_000).map(|_| incarnation()).collect();
-        assert!(numbers.windows(2).all(|pair| pair[0] < pair[1]));
-    }
 
     #[test]
     fn a_deadline_beyond_all_time_is_never() {

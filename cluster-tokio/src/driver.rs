@@ -10,21 +10,23 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use cluster_core::{
-    Action, Event, FlushId, Frame, Input, Instant, JoinError, JoinId, LinkId, NodeId, Notice, Run, Target, Undelivered,
-};
+use cluster_core::adapter::{Settled, Subscribers, Unread, Waiting};
+use cluster_core::{Action, Event, Frame, Input, Instant, JoinError, LinkId, NodeId, Notice, Run, Target, Undelivered};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::JoinSet;
 
 use crate::clock::Clock;
-use crate::events::{Queue, Unread};
+use crate::events::Queue;
 use crate::link::{self, Link};
 
-/// How a join ended.
-pub(crate) type Outcome = Result<Run, JoinError>;
+/// Who is told how a join has ended.
+pub(crate) type Joined = oneshot::Sender<Result<Run, JoinError>>;
+
+/// Who is told how a flush has ended.
+pub(crate) type Flushed = oneshot::Sender<Option<u64>>;
 
 /// Everything that the handles and the tasks of one node share.
 pub(crate) struct Shared {
@@ -47,11 +49,10 @@ pub(crate) struct State {
     pub(crate) core: cluster_core::Node,
     /// Every link between its dial or admission and the report that it is gone.
     pub(crate) links: HashMap<LinkId, Arc<Link>>,
-    joins: HashMap<JoinId, oneshot::Sender<Outcome>>,
-    flushes: HashMap<FlushId, oneshot::Sender<u64>>,
+    pub(crate) waiting: Waiting<Joined, Flushed>,
     /// The callers of `send` that wait for room, by peer.
     writable: HashMap<NodeId, Arc<Notify>>,
-    subscribers: Vec<Weak<Queue>>,
+    subscribers: Subscribers<Queue>,
     tasks: JoinSet<()>,
     /// What the ticker sleeps until.
     ticker: Option<Instant>,
@@ -70,11 +71,10 @@ struct Effects {
     earlier: bool,
     writable: Vec<Arc<Notify>>,
     queues: Vec<Arc<Queue>>,
-    joins: Vec<(oneshot::Sender<Outcome>, Outcome)>,
-    flushes: Vec<(oneshot::Sender<u64>, u64)>,
+    settled: Vec<Settled<Joined, Flushed>>,
     log: Vec<Log>,
     /// Dropped last, and without the lock.
-    unread: Vec<Arc<Unread>>,
+    unread: Vec<Arc<Unread<Shared>>>,
 }
 
 enum Log {
@@ -101,10 +101,9 @@ impl Shared {
         let state = State {
             core,
             links: HashMap::new(),
-            joins: HashMap::new(),
-            flushes: HashMap::new(),
+            waiting: Waiting::default(),
             writable: HashMap::new(),
-            subscribers: Vec::new(),
+            subscribers: Subscribers::default(),
             tasks: JoinSet::new(),
             ticker: None,
             stopped: false,
@@ -145,15 +144,8 @@ impl Shared {
     /// A new subscriber: it is told of the peers that are up, and misses nothing after that.
     pub(crate) fn subscribe(&self) -> Arc<Queue> {
         let queue = Arc::new(Queue::default());
-        let mut state = self.lock();
-        for peer in state.core.peers().filter(|peer| peer.state == cluster_core::PeerState::Up) {
-            queue.push(Event::PeerUp(peer), None);
-        }
-        if state.stopped {
-            queue.end();
-        } else {
-            state.subscribers.push(Arc::downgrade(&queue));
-        }
+        let State { core, subscribers, .. } = &mut *self.lock();
+        subscribers.subscribe(core, &queue);
         queue
     }
 
@@ -243,33 +235,14 @@ impl Shared {
         state.stopped = true;
         state.tasks.abort_all();
         state.links.clear();
-        effects.joins.extend(state.joins.drain().map(|(_, sender)| (sender, Err(JoinError::Leaving))));
-        state.flushes.clear();
+        effects.settled.extend(state.waiting.end());
         effects.deliver = true;
         effects.writable.extend(state.writable.drain().map(|(_, waiting)| waiting));
-        for queue in state.subscribers.drain(..).filter_map(|queue| queue.upgrade()) {
-            queue.end();
-            effects.queues.push(queue);
-        }
+        state.subscribers.end(&mut effects.queues);
     }
 }
 
 impl State {
-    /// The outcome of a join will be sent to the receiver; it is closed without one if the node ends before.
-    pub(crate) fn expect_join(&mut self, join: JoinId) -> oneshot::Receiver<Outcome> {
-        let (sender, receiver) = oneshot::channel();
-        self.joins.insert(join, sender);
-        receiver
-    }
-
-    /// How many messages of a flush were undelivered will be sent to the receiver; it is closed without that if the
-    /// node ends before.
-    pub(crate) fn expect_flush(&mut self, flush: FlushId) -> oneshot::Receiver<u64> {
-        let (sender, receiver) = oneshot::channel();
-        self.flushes.insert(flush, sender);
-        receiver
-    }
-
     /// What a caller waits at after a send to this peer was refused as full. Made under the same lock as the refusal,
     /// and notified with `notify_waiters`, which reaches every future that was made before it.
     pub(crate) fn until_writable(&mut self, peer: NodeId) -> Arc<Notify> {
@@ -282,34 +255,11 @@ impl State {
     }
 
     fn publish(&mut self, shared: &Arc<Shared>, event: Event, effects: &mut Effects) {
-        match &event {
-            Event::Joined { join, peer, .. } => {
-                effects.joins.extend(self.joins.remove(join).map(|sender| (sender, Ok(*peer))));
-            }
-            Event::JoinFailed { join, error, .. } => {
-                effects.joins.extend(self.joins.remove(join).map(|sender| (sender, Err(error.clone()))));
-            }
-            Event::Flushed { flush, undelivered, .. } => {
-                effects.flushes.extend(self.flushes.remove(flush).map(|sender| (sender, *undelivered)));
-            }
-            Event::Left { undelivered } => self.undelivered = *undelivered,
-            _ => {}
+        effects.settled.extend(self.waiting.settle(&event));
+        if let Event::Left { undelivered } = &event {
+            self.undelivered = *undelivered;
         }
-        let unread = match &event {
-            Event::Undelivered(lost) if !self.subscribers.is_empty() => {
-                let unread = Arc::new(Unread::new(Arc::downgrade(shared), self.core.defer(lost)));
-                // One more, for as long as the lock is held under which the last must not be dropped.
-                effects.unread.push(Arc::clone(&unread));
-                Some(unread)
-            }
-            _ => None,
-        };
-        self.subscribers.retain(|subscriber| {
-            let Some(queue) = subscriber.upgrade() else { return false };
-            queue.push(event.clone(), unread.clone());
-            effects.queues.push(queue);
-            true
-        });
+        effects.unread.extend(self.subscribers.publish(shared, &mut self.core, &event, &mut effects.queues));
         effects.log.push(match event {
             Event::Undelivered(lost) if self.subscribers.is_empty() => Log::Unheard(lost),
             event => Log::Event(event),
@@ -335,12 +285,12 @@ impl Effects {
             shared.inbox.notify_waiters();
         }
         self.writable.iter().for_each(|waiting| waiting.notify_waiters());
-        for (sender, outcome) in self.joins {
-            // Nobody listens if the join was dropped.
-            let _ = sender.send(outcome);
-        }
-        for (sender, undelivered) in self.flushes {
-            let _ = sender.send(undelivered);
+        for settled in self.settled {
+            // Nobody listens if the call was dropped.
+            match settled {
+                Settled::Join(sender, outcome) => drop(sender.send(outcome)),
+                Settled::Flush(sender, undelivered) => drop(sender.send(undelivered)),
+            }
         }
         self.queues.iter().for_each(|queue| queue.wake());
         for log in &self.log {

@@ -50,7 +50,6 @@ struct Readme;
 
 mod clock;
 mod driver;
-mod error;
 mod events;
 mod link;
 mod listener;
@@ -65,7 +64,9 @@ pub use cluster_core::{
     UnknownPeer,
 };
 pub use cluster_keys as keys;
-pub use error::BindError;
 pub use events::Events;
 pub use listener::ACCEPT_PAUSE;
 pub use node::{LEAVE_TIMEOUT, Node};
+
+/// Why a node could not be made, with the address and the operating system's words.
+pub type BindError = cluster_core::adapter::BindError<std::io::Error>;

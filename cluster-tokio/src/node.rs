@@ -9,15 +9,15 @@ use bytes::Bytes;
 use cluster_core::adapter::{Closed, FlushError, IntoTarget, JoinError};
 use cluster_core::{
     Broadcast, Config, ConfigError, JoinError as JoinFailure, Message, NodeId, PeerInfo, Receipt, Run, SendError,
-    SendErrorKind, Start, Stats, Target, UnknownPeer,
+    SendErrorKind, Stats, Target, UnknownPeer,
 };
 use tokio::net::{TcpListener, ToSocketAddrs};
 use tokio::sync::oneshot;
 use tokio::task::coop::consume_budget;
 
-use crate::clock::{self, Clock};
-use crate::driver::{self, Caller, Outcome, Shared};
-use crate::error::BindError;
+use crate::BindError;
+use crate::clock::Clock;
+use crate::driver::{self, Caller, Shared};
 use crate::events::Events;
 use crate::listener;
 
@@ -68,8 +68,7 @@ impl Node {
             tracing::warn!(address = %local, "no secret: whoever reaches this port can join, listen and speak as anyone");
         }
         let config = config.default_suite(cluster_keys::suite());
-        let seed = cluster_keys::entropy().map_err(BindError::Entropy)?;
-        let start = Start { seed, incarnation: clock::incarnation(), listen: Some(local) };
+        let start = cluster_keys::start(local).map_err(BindError::Entropy)?;
         let clock = Clock::start();
         let core = cluster_core::Node::new(config, start, clock.now()).map_err(BindError::Config)?;
         let shared = Shared::new(core, clock, local);
@@ -99,13 +98,14 @@ impl Node {
     pub async fn join(&self, target: impl IntoTarget) -> Result<NodeId, JoinError> {
         let target = target.into_target()?;
         let failed = |error| JoinError::Failed { target: target.clone(), error };
-        let outcome: Result<oneshot::Receiver<Outcome>, JoinFailure> =
-            self.shared().enter(Caller::Other, |state, now| {
-                let join = state.core.join(now, target.clone())?;
-                Ok(state.expect_join(join))
-            });
-        let outcome = outcome.map_err(failed)?.await;
-        outcome.unwrap_or(Err(JoinFailure::Leaving)).map(|run| run.id).map_err(failed)
+        let (sender, joined) = oneshot::channel();
+        let begun = self.shared().enter(Caller::Other, |state, now| {
+            let join = state.core.join(now, target.clone())?;
+            state.waiting.join(join, sender);
+            Ok(())
+        });
+        begun.map_err(failed)?;
+        joined.await.unwrap_or(Err(JoinFailure::Leaving)).map(|run| run.id).map_err(failed)
     }
 
     /// Sends a message to one peer, waiting while as much is on its way to it as `send_window` allows.
@@ -149,14 +149,14 @@ impl Node {
     ///
     /// [`FlushError`] if some of them will not be, or nobody can tell.
     pub async fn flush(&self, peer: NodeId) -> Result<(), FlushError> {
-        let flush = self
-            .shared()
-            .enter(Caller::Other, |state, now| state.core.flush(now, peer).map(|flush| state.expect_flush(flush)));
-        match flush.map_err(FlushError::Refused)?.await {
-            Ok(0) => Ok(()),
-            Ok(messages) => Err(FlushError::Undelivered { messages }),
-            Err(_) => Err(FlushError::Closed),
-        }
+        let (sender, flushed) = oneshot::channel();
+        let begun = self.shared().enter(Caller::Other, |state, now| {
+            let flush = state.core.flush(now, peer)?;
+            state.waiting.flush(flush, sender);
+            Ok(())
+        });
+        begun.map_err(FlushError::Refused)?;
+        FlushError::check(flushed.await.unwrap_or(None))
     }
 
     /// Sends a message to every peer, and says for each whether it is queued. It waits for none of them: a peer that

@@ -33,13 +33,15 @@
 //! # Writing an arm
 //!
 //! 1. A type for nodes that is a [`TestNode`]: it holds the adapter's handle, and its events from the very beginning.
-//!    [`same_verbs!`] writes the verbs that wait for nothing. Those that wait are begun and return a [`Pending`]: an asynchronous adapter spawns a task that sends the outcome
-//!    over a channel ([`Pending::received`]), a blocking one a thread ([`Pending::on_thread`]), and a loop of your own
-//!    turns while it is waited for ([`Pending::new`]).
+//!    [`same_verbs!`] writes the verbs that wait for nothing, and [`core_verbs!`] does where the core is embedded. Those
+//!    that wait are begun and return a [`Pending`]: an asynchronous adapter spawns a task that sends the outcome over a
+//!    channel ([`Pending::received`]), a blocking one a thread ([`Pending::on_thread`]), and a loop of your own turns
+//!    while it is waited for ([`Pending::new`]).
 //! 2. A type that is an [`Arm`]: it holds the runtime, if there is one, and makes such nodes. Dropped, it ends them.
 //! 3. [`conformance!`]`(MyArm::new);` in a file of tests.
 //!
-//! The arms of this project are in the `tests` of this crate: `tokio.rs` for tasks, `sim.rs` for a world with a network
+//! The arms of this project are in the `tests` of this crate: `tokio.rs` for tasks, `threads.rs` for threads,
+//! `async_std.rs` and `poll_loop.rs` for two nodes that embed the core by themselves, `sim.rs` for a world with a network
 //! and a time of its own.
 //!
 //! # What is asked of it
@@ -55,7 +57,7 @@
 //! | to do | with |
 //! |---|---|
 //! | run the suite | [`conformance!`], [`run`]; [`SCENARIOS`], [`Scenario::play`] → [`Failure`] |
-//! | offer an adapter | [`Arm`], [`TestNode`], [`same_verbs!`], [`Pending`], [`BindFailure`], [`Nothing`], [`Flushed`] |
+//! | offer an adapter | [`Arm`], [`TestNode`], [`same_verbs!`], [`core_verbs!`], [`Pending`], [`BindFailure`], [`Nothing`], [`Flushed`] |
 //! | treat connections badly | [`Proxy`], [`Faults`], [`Pieces`], [`End`]; [`Way`] |
 //! | try adapters together | [`mixed`] |
 //! | play a schedule of faults with real nodes | [`replay`], [`Plan`], [`Act`] → [`Replayed`] or [`Broken`] |

@@ -1,4 +1,4 @@
-//! What an adapter of [`cluster_core`] takes from its system: randomness, the cipher that is fastest there, and secrets and
+//! What an adapter of [`cluster_core`] takes from its system: what a node is born with, the cipher that is fastest there, and secrets and
 //! identities, which are kept in files.
 //!
 //! A key file has 64 hexadecimal digits in one line. It is made readable by its owner alone, and is not read if others
@@ -24,10 +24,13 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
 use std::{error, fmt};
 
-use cluster_core::{Identity, ParseKeyError, Secret, Suite};
+use cluster_core::{Identity, Incarnation, ParseKeyError, Secret, Start, Suite};
 
 /// The most bytes of a key file that are read.
 const LONGEST: u64 = 256;
@@ -216,9 +219,36 @@ pub fn entropy() -> io::Result<[u8; 32]> {
     Ok(bytes)
 }
 
+/// What a node is born with that listens at this address: randomness, and the wall clock in microseconds as its
+/// incarnation, or one more than this process was given before.
+///
+/// # Errors
+///
+/// The operating system gives no randomness.
+pub fn start(listen: SocketAddr) -> io::Result<Start> {
+    Ok(Start { seed: entropy()?, incarnation: incarnation(), listen: Some(listen) })
+}
+
+fn incarnation() -> Incarnation {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
+    let wall = u64::try_from(wall).unwrap_or(u64::MAX);
+    let later = |last: u64| wall.max(last.saturating_add(1));
+    let last = LAST.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(later(last)));
+    Incarnation(later(last.unwrap_or_else(|last| last)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn incarnations_rise_strictly() {
+        let address = SocketAddr::from(([127, 0, 0, 1], 7_000));
+        let starts: Vec<_> = (0..1_000).map(|_| start(address).unwrap()).collect();
+        assert!(starts.windows(2).all(|pair| pair[0].incarnation < pair[1].incarnation));
+        assert!(starts.windows(2).all(|pair| pair[0].seed != pair[1].seed));
+    }
 
     /// A directory of its own for each test.
     fn directory(name: &str) -> PathBuf {

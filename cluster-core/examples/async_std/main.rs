@@ -43,7 +43,7 @@ async fn run(args: Args) -> Result<(), Box<dyn std::error::Error>> {
     })?;
     let bound = Node::bind(&args.listen, args.config).await;
     let node = Arc::new(bound.map_err(|error| format!("cannot listen at {}: {error}", args.listen))?);
-    terminal.listening(node.enter(|state, _| state.core.run().id), node.local_addr());
+    terminal.listening(node.enter(|host, _| host.core.run().id), node.local_addr());
     let shown = Shown { node: node.clone(), terminal };
 
     args.joins.into_iter().for_each(|target| shown.join(target));
@@ -88,22 +88,22 @@ impl Cluster for Shown {
     }
 
     fn try_send(&self, peer: NodeId, text: String) -> Result<(), SendError> {
-        self.node.enter(|state, now| state.core.send(now, peer, text.into()))
+        self.node.enter(|host, now| host.core.send(now, peer, text.into()))
     }
 
     fn broadcast(&self, text: String) -> Result<Broadcast, SendError> {
-        self.node.enter(|state, now| state.core.broadcast(now, text.into()))
+        self.node.enter(|host, now| host.core.broadcast(now, text.into()))
     }
 
     fn disconnect(&self, peer: NodeId) -> Result<(), UnknownPeer> {
-        self.node.enter(|state, now| state.core.disconnect(now, peer))
+        self.node.enter(|host, now| host.core.disconnect(now, peer))
     }
 
     fn peers(&self) -> Vec<PeerInfo> {
-        self.node.enter(|state, _| state.core.peers().collect())
+        self.node.enter(|host, _| host.core.peers().collect())
     }
 
     fn stats(&self) -> Stats {
-        self.node.enter(|state, _| state.core.stats())
+        self.node.enter(|host, _| host.core.stats())
     }
 }

@@ -6,8 +6,48 @@ use core::fmt;
 use core::net::SocketAddr;
 
 use crate::address::{ParseTargetError, Target};
+use crate::config::ConfigError;
 use crate::error::FlushError as FlushRefused;
 use crate::reason::JoinError as JoinFailure;
+
+/// A node could not be made; nothing of it is left. `E` is the operating system's error: `std::io::Error`.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum BindError<E> {
+    /// The address cannot be listened at.
+    Listen {
+        /// The address, as it was given.
+        address: String,
+        /// The operating system's words.
+        error: E,
+    },
+    /// Two settings contradict each other.
+    Config(ConfigError),
+    /// The operating system gave no randomness.
+    Entropy(E),
+    /// The operating system would not give what the node runs on: a thread, or a poller.
+    Exhausted(E),
+}
+
+impl<E: fmt::Display> fmt::Display for BindError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            BindError::Listen { address, error } => write!(f, "cannot listen at {address}: {error}"),
+            BindError::Config(error) => error.fmt(f),
+            BindError::Entropy(error) => write!(f, "the operating system gives no randomness: {error}"),
+            BindError::Exhausted(error) => write!(f, "the operating system has nothing left to run a node on: {error}"),
+        }
+    }
+}
+
+impl<E: Error + 'static> Error for BindError<E> {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            BindError::Listen { error, .. } | BindError::Entropy(error) | BindError::Exhausted(error) => Some(error),
+            BindError::Config(error) => Some(error),
+        }
+    }
+}
 
 /// A join came to nothing, or could not begin.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,6 +101,21 @@ pub enum FlushError {
     },
     /// The node has left, or its last handle was dropped, before everything had its outcome.
     Closed,
+}
+
+impl FlushError {
+    /// What the end of a flush says, given how many of its messages were undelivered; `None` if the node ended before.
+    ///
+    /// # Errors
+    ///
+    /// Unless everything is delivered.
+    pub fn check(undelivered: Option<u64>) -> Result<(), FlushError> {
+        match undelivered {
+            Some(0) => Ok(()),
+            Some(messages) => Err(FlushError::Undelivered { messages }),
+            None => Err(FlushError::Closed),
+        }
+    }
 }
 
 impl fmt::Display for FlushError {

@@ -83,6 +83,14 @@ impl Output {
         })
     }
 
+    /// A copy of all of it, which is then no longer here: for those who write one buffer at a time.
+    #[must_use]
+    pub fn take(&mut self) -> Vec<u8> {
+        let bytes = self.pieces().collect::<Vec<_>>().concat();
+        self.advance(bytes.len());
+        bytes
+    }
+
     /// Drops the first `written` bytes: they were written. At most [`len`](Output::len).
     pub fn advance(&mut self, written: usize) {
         debug_assert!(written <= self.len, "more was written than there was");

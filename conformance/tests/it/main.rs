@@ -2,9 +2,12 @@
 //!
 //! An arm is a file of its own: a type that is an [`Arm`](cluster_conformance::Arm), and at its end `conformance!`.
 
+mod async_std;
 mod broken;
 mod mixed;
+mod poll_loop;
 mod replay;
 mod sim;
+mod thin;
 mod threads;
 mod tokio;

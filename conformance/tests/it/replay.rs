@@ -13,6 +13,8 @@ use cluster_conformance::cluster_core::{Config, Limits};
 use cluster_conformance::{self as proxy, Act, Arm, Broken, Pieces, Plan, Replayed, replay};
 use cluster_sim::{Fault, Faults, Op, Profile, Rate, Schedule, World};
 
+use crate::async_std::AsyncStdArm;
+use crate::poll_loop::PollArm;
 use crate::sim::SimArm;
 use crate::threads::StdArm;
 use crate::tokio::TokioArm;
@@ -175,4 +177,14 @@ fn the_schedules_hold_on_tokio() {
 #[test]
 fn the_schedules_hold_on_threads() {
     replay_all(|_| StdArm, AT_ONCE);
+}
+
+#[test]
+fn the_schedules_hold_on_async_std() {
+    replay_all(|_| AsyncStdArm, AT_ONCE);
+}
+
+#[test]
+fn the_schedules_hold_on_a_poll_loop() {
+    replay_all(|_| PollArm, AT_ONCE);
 }
