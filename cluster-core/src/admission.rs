@@ -93,6 +93,7 @@ mod tests {
     impl Bench {
         fn new(change: impl FnOnce(&mut Limits)) -> Bench {
             let mut limits = Limits::default();
+            (limits.accept_burst, limits.accept_interval) = (200, Duration::from_millis(5));
             change(&mut limits);
             Bench { admission: Admission::new(&limits, Instant::ZERO), limits }
         }

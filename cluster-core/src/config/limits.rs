@@ -30,12 +30,15 @@ pub struct Limits {
     /// Inbound connections that have not yet authenticated themselves, of one IP (of one /64 for IPv6). Loopback is
     /// exempt. Default 8.
     pub max_pending_per_ip: usize,
-    /// Inbound connections that may come at once. Default 200, at least 1. Each is given back when the connection has
+    /// Inbound connections that may come at once. Default 500, at least 1. Each is given back when the connection has
     /// authenticated itself, and one more every [`accept_interval`](Limits::accept_interval); so this bounds the work
     /// that strangers make, and not how fast members come. The last quarter is kept for IPs at which a peer was seen.
     /// Loopback is exempt.
+    ///
+    /// In a flood of more than that, whoever is new gets in only as often as chance has it, while below it a connection
+    /// that is let in has its time. So it is better too high than too low.
     pub accept_burst: u32,
-    /// See [`accept_burst`](Limits::accept_burst). Default 5 ms, that is, 200 connections a second.
+    /// See [`accept_burst`](Limits::accept_burst). Default 0.5 ms, that is, 2,000 connections a second.
     pub accept_interval: Duration,
     /// The same for the connections of one IP (of one /64 for IPv6). Default 5, at least 1.
     pub accept_burst_per_ip: u32,
@@ -121,8 +124,8 @@ impl Default for Limits {
             max_peers: 512,
             max_pending: 64,
             max_pending_per_ip: 8,
-            accept_burst: 200,
-            accept_interval: Duration::from_millis(5),
+            accept_burst: 500,
+            accept_interval: Duration::from_micros(500),
             accept_burst_per_ip: 5,
             accept_interval_per_ip: Duration::from_millis(50),
             max_accept_sources: 1_024,

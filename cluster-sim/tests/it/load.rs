@@ -787,8 +787,8 @@ fn heartbeats_of_many_peers_do_not_come_in_one_burst() {
         let ip = format!("10.8.{}.{}", number / 250, number % 250 + 1);
         let puppet = world.add_puppet(&ip, script);
         world.puppet(puppet).dial(address);
-        if number % 50 == 49 {
-            // As many as may be pending at a time.
+        if number % 40 == 39 {
+            // Not more than strangers may have pending at a time.
             world.run_for(ms(10));
         }
     }

@@ -89,7 +89,7 @@ fn strangers_fill_three_quarters_of_the_places_and_displace_only_each_other() {
 
 #[test]
 fn a_flood_leaves_a_quarter_of_the_rate_to_where_peers_were_seen() {
-    let mut bench = Bench::new(lan());
+    let mut bench = Bench::new(generous(|limits| limits.accept_burst = 200));
     let link = bench.up(run(7, 1));
     bench.end(link);
     let refused = (0..1_000_u16).filter(|number| {
