@@ -15,9 +15,10 @@ use cluster_core::{
 use crate::channels::is_printable;
 use crate::frame;
 
-/// How many actions one input may cause, for each entry that the node's tables have, and besides.
+/// How many actions one input may cause, for each entry that the node's tables have, and besides: a script may have
+/// asked for that many flushes, which all end at once.
 const ACTIONS_PER_ENTRY: usize = 8;
-const ACTIONS: usize = 64;
+const ACTIONS: usize = 64 + 256;
 
 /// How many ticks a node may ask for within one second, for each entry that its tables have, and besides.
 const TICKS_PER_ENTRY: usize = 64;
@@ -328,11 +329,7 @@ impl Driver {
             ("left behind", usage.left_behind, limits.max_peers),
             ("closed streams", usage.closed_streams, MAX_CLOSED_STREAMS),
             ("unread", usage.unread, 2 * limits.max_peers),
-            (
-                "timers",
-                usage.timers,
-                7 * usage.links + 5 * usage.peers + usage.candidates + 2 * usage.targets + 4,
-            ),
+            ("timers", usage.timers, 7 * usage.links + 5 * usage.peers + usage.candidates + 2 * usage.targets + 4),
         ] {
             assert!(entries <= bound, "{entries} {what} instead of {bound}: {usage:?}");
         }

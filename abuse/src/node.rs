@@ -125,7 +125,8 @@ impl Town {
     fn near(&self, link: LinkId) -> Near {
         let line = self.driver.links.get(&link);
         let run = line.and_then(|line| line.run);
-        let generation = run.and_then(|run| self.generations.get(&run.id)).map_or(1, |highest| highest.saturating_add(1));
+        let generation =
+            run.and_then(|run| self.generations.get(&run.id)).map_or(1, |highest| highest.saturating_add(1));
         let mut near = Near { generation, incarnation: 1_000, ..Near::default() };
         near.offset = self.told.get(&link).map_or(0, |told| told.next);
         for frame in line.iter().flat_map(|line| &line.written) {

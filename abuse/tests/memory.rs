@@ -151,7 +151,8 @@ fn what_a_frame_declares_and_does_not_have_costs_nothing() {
     decodes_within_its_size(array.to_vec());
     // An array, a map, a byte string and a text of 2^32 - 1, where each kind of frame has some element.
     for kind in 0..=13 {
-        for head in [b"\x9a\xff\xff\xff\xff", b"\xba\xff\xff\xff\xff", b"\x5a\xff\xff\xff\xff", b"\x7a\xff\xff\xff\xff"] {
+        for head in [b"\x9a\xff\xff\xff\xff", b"\xba\xff\xff\xff\xff", b"\x5a\xff\xff\xff\xff", b"\x7a\xff\xff\xff\xff"]
+        {
             decodes_within_its_size([&[0x82, kind], &head[..]].concat());
             decodes_within_its_size([&[0x82, kind], &head[..], &[0; 200]].concat());
             decodes_within_its_size([&[0x84, kind, 0, 0xf4], &head[..], &[0x80; 200]].concat());

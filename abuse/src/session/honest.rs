@@ -240,9 +240,13 @@ impl Pair {
         }
     }
 
-    /// The connection is good again, and both take what comes.
+    /// The connection is good again, and both take what comes, until nothing is left that could come.
     fn heal(&mut self) {
         for _ in 0..150 {
+            let idle = |host: &Host| (host.driver.node.memory().received, host.driver.node.memory().retained) == (0, 0);
+            if self.hosts.iter().all(|host| idle(host) && host.receipts.is_empty()) {
+                break;
+            }
             for host in 0..2 {
                 for receipt in std::mem::take(&mut self.hosts[host].receipts) {
                     self.hosts[host].driver.user(|node, now| node.acknowledge(now, receipt));

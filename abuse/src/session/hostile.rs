@@ -383,8 +383,7 @@ impl Table {
         self.look();
         let Some(link) = self.link else { return };
         let Some(frame) = draw::draw(tape, &self.near()) else { return };
-        let unexpected =
-            matches!(frame, Frame::Claim(_) | Frame::Accept(_) | Frame::Resume(_) | Frame::Reject(_));
+        let unexpected = matches!(frame, Frame::Claim(_) | Frame::Accept(_) | Frame::Resume(_) | Frame::Reject(_));
         match frame {
             // These have steps of their own, and a farewell ends everything.
             Frame::Data(_) | Frame::Ack(_) | Frame::Close(_) => {}

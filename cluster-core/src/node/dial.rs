@@ -311,3 +311,27 @@ impl Node {
         self.may_follow(address) && self.dialer.has_room_at(address, &self.config.limits)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::{Incarnation, Run};
+    use crate::peer::Peer;
+
+    #[test]
+    fn who_was_forgotten_while_waiting_gives_the_place_to_who_is_known() {
+        let mut limits = crate::config::Limits::default();
+        (limits.max_peers, limits.max_candidates) = (1, 2);
+        let config = crate::config::Config::insecure_plaintext().limits(limits);
+        let start = crate::node::Start { seed: [1; 32], incarnation: Incarnation(1), listen: None };
+        let mut node = Node::new(config, start, Instant::ZERO).unwrap();
+        while node.dialer.budget.take(Instant::ZERO, node.config.limits.hearsay()) {}
+        (1..=3).for_each(|forgotten| node.dialer.wait(NodeId::from_bytes([forgotten; 16])));
+        let run = Run { id: NodeId::from_bytes([9; 16]), incarnation: Incarnation(1) };
+        node.peers.insert(run.id, Peer::new(run));
+        for _ in 0..2 {
+            assert!(!node.may_dial_hearsay(run.id));
+            assert_eq!((node.dialer.waiting(), node.dialer.waiting.front()), (1, Some(&run.id)));
+        }
+    }
+}
