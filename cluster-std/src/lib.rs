@@ -64,6 +64,7 @@ mod listener;
 mod log;
 mod node;
 mod resolver;
+mod turn;
 mod writer;
 
 pub use cluster_core;
@@ -79,6 +80,13 @@ pub use driver::STACK;
 pub use events::Events;
 pub use listener::ACCEPT_PAUSE;
 pub use node::{LEAVE_TIMEOUT, Messages, Node};
+
+/// What [`turn`] is made of. Its tests have another one, in which every order of steps is tried.
+mod sync {
+    pub(crate) use std::sync::atomic::AtomicU8;
+    pub(crate) use std::sync::{Condvar, Mutex, MutexGuard};
+    pub(crate) use std::thread::JoinHandle;
+}
 
 /// Why a node could not be made, with the address and the operating system's words.
 pub type BindError = cluster_core::adapter::BindError<std::io::Error>;
