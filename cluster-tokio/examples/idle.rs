@@ -1,4 +1,4 @@
-//! What connected peers cost that say nothing: `cargo run --release -p cluster-tokio --example idle -- 101`.
+//! What connected peers cost that say nothing: `cargo run --release -p cluster-tokio --example idle -- 41`.
 //!
 //! So many nodes in one process, all connected to each other: each has one peer fewer. The default timing.
 
@@ -16,7 +16,7 @@ const MEASURED: Duration = Duration::from_secs(30);
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let count = std::env::args().nth(1).map_or(Ok(101), |number| number.parse::<usize>())?.max(2);
+    let count = std::env::args().nth(1).map_or(Ok(41), |number| number.parse::<usize>())?.max(2);
     // A connection has two ends, and while a mesh forms some pairs have two connections for a moment.
     allow_descriptors((3 * count * count / 2 + 64) as u64)?;
     let config = Config::new(keys::generate_secret()?);
