@@ -40,7 +40,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("{dials} dials, {} descriptors open", std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count));
     if let (Ok(before), Ok(now)) = (before, Cost::now()) {
         let ends = 2 * links.max(1) as u64;
-        println!("{} KiB of memory per end of a link", now.memory_since(&before) / ends >> 10);
+        println!("{} KiB of memory per end of a link", (now.memory_since(&before) / ends) >> 10);
     }
 
     let begin = Instant::now();
