@@ -17,9 +17,11 @@
 //! * [`Args`]: the arguments, with [`HELP`]; [`start`] takes them and explains what is wrong with them.
 //! * [`Terminal`]: what is shown, as readable lines or as JSON.
 //! * [`lines`], [`on_stop`]: what comes from outside, each from a thread of its own.
+//! * [`Cost`], [`allow_descriptors`]: what this process uses and may open, for examples that measure.
 
 mod args;
 mod command;
+mod cost;
 mod output;
 mod terminal;
 
@@ -30,6 +32,7 @@ use std::process::ExitCode;
 use args::Job;
 pub use args::{Args, HELP};
 use cluster_keys as keys;
+pub use cost::{Cost, allow_descriptors};
 pub use terminal::{Cluster, Terminal};
 
 /// The arguments of this process; `None` if it is over, because help or keys were asked for. Does not return if they

@@ -5,8 +5,8 @@
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{Receiver, channel};
-use std::time::{Duration, Instant};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::Instant;
 
 use serde_json::Value;
 
@@ -75,13 +75,14 @@ impl Process {
 
     fn exit(&mut self) -> ExitStatus {
         let end = Instant::now() + DEADLINE;
-        while Instant::now() < end {
-            if let Some(status) = self.child.try_wait().expect("it is our child") {
-                return status;
+        // Whoever has exited says nothing more.
+        loop {
+            match self.lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
+                Ok(_) => {}
+                Err(RecvTimeoutError::Disconnected) => return self.child.wait().expect("it is our child"),
+                Err(RecvTimeoutError::Timeout) => panic!("the example does not exit"),
             }
-            std::thread::sleep(Duration::from_millis(5));
         }
-        panic!("the example does not exit");
     }
 
     #[cfg(unix)]
@@ -287,13 +288,16 @@ fn a_full_descriptor_table_pauses_accepting() {
     let script = r#"ulimit -n 20; exec "$0" --listen 127.0.0.1:0 --insecure-plaintext --json"#;
     command.arg("-c").arg(script).arg(example());
     let node = Process::spawn(command);
-    let silent: Vec<_> =
+    let mut silent: Vec<_> =
         (0..40).map(|_| std::net::TcpStream::connect(&node.address).expect("the backlog takes it")).collect();
-    let before = processor_ticks(node.child.id());
-    std::thread::sleep(Duration::from_secs(1));
-    let used = processor_ticks(node.child.id()) - before;
-    // A spinning task would use about 100 of these hundredths of a second.
-    assert!(used < 30, "{used} ticks");
+    let (before, begin) = (processor_ticks(node.child.id()), Instant::now());
+    // The first is given up when its handshake has taken too long. Up to then others wait for a descriptor.
+    silent[0].set_read_timeout(Some(DEADLINE)).expect("a socket option");
+    let _ = std::io::Read::read_to_end(&mut silent[0], &mut Vec::new());
+    let (used, took) = (processor_ticks(node.child.id()) - before, begin.elapsed());
+    assert!(took < DEADLINE, "nobody is given up");
+    // A spinning task would use about all of these hundredths of a second.
+    assert!(10 * u128::from(used) < took.as_millis() * 3 / 10, "{used} ticks in {took:?}");
     drop(silent);
     let peer = Process::start(&["--seed", &node.address]);
     assert_eq!(node.expect("peer_up")["id"], peer.id[..]);

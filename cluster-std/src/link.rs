@@ -19,7 +19,8 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::buffers::READ_BUFFER;
 use crate::driver::{Caller, Shared, State};
-use crate::writer::{Io, Turn, Written};
+use crate::turn::{SEND, Turn};
+use crate::writer::{Io, Written};
 
 /// What a thread of an idle link reads into.
 pub(crate) const IDLE_BUFFER: usize = 4 << 10;
@@ -34,8 +35,6 @@ const INLINE_GAP: Duration = Duration::from_micros(10);
 /// The most inputs handed to the core under one lock.
 const INPUTS: usize = 256;
 
-/// The core has announced output.
-pub(crate) const SEND: u8 = 1;
 /// The core has asked for an end, after what is left is written.
 pub(crate) const FLUSH: u8 = 2;
 /// The core has asked for an end at once, or the node has stopped.

@@ -6,7 +6,7 @@
 //!
 //! A thread of its own, the link's *writer*, exists while there is more to write than that: when the socket is full,
 //! and when a sender sends in a tight loop, which would otherwise pay one system call per message. It finds all
-//! that came together meanwhile and writes up to a mebibyte at once. It ends when it had nothing to do for [`LINGER`].
+//! that came together meanwhile and writes up to a mebibyte at once. It ends when it had nothing to do for [`LINGER`](crate::turn::LINGER).
 //! When the socket is full it waits in a blocking write of a small piece ([`PATIENT`]), without any lock: the io lock is
 //! also needed for reading, and two nodes that both cannot read because they cannot write would wait for ever.
 //!
@@ -16,8 +16,8 @@
 //! 1. Whoever has stored the flag takes the io lock and calls [`Io::write`], or calls [`Link::wake_writer`]. If it gets
 //!    the lock but `write` ends otherwise than with [`Written::All`], it calls `wake_writer` as well. (Exempt are the
 //!    reader, which always writes after it has handed over what it read, and whoever is in `write`, because of 2.)
-//! 2. `write` clears the flag *before* it pulls, remembers in [`Io::more`] (under the io lock) if it stopped pulling
-//!    before `None`, and returns `All` only if nothing was left in the channel, in `more`, and in the flag.
+//! 2. `write` clears the flag *before* it pulls, remembers in [`Pulled`] (under the io lock) if it stopped pulling
+//!    before `None`, and returns `All` only if nothing was left in the channel, in `Pulled`, and in the flag.
 //! 3. `wake_writer` leaves a mark under the turn lock, and starts the writer if none runs. The writer takes the mark
 //!    away before it calls `write`, calls it until it says `All`, and ends only under the turn lock and without a mark.
 //!
@@ -25,19 +25,16 @@
 
 use std::io;
 use std::net::Shutdown;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::thread;
 
 use cluster_core::{Channel, Disconnect, Frame, Output};
 use socket2::Socket;
 
 use crate::driver::{STACK, Shared};
-use crate::link::{ABORT, FLUSH, Link, SEND};
-
-/// How long a writer without work stays.
-const LINGER: Duration = Duration::from_secs(1);
+use crate::link::{ABORT, FLUSH, Link};
+use crate::turn::Pulled;
 
 /// How far the frames pulled are ahead of the bytes written, at most and about.
 const PULL_AHEAD: usize = 1 << 20;
@@ -53,8 +50,7 @@ pub(crate) struct Io {
     pub(crate) channel: Channel,
     /// From when the connection stands to its end.
     pub(crate) socket: Option<Arc<Socket>>,
-    /// Frames were pulled, but not until `None`.
-    more: bool,
+    pulled: Pulled,
     /// The writer is writing a copy of the first bytes of the output: nobody else may write.
     copied: bool,
     /// Empty between calls; kept for its capacity.
@@ -74,7 +70,7 @@ pub(crate) enum Written {
 
 impl Io {
     pub(crate) fn new(channel: Channel) -> Io {
-        Io { channel, socket: None, more: false, copied: false, frames: Vec::new() }
+        Io { channel, socket: None, pulled: Pulled::default(), copied: false, frames: Vec::new() }
     }
 
     /// Pulls, seals and writes once, without blocking. See the head of this file for what it owes to whom.
@@ -95,8 +91,7 @@ impl Io {
                 return Ok(Written::Full);
             }
         }
-        let announced = link.flags.load(Ordering::Acquire) & SEND != 0;
-        let left = announced || self.more || !self.channel.output().is_empty();
+        let left = self.pulled.is_left(&link.flags) || !self.channel.output().is_empty();
         Ok(if left { Written::Some } else { Written::All })
     }
 
@@ -108,11 +103,8 @@ impl Io {
     }
 
     fn pull(&mut self, shared: &Arc<Shared>, link: &Link) {
-        let announced = link.flags.fetch_and(!SEND, Ordering::AcqRel) & SEND != 0;
-        if !announced && !self.more {
-            return;
-        }
-        self.more = shared.pull(link.id(), PULL_AHEAD, &mut self.frames);
+        let frames = &mut self.frames;
+        self.pulled.pull(&link.flags, || shared.pull(link.id(), PULL_AHEAD, frames));
         for frame in self.frames.drain(..) {
             self.channel.send(frame);
         }
@@ -177,87 +169,16 @@ const QUIET: i32 = libc::MSG_NOSIGNAL;
 #[cfg(any(not(unix), target_vendor = "apple"))]
 const QUIET: i32 = 0;
 
-/// A link's writer: whether it runs, and whether it is wanted.
-#[derive(Default)]
-pub(crate) struct Turn {
-    state: Mutex<TurnState>,
-    changed: Condvar,
-}
-
-#[derive(Default)]
-struct TurnState {
-    wanted: bool,
-    running: bool,
-    /// No writer is started any more.
-    ended: bool,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Turn {
-    /// Waits until the writer ends by itself.
-    pub(crate) fn join(&self) {
-        let thread = self.lock().thread.take();
-        if let Some(thread) = thread {
-            let _ = thread.join();
-        }
-    }
-
-    /// Ends the writer, which must not be blocked in its socket, and waits for its end.
-    pub(crate) fn end(&self) {
-        self.lock().ended = true;
-        self.changed.notify_all();
-        self.join();
-    }
-
-    /// For the writer: waits until it is wanted. Says whether it is; otherwise it has to end.
-    fn wait(&self) -> bool {
-        let idle = |state: &mut TurnState| !state.wanted && !state.ended;
-        let waited = self.changed.wait_timeout_while(self.lock(), LINGER, idle);
-        let mut state = waited.unwrap_or_else(PoisonError::into_inner).0;
-        state.running = state.wanted && !state.ended;
-        state.wanted = false;
-        state.running
-    }
-
-    /// For the writer: it ends, and none follows it.
-    fn close(&self) {
-        let mut state = self.lock();
-        state.ended = true;
-        state.running = false;
-    }
-
-    fn lock(&self) -> MutexGuard<'_, TurnState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 impl Link {
     /// Makes the link's writer look at everything, in a thread that is started if there is none.
     pub(crate) fn wake_writer(self: &Arc<Self>, shared: &Arc<Shared>) {
-        let mut state = self.turn.lock();
-        if state.ended {
-            return;
-        }
-        state.wanted = true;
-        if state.running {
-            drop(state);
-            self.turn.changed.notify_one();
-            return;
-        }
-        if let Some(ended) = state.thread.take() {
-            let _ = ended.join();
-        }
-        let (shared, link) = (Arc::clone(shared), Arc::clone(self));
-        let run = move || link.run_writer(&shared);
-        match thread::Builder::new().name("cluster-write".into()).stack_size(STACK).spawn(run) {
-            Ok(thread) => {
-                state.thread = Some(thread);
-                state.running = true;
-            }
-            Err(_) => {
-                drop(state);
-                self.fail(Disconnect::Exhausted);
-            }
+        let start = || {
+            let (shared, link) = (Arc::clone(shared), Arc::clone(self));
+            let run = move || link.run_writer(&shared);
+            thread::Builder::new().name("cluster-write".into()).stack_size(STACK).spawn(run)
+        };
+        if self.turn.want(start).is_err() {
+            self.fail(Disconnect::Exhausted);
         }
     }
 

@@ -37,6 +37,12 @@
 //! - [`cluster_core`]: the protocol itself, for those who have an event loop of their own. Every decision is made
 //!   there; this crate has the sockets.
 //!
+//! # What a peer costs
+//!
+//! A connected peer at rest costs a descriptor and a task: about 11 KiB of memory, and with the default timing 0.005 % of one
+//! core, so 0.5 % for 100 peers. That was measured by `cargo run --release -p cluster-tokio --example idle`, with 1,640 ends
+//! of links in one process on Linux. `--example crowd -- 90` forms a mesh of 90 nodes in one process.
+//!
 //! A full mesh has N × (N − 1) / 2 connections. That is fine for some 300 nodes; beyond, a SWIM library serves better.
 //!
 //! `examples/hello.rs` is the program above; `examples/node` is a node for a terminal.

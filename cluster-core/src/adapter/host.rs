@@ -154,7 +154,7 @@ impl<W: Clone> Host<W> {
             return Some(Todo::Wake(wake));
         }
         while let Some(action) = self.core.poll_action() {
-            let link = match action {
+            let wake = match action {
                 Action::Resolve { target } => return Some(Todo::Resolve { target }),
                 Action::Dial { link, address } => return Some(Todo::Dial { link, address }),
                 Action::Deliver | Action::Writable { .. } => return Some(Todo::Tell),
@@ -163,17 +163,11 @@ impl<W: Clone> Host<W> {
                     return Some(Todo::Tell);
                 }
                 Action::Notice(_) => None,
-                Action::Send { link } => self.links.get_mut(&link).map(|link| {
-                    link.announced = true;
-                    link
-                }),
-                Action::Close { link, mode, .. } => self.links.get_mut(&link).map(|link| {
-                    link.closing = Some(mode);
-                    link
-                }),
+                Action::Send { link } => self.change(link, |link| link.announced = true),
+                Action::Close { link, mode, .. } => self.change(link, |link| link.closing = Some(mode)),
             };
-            if let Some(link) = link {
-                return Some(Todo::Wake(link.wake.clone()));
+            if let Some(wake) = wake {
+                return Some(Todo::Wake(wake));
             }
         }
         let earlier = self.core.next_tick().filter(|next| *next < self.due)?;
@@ -251,6 +245,13 @@ impl<W: Clone> Host<W> {
     pub fn gone(&mut self, now: Instant, link: LinkId, cause: Disconnect) {
         self.links.remove(&link);
         self.core.handle(now, Input::Disconnected { link, cause });
+    }
+
+    /// Changes a link, if there still is one, and says what wakes it.
+    fn change(&mut self, link: LinkId, change: impl FnOnce(&mut Link<W>)) -> Option<W> {
+        let link = self.links.get_mut(&link)?;
+        change(link);
+        Some(link.wake.clone())
     }
 
     fn publish(&mut self, event: Event) {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -79,6 +79,15 @@ pub(crate) struct Waiting<T>(std::sync::mpsc::Receiver<T>);
 impl<T> Waiting<T> {
     pub(crate) fn end(self, what: &str) -> T {
         self.0.recv_timeout(DEADLINE).unwrap_or_else(|error| panic!("{what}: {error}"))
+    }
+
+    /// What came of it, if it ends in so long.
+    pub(crate) fn end_within(&self, span: Duration) -> Option<T> {
+        match self.0.recv_timeout(span) {
+            Ok(outcome) => Some(outcome),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => panic!("it has panicked"),
+        }
     }
 
     /// Whether it goes on for at least so long.

@@ -40,11 +40,14 @@ pub(super) fn connections_over_one_way_are_told_apart_by_who_dialled(stage: &Sta
     bob.send(&hub, "not held back");
     hub.expect(&bob, "not held back");
     assert!(way.reset(Some(bob.id())) > 0);
-    assert_eq!(hub.until_down(&bob), Reason::Reset);
-    hub.until_up(&bob);
+    // The hub may first hear of it by the next connection, which then takes the place of the one before: no event. Bob, whom
+    // nobody dials, cannot.
+    assert_eq!(bob.until_down(&hub), Reason::Reset);
+    bob.until_up(&hub);
     way.heal(Some(alice.id()));
     hub.expect(&alice, "held back");
-    assert!(!hub.events().iter().any(|event| matches!(event, Event::PeerDown { .. })));
+    let lost = |event: &Event| matches!(event, Event::PeerDown { peer, .. } if peer.id == alice.id());
+    assert!(!hub.events().iter().any(lost));
 }
 
 fn reset(ways: &[Box<dyn Way>]) -> usize {
@@ -57,8 +60,11 @@ pub(super) fn messages_survive_the_cut_of_their_connection(stage: &Stage<'_>) {
         alice.send(&bob, format!("{number}"));
         if number == 20 {
             bob.expect(&alice, "0");
+            let resumed = alice.node().stats().sessions_resumed;
             assert!(reset(&ways) > 0);
-            assert!(alice.until_down(&bob).is_transient());
+            // Whether that is an event depends on who hears of it first: a connection can be replaced without one.
+            let goes_on = || alice.node().stats().sessions_resumed > resumed;
+            stage.until("the session goes on over another connection", goes_on);
         }
     }
     for number in 1..50 {
