@@ -320,7 +320,7 @@ mod tests {
 
     #[test]
     fn who_was_forgotten_while_waiting_gives_the_place_to_who_is_known() {
-        let mut limits = crate::config::Limits::default();
+        let mut limits = Limits::default();
         (limits.max_peers, limits.max_candidates) = (1, 2);
         let config = crate::config::Config::insecure_plaintext().limits(limits);
         let start = crate::node::Start { seed: [1; 32], incarnation: Incarnation(1), listen: None };
