@@ -13,6 +13,8 @@ use crate::time::Instant;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Notices {
     sources: BTreeMap<Option<IpAddr>, Budget>,
+    /// Who had the last line of the budget that many share, and when: it has no other in the same interval.
+    shared: Option<(IpAddr, Instant)>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +34,12 @@ impl Notices {
             self.sources.retain(|_, budget| now - budget.last < NOTICE_INTERVAL);
         }
         let key = (known || self.sources.len() < MAX_NOTICE_SOURCES).then_some(source);
+        if !known && self.shared.is_some_and(|(last, at)| last == source && now - at < NOTICE_INTERVAL) {
+            if let Some(budget) = self.sources.get_mut(&None) {
+                budget.suppressed += 1;
+            }
+            return None;
+        }
         match self.sources.get_mut(&key) {
             Some(budget) if now - budget.last < NOTICE_INTERVAL => {
                 budget.suppressed += 1;
@@ -40,6 +48,9 @@ impl Notices {
             found => {
                 let suppressed = found.map_or(0, |budget| budget.suppressed);
                 self.sources.insert(key, Budget { last: now, suppressed: 0 });
+                if key.is_none() {
+                    self.shared = Some((source, now));
+                }
                 Some(Notice { source, reason, suppressed })
             }
         }
@@ -71,5 +82,21 @@ mod tests {
         let lines = (0..10_000).filter(|n| notices.admit(Instant::ZERO, source(*n), Reason::Refused).is_some()).count();
         assert_eq!(lines, MAX_NOTICE_SOURCES + 1);
         assert!(notices.sources.len() <= MAX_NOTICE_SOURCES + 1);
+    }
+
+    #[test]
+    fn who_had_the_line_that_many_share_has_no_other_in_the_same_interval() {
+        let mut notices = Notices::default();
+        let second = core::time::Duration::from_secs(1);
+        for n in 0..MAX_NOTICE_SOURCES as u32 {
+            assert!(notices.admit(Instant::ZERO, source(n), Reason::Refused).is_some());
+        }
+        let late = Instant::ZERO + second;
+        assert!(notices.admit(late, source(1_000), Reason::Refused).is_some());
+        // By now there is room for a budget of its own.
+        let later = Instant::ZERO + NOTICE_INTERVAL;
+        assert!(notices.admit(later, source(1_000), Reason::Refused).is_none());
+        let notice = notices.admit(later + second, source(1_000), Reason::Refused);
+        assert!(notice.is_some());
     }
 }
