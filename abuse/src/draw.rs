@@ -35,7 +35,7 @@ impl Default for Near {
 
 /// The next frame of a script, if there is one: only such as can be on the wire.
 pub fn draw(tape: &mut Tape<'_>, near: &Near) -> Option<Frame> {
-    let frame = match tape.next()? % 16 {
+    let frame = match tape.try_byte()? % 16 {
         0 | 13 => {
             let offset = tape.number(near.offset);
             Frame::Data(Data { offset, bytes: chunk(tape) })
@@ -150,7 +150,7 @@ fn entries(tape: &mut Tape<'_>, near: &Near) -> Vec<Entry> {
 
 /// A run: its id is one byte, sixteen times.
 pub fn who(tape: &mut Tape<'_>, incarnation: u64) -> Option<Run> {
-    let id = NodeId::from_bytes([tape.next()?; 16]);
+    let id = NodeId::from_bytes([tape.try_byte()?; 16]);
     Some(Run { id, incarnation: Incarnation(tape.number(incarnation)) })
 }
 

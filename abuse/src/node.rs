@@ -75,7 +75,7 @@ impl Town {
 
     /// One thing happens; `false` at the end of the script.
     fn step(&mut self, tape: &mut Tape<'_>) -> bool {
-        let Some(kind) = tape.next() else { return false };
+        let Some(kind) = tape.try_byte() else { return false };
         match kind % 24 {
             0 => drop(self.driver.accept(nearby(tape.byte()))),
             1 => self.connects(tape),

@@ -19,7 +19,10 @@ pub fn of(target: &str, golden: &[(String, Vec<u8>)]) -> Vec<(String, Vec<u8>)> 
         "record" => records(golden),
         "preamble" => preambles(golden),
         "handshake" => handshakes(),
-        "frame" => golden.iter().filter(|(name, _)| !name.starts_with("handshake")).cloned().collect(),
+        "frame" => edges()
+            .into_iter()
+            .chain(golden.iter().filter(|(name, _)| !name.starts_with("handshake")).cloned())
+            .collect(),
         "node" => nodes(),
         "session" => sessions(),
         _ => Vec::new(),
@@ -56,6 +59,20 @@ pub fn frames() -> Vec<Frame> {
 
 fn named(name: &str, bytes: Vec<u8>) -> (String, Vec<u8>) {
     (name.to_owned(), bytes)
+}
+
+/// Frames at the edge of what may be taken, on either side of it.
+fn edges() -> Vec<(String, Vec<u8>)> {
+    let data = |last: u8| [&b"\x83\x00\x1b\xff\xff\xff\xff\xff\xff\xff"[..], &[last], b"\x45hello"].concat();
+    vec![
+        named("data_to_the_end", data(0xfa)),
+        named("data_beyond_the_end", data(0xfb)),
+        named("one_more_element", b"\x84\x01\x07\xa1\x01\x02\xf6".to_vec()),
+        named("too_deep", b"\x83\x01\x07\x81\x81\x81\x81\x81\x81\x81\x80".to_vec()),
+        named("deep", b"\x83\x01\x07\x81\x81\x81\x81\x81\x81\x80".to_vec()),
+        named("skipped", b"\x82\x18\x40\x00".to_vec()),
+        named("entries_declared", b"\x82\x0b\x9a\xff\xff\xff\xff".to_vec()),
+    ]
 }
 
 fn records(golden: &[(String, Vec<u8>)]) -> Vec<(String, Vec<u8>)> {

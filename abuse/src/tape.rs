@@ -14,7 +14,7 @@ impl<'a> Tape<'a> {
     }
 
     /// The next byte; `None` at the end.
-    pub fn next(&mut self) -> Option<u8> {
+    pub fn try_byte(&mut self) -> Option<u8> {
         let (&byte, rest) = self.rest.split_first()?;
         self.rest = rest;
         Some(byte)
@@ -22,7 +22,7 @@ impl<'a> Tape<'a> {
 
     /// The next byte; 0 at the end.
     pub fn byte(&mut self) -> u8 {
-        self.next().unwrap_or_default()
+        self.try_byte().unwrap_or_default()
     }
 
     /// One of `count` choices, by the next byte.
@@ -124,7 +124,7 @@ mod tests {
     #[test]
     fn beyond_its_end_a_tape_is_blank() {
         let mut tape = Tape::new(&[0xff]);
-        assert_eq!((tape.number(9), tape.next(), tape.byte(), tape.bytes()), (0, None, 0, &[][..]));
+        assert_eq!((tape.number(9), tape.try_byte(), tape.byte(), tape.bytes()), (0, None, 0, &[][..]));
         assert_eq!(Tape::new(&[0xff, 0xff, 1]).bytes(), [1]);
     }
 }

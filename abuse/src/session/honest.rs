@@ -81,7 +81,7 @@ impl Pair {
     }
 
     fn step(&mut self, tape: &mut Tape<'_>) -> bool {
-        let Some(kind) = tape.next() else { return false };
+        let Some(kind) = tape.try_byte() else { return false };
         let host = usize::from(kind >> 7);
         match kind % 10 {
             0 | 1 => self.send(host, usize::from(tape.short()) % 2_100),

@@ -135,7 +135,7 @@ impl Table {
     }
 
     fn step(&mut self, tape: &mut Tape<'_>) -> bool {
-        let Some(kind) = tape.next() else { return false };
+        let Some(kind) = tape.try_byte() else { return false };
         match kind % 16 {
             0 | 1 => {
                 let payload = message(self.accepted, usize::from(tape.short()) % 2_100);
