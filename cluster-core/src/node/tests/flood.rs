@@ -61,8 +61,7 @@ fn a_flood_of_what_advances_nothing_ends_its_link_and_as_much_as_is_allowed_does
 
 #[test]
 fn a_million_pings_are_answered_by_one_pong_for_each_time_that_output_is_taken() {
-    let mut limits = Limits::default();
-    limits.control_burst = u32::MAX;
+    let limits = Limits { control_burst: u32::MAX, ..Limits::default() };
     let mut bench = Bench::new(lan().limits(limits));
     let link = bench.up(run(1, 1));
     for token in 0..1_000_000 {
