@@ -836,7 +836,7 @@ mod tests {
     /// The name that a node gives to its link after `before` others.
     pub(super) fn link(before: u64) -> LinkId {
         let mut limits = Limits::default();
-        (limits.max_pending, limits.max_pending_per_ip) = (1_000, 1_000);
+        (limits.max_pending, limits.max_pending_per_ip, limits.accept_burst_per_ip) = (1_000, 1_000, 1_000);
         let start = Start { seed: [7; 32], incarnation: Incarnation(1), listen: None };
         let mut node = Node::new(Config::insecure_plaintext().limits(limits), start, Instant::ZERO).unwrap();
         let from = "10.9.9.9:1".parse().unwrap();

@@ -186,7 +186,6 @@ impl Node {
             self.listener = None;
             self.accept_at = None;
             self.links.clear();
-            return false;
         }
         asked
     }

@@ -181,8 +181,15 @@ impl Node {
             } else {
                 self.timers.set(Timer::Handshake(link.id), now + timing.handshake_timeout);
             }
-            if link.is_probed() {
-                self.timers.set(Timer::Probe(link.id), now + timing.probe_timeout);
+            match link.ping {
+                Some(Ping { probe: true, sent: Some(_), .. }) => {
+                    self.timers.set(Timer::Probe(link.id), now + timing.probe_timeout);
+                }
+                // It has not been asked yet.
+                Some(Ping { probe: true, sent: None, .. }) => {
+                    self.timers.set(Timer::Probe(link.id), link.talk.next_ping(now));
+                }
+                _ => {}
             }
             if link.waiting_since.is_some() {
                 link.waiting_since = Some(now);
