@@ -34,6 +34,8 @@ pub(super) struct Open {
     pub(super) closing: bool,
     /// Its last frame has gone out.
     done: bool,
+    /// It was closed, and has acknowledged what was taken: only a goodbye may follow.
+    parting: bool,
     /// Where it comes from, for inbound ones that were not granted anything yet.
     pending: Option<IpAddr>,
 }
@@ -46,7 +48,16 @@ impl Links {
         if let Some(from) = from {
             *self.pending.entry(from).or_default() += 1;
         }
-        let open = Open { sock, inbound, peer: None, granted: false, closing: false, done: false, pending: from };
+        let open = Open {
+            sock,
+            inbound,
+            peer: None,
+            granted: false,
+            closing: false,
+            done: false,
+            parting: false,
+            pending: from,
+        };
         self.open.insert(link, open);
         self.by_sock.insert(sock, link);
     }
@@ -77,7 +88,9 @@ impl Links {
         }
         open.done = matches!(frame, Frame::Close(_) | Frame::Reject(_));
         let handshake = matches!(frame, Frame::Claim(_) | Frame::Accept(_) | Frame::Resume(_));
-        if open.closing && !open.done && !handshake {
+        let may_follow = !open.parting && (handshake || matches!(frame, Frame::Ack(_)));
+        open.parting |= open.closing && matches!(frame, Frame::Ack(_));
+        if open.closing && !open.done && !may_follow {
             return Err(format!("{:?} on {link}, which the node has closed", FrameKind::of(frame)));
         }
         if let Frame::Accept(_) = frame {
@@ -233,6 +246,22 @@ mod tests {
         links.sent(link, &Frame::Close(Close::Leaving)).unwrap_err();
         links.gone(link);
         links.got(link, &Frame::Ping { token: 1 }).unwrap_err();
+    }
+
+    #[test]
+    fn who_parts_acknowledges_once_and_then_says_goodbye() {
+        let ack = Frame::Ack(cluster_core::wire::Ack::default());
+        let link = super::super::tests::link(1);
+        let mut links = linked(&[1]);
+        links.closed(link);
+        links.sent(link, &ack).unwrap();
+        let mut chatty = linked(&[1]);
+        chatty.closed(link);
+        chatty.sent(link, &ack).unwrap();
+        chatty.sent(link, &ack).unwrap_err();
+        chatty.sent(link, &accept()).unwrap_err();
+        links.sent(link, &Frame::Close(Close::Leaving)).unwrap();
+        links.sent(link, &ack).unwrap_err();
     }
 
     #[test]
