@@ -128,6 +128,8 @@ struct Watch {
     unfinished: BTreeSet<LinkId>,
     /// Peers whose chunk the node has not dealt with yet.
     fed: BTreeSet<Run>,
+    /// Something has happened that bytes may have come into the node's streams by, since they were last counted.
+    moved: bool,
     /// When, by the world's time, a join last began or ended.
     joined: u64,
     /// What its clock showed when it last had nothing more to say.
@@ -221,6 +223,7 @@ impl Oracle {
             talks: Talks::default(),
             unfinished: BTreeSet::new(),
             fed: BTreeSet::new(),
+            moved: true,
             joined: 0,
             clock,
             listen,
@@ -261,6 +264,7 @@ impl Oracle {
     /// The node's user has changed its settings.
     pub(crate) fn configured(&mut self, host: HostId, node: &Node) {
         self.check(host, |watch| {
+            watch.moved = true;
             watch.limits = node.limits().clone();
             watch.credit.configured(&watch.limits);
             watch.timing = node.timing().clone();
@@ -281,9 +285,15 @@ impl Oracle {
 
     /// The node has accepted a message.
     pub(crate) fn accepted(&mut self, host: HostId, to: Run, payload: Bytes) {
-        let Some(watch) = self.watch(host) else { return };
-        let (from, limits) = (watch.runs.now(), watch.limits.clone());
-        let verdict = self.flow(from, to).map_or(Ok(()), |flow| flow.accepted(payload, &limits));
+        let Some(Some(watch)) = self.watches.get_mut(host.index()) else { return };
+        watch.moved = true;
+        let from = watch.runs.now();
+        if !self.are_nodes(from, to) {
+            return;
+        }
+        let flow = self.flows.entry((from, to)).or_default();
+        let verdict =
+            self.watches[host.index()].as_deref().map_or(Ok(()), |watch| flow.accepted(payload, &watch.limits));
         self.judge(host, verdict, |text| format!("towards {to:?}: {text}"));
     }
 
@@ -298,6 +308,7 @@ impl Oracle {
     /// The node's user acknowledges a message that it has taken.
     pub(crate) fn acknowledged(&mut self, host: HostId, receipt: Receipt) {
         let Some(Some(watch)) = self.watches.get_mut(host.index()) else { return };
+        watch.moved = true;
         let (born, own) = (watch.runs.born(), watch.runs.now());
         let Some((from, places)) = watch.credit.acknowledged(receipt) else { return };
         for place in places {
@@ -422,6 +433,7 @@ impl Oracle {
     pub(crate) fn got(&mut self, host: HostId, link: LinkId, frame: &Frame, ip: IpAddr) {
         let Some(Some(watch)) = self.watches.get_mut(host.index()) else { return };
         watch.untouched.other();
+        watch.moved |= concerns_streams(frame);
         let verdict = watch.links.got(link, frame);
         self.judge(host, verdict, |text| text);
         let Some(peer) = self.watch(host).and_then(|watch| watch.links.find(link)).and_then(|open| open.peer) else {
@@ -536,6 +548,7 @@ impl Oracle {
         }
         self.judge(host, verdict, |text| text);
         self.check(host, |watch| {
+            watch.moved = true;
             watch.untouched.event();
             watch.numbers.event(event);
             match event {
@@ -567,6 +580,7 @@ impl Oracle {
         let Some(own) = self.watch(host).map(|watch| watch.runs.now()) else { return };
         let mut place = None;
         self.check(host, |watch| {
+            watch.moved = true;
             watch.untouched.other();
             watch.events.message(message.from)?;
             watch.numbers.message(watch.runs.born(), own, message.from, &message.payload)?;
@@ -622,7 +636,9 @@ impl Oracle {
             watch.links.drained()?;
             let usage = node.usage();
             bounds::within(&usage, watch.counted(), &watch.limits)?;
-            bounds::within_memory(node.memory(), &watch.limits)?;
+            if std::mem::take(&mut watch.moved) {
+                bounds::within_memory(node.memory(), &watch.limits)?;
+            }
             watch.untouched.drained(&usage)?;
             if watch.events.has_left() {
                 contract::nothing_after_left(node, links)?;
@@ -635,6 +651,7 @@ impl Oracle {
     pub(crate) fn sweep(&mut self, host: HostId, node: &Node) {
         self.check(host, |watch| {
             watch.events.sweep(node)?;
+            bounds::within_memory(node.memory(), &watch.limits)?;
             if node.is_consistent() { Ok(()) } else { Err("its links and peers contradict each other".to_owned()) }
         });
     }
@@ -804,6 +821,12 @@ impl Watch {
         self.ends.parted(peer.id);
         self.credit.parted(peer);
     }
+}
+
+/// Whether a frame can change what a node keeps in its streams.
+fn concerns_streams(frame: &Frame) -> bool {
+    use Frame::{Announce, Digest, List, Ping, Pong, Update};
+    !matches!(frame, Ping { .. } | Pong { .. } | Digest(_) | List(_) | Announce(_) | Update(_))
 }
 
 /// What counts as one source: an IPv4 address, or the /64 that one IPv6 host may draw its addresses from.

@@ -315,9 +315,21 @@ impl Hash {
 
     fn bytes(&mut self, bytes: &[u8]) {
         self.word(bytes.len() as u64);
-        let (whole, rest) = bytes.as_chunks();
-        for chunk in whole {
-            self.word(u64::from_le_bytes(*chunk));
+        let (words, rest) = bytes.as_chunks();
+        // Four lanes that do not wait for each other.
+        let (blocks, words) = words.as_chunks();
+        if !blocks.is_empty() {
+            let mut lanes = [0, 1, 2, 3].map(|lane| Hash(self.0 ^ lane));
+            for block in blocks {
+                let block: &[[u8; 8]; 4] = block;
+                for (lane, word) in lanes.iter_mut().zip(block) {
+                    lane.word(u64::from_le_bytes(*word));
+                }
+            }
+            self.words(lanes.map(|lane| lane.0));
+        }
+        for word in words {
+            self.word(u64::from_le_bytes(*word));
         }
         if !rest.is_empty() {
             let mut word = [0; 8];

@@ -195,14 +195,15 @@ impl Credit {
     /// The node acknowledges and grants.
     pub(super) fn acks(&mut self, peer: Run, ack: &Ack, limits: &Limits) -> Verdict {
         let window = self.window;
-        let mut verdict = Err(format!("it acknowledges {ack:?}, and no stream was begun"));
+        let mut verdict = None;
         self.change(peer, |account| {
             if let Some(current) = &mut account.current {
-                verdict = current.told(ack, window);
+                verdict = Some(current.told(ack, window));
                 current.granted = current.granted.max(ack.granted);
             }
         });
-        verdict.and(self.within_budget(limits))
+        verdict.unwrap_or_else(|| Err(format!("it acknowledges {ack:?}, and no stream was begun")))?;
+        self.within_budget(limits)
     }
 
     /// A link connects the two from now on. The node has said what it knows of the peer's stream; a new stream has
