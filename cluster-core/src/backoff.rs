@@ -34,14 +34,14 @@ impl Backoff {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rng::Purpose;
+    use crate::rng::{Purpose, Seed};
 
     #[test]
     fn the_ceiling_doubles_up_to_the_cap_and_starts_over_after_a_reset() {
         let base = Duration::from_millis(250);
         let max = Duration::from_secs(30);
         for seed in 0..50 {
-            let mut rng = Rng::new([seed; 32], Purpose::Jitter);
+            let mut rng = Rng::new(&Seed::new([seed; 32]), Purpose::Jitter);
             let mut backoff = Backoff::default();
             for ceiling in [250, 500, 1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000] {
                 assert!(backoff.next(base, max, &mut rng) <= Duration::from_millis(ceiling));

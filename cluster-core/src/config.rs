@@ -11,6 +11,7 @@ use core::ops::RangeInclusive;
 use core::time::Duration;
 
 use bytes::Bytes;
+use ipnet::IpNet;
 
 pub use self::error::ConfigError;
 pub(crate) use self::error::at_most;
@@ -54,6 +55,7 @@ pub struct Config {
     pub(crate) metadata: Bytes,
     pub(crate) advertise: Vec<SocketAddr>,
     pub(crate) seeds: Vec<Target>,
+    pub(crate) follow: Vec<IpNet>,
     pub(crate) versions: RangeInclusive<u8>,
     pub(crate) timing: Timing,
     pub(crate) limits: Limits,
@@ -145,6 +147,7 @@ impl Config {
             metadata: Bytes::new(),
             advertise: Vec::new(),
             seeds: Vec::new(),
+            follow: Vec::new(),
             versions: Config::VERSION..=Config::VERSION,
             timing: Timing::LAN,
             limits: Limits::default(),
@@ -235,6 +238,24 @@ impl Config {
     #[must_use]
     pub fn seed(mut self, target: Target) -> Config {
         self.seeds.push(target);
+        self
+    }
+
+    /// One more network, at most [`MAX_FOLLOWED`](crate::limits::MAX_FOLLOWED), whose addresses are dialled when peers
+    /// name them, whatever kind they are. Default: none.
+    ///
+    /// Of each kind (loopback, private, global) that the node has an address of itself, all are followed without that:
+    /// it is for a node whose peers are reached at other kinds of address than it is. Multicast, unspecified and
+    /// link-local addresses are never followed.
+    ///
+    /// ```
+    /// # let secret = cluster_core::Secret::from_bytes([1; 32]);
+    /// let config = cluster_core::Config::new(secret).follow("10.20.0.0/16".parse()?);
+    /// # Ok::<(), cluster_core::ParseNetworkError>(())
+    /// ```
+    #[must_use]
+    pub fn follow(mut self, network: IpNet) -> Config {
+        self.follow.push(network);
         self
     }
 
@@ -413,6 +434,7 @@ impl Config {
         at_most("metadata length", self.metadata.len(), "MAX_METADATA", fixed::MAX_METADATA)?;
         at_most("advertised addresses", self.advertise.len(), "MAX_ADDRESSES", fixed::MAX_ADDRESSES)?;
         at_most("seeds", self.seeds.len(), "MAX_TARGETS", fixed::MAX_TARGETS)?;
+        at_most("networks to follow", self.follow.len(), "MAX_FOLLOWED", fixed::MAX_FOLLOWED)?;
         at_most("lowest version", *self.versions.start(), "highest version", *self.versions.end())?;
         at_most("lowest version", *self.versions.start(), "VERSION", Config::VERSION)?;
         at_most("version 1", Config::VERSION, "highest version", *self.versions.end())?;

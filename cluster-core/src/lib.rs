@@ -153,6 +153,7 @@ mod unread;
 pub mod wire;
 
 pub use bytes::Bytes;
+pub use ipnet::{AddrParseError as ParseNetworkError, IpNet};
 
 pub use action::{Action, CloseMode, Notice};
 pub use address::{Advertised, ParseTargetError, Target};

@@ -52,6 +52,9 @@ pub const MAX_LIST: usize = 512;
 /// The most joins and seeds at a time.
 pub const MAX_TARGETS: usize = 1_024;
 
+/// The most [networks](crate::Config::follow) whose addresses are followed whatever kind they are.
+pub const MAX_FOLLOWED: usize = 64;
+
 /// The most address records of one name that are tried.
 pub const MAX_RECORDS: usize = 64;
 

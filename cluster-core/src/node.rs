@@ -20,6 +20,7 @@ mod trust;
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
+use core::fmt;
 use core::net::SocketAddr;
 use core::time::Duration;
 
@@ -42,7 +43,7 @@ use crate::link::{Link, LinkState};
 use crate::notice::Notices;
 use crate::peer::Peer;
 use crate::reason::Reason;
-use crate::rng::{Purpose, Rng};
+use crate::rng::{Purpose, Rng, Seed};
 use crate::session::Budget;
 use crate::stats::{Memory, Stats, Usage};
 use crate::target::Targets;
@@ -53,14 +54,22 @@ use crate::unread::Unread;
 use crate::wire::{Profile, Update};
 
 /// What a node is born with, besides its [`Config`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Start {
-    /// All randomness comes from here. A driver draws it from the operating system; a simulator from its own seed.
+    /// All randomness comes from here, and with it the keys of the links: `Debug` does not show it. A driver draws it
+    /// from the operating system; a simulator from its own seed.
     pub seed: [u8; 32],
     /// Tells this run from earlier ones: greater at each start. Usually the wall clock in microseconds.
     pub incarnation: Incarnation,
     /// The address that the driver listens at, with its real port, if it listens at all.
     pub listen: Option<SocketAddr>,
+}
+
+impl fmt::Debug for Start {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Start { seed: _, incarnation, listen } = self;
+        f.debug_struct("Start").field("incarnation", incarnation).field("listen", listen).finish_non_exhaustive()
+    }
 }
 
 /// One member of a mesh, as a state machine.
@@ -81,7 +90,7 @@ pub struct Node {
     run: Run,
     /// What proves the id, where a secret protects the node.
     identity: Option<Identity>,
-    seed: [u8; 32],
+    seed: Seed,
     /// The incarnation it started with; it may adopt a later one, once.
     born: Incarnation,
     listen: Option<SocketAddr>,
@@ -141,7 +150,8 @@ impl Node {
     pub fn new(config: Config, start: Start, now: Instant) -> Result<Node, ConfigError> {
         config.check()?;
         let Start { seed, incarnation, listen } = start;
-        let mut drawn = Rng::new(seed, Purpose::Identity);
+        let seed = Seed::new(seed);
+        let mut drawn = Rng::new(&seed, Purpose::Identity);
         let identity = config.is_secure().then(|| match &config.identity {
             Some(identity) => identity.clone(),
             None => Identity::from_bytes(drawn.bytes()),
@@ -157,6 +167,8 @@ impl Node {
         let mut node = Node {
             run: Run { id, incarnation },
             identity,
+            rng: Rng::new(&seed, Purpose::Jitter),
+            streams: Rng::new(&seed, Purpose::Streams),
             seed,
             born: incarnation,
             listen,
@@ -164,8 +176,6 @@ impl Node {
             stalled: Instant::ZERO,
             actions: VecDeque::new(),
             timers: Timers::new(),
-            rng: Rng::new(seed, Purpose::Jitter),
-            streams: Rng::new(seed, Purpose::Streams),
             links: BTreeMap::new(),
             next_link: 0,
             next_join: 0,
@@ -232,7 +242,7 @@ impl Node {
     pub fn channel(&self, link: LinkId) -> Option<Channel> {
         let found = self.links.get(&link).filter(|link| link.state == LinkState::Opening)?;
         let role = if found.is_inbound() { Role::Responder } else { Role::Initiator };
-        let mut rng = Rng::new(self.seed, Purpose::Link(link.0));
+        let mut rng = Rng::new(&self.seed, Purpose::Link(link.0));
         let hello = Hello {
             run: self.run,
             cluster: self.config.cluster_name(),

@@ -1,9 +1,16 @@
 //! Randomness, all of it from the seed.
 
+use core::fmt;
 use core::time::Duration;
 
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
+use zeroize::Zeroize as _;
+
+/// Where all randomness of a node comes from. The keys of its links follow from it: it is never shown, and wiped when
+/// it is dropped.
+#[derive(Clone)]
+pub(crate) struct Seed([u8; 32]);
 
 /// A random stream of its own for each purpose, so that drawing more for one does not shift another.
 #[derive(Clone, Debug)]
@@ -22,9 +29,27 @@ pub(crate) enum Purpose {
     Link(u64),
 }
 
+impl Seed {
+    pub(crate) fn new(seed: [u8; 32]) -> Seed {
+        Seed(seed)
+    }
+}
+
+impl fmt::Debug for Seed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Seed(..)")
+    }
+}
+
+impl Drop for Seed {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
 impl Rng {
-    pub(crate) fn new(seed: [u8; 32], purpose: Purpose) -> Rng {
-        let mut rng = ChaCha20Rng::from_seed(seed);
+    pub(crate) fn new(seed: &Seed, purpose: Purpose) -> Rng {
+        let mut rng = ChaCha20Rng::from_seed(seed.0);
         rng.set_stream(match purpose {
             Purpose::Jitter => 0,
             Purpose::Identity => 1,
@@ -63,7 +88,7 @@ mod tests {
 
     #[test]
     fn purposes_draw_from_different_streams_and_seeds_repeat() {
-        let draw = |purpose| Rng::new([7; 32], purpose).next_u64();
+        let draw = |purpose| Rng::new(&Seed::new([7; 32]), purpose).next_u64();
         assert_eq!(draw(Purpose::Jitter), draw(Purpose::Jitter));
         assert_ne!(draw(Purpose::Jitter), draw(Purpose::Identity));
         assert_ne!(draw(Purpose::Link(0)), draw(Purpose::Link(1)));
@@ -71,7 +96,7 @@ mod tests {
 
     #[test]
     fn below_stays_below() {
-        let mut rng = Rng::new([1; 32], Purpose::Jitter);
+        let mut rng = Rng::new(&Seed::new([1; 32]), Purpose::Jitter);
         assert!((0..1000).all(|_| rng.below(3) < 3));
         assert_eq!(rng.below(0), 0);
         assert!((0..1000).all(|_| rng.up_to(Duration::from_nanos(5)) <= Duration::from_nanos(5)));

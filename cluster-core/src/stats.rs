@@ -40,7 +40,8 @@ pub struct Stats {
     pub write_stalls: u64,
     /// Times the node noticed that it had itself been stalled, and gave its peers a grace.
     pub own_stalls: u64,
-    /// Links closed because the other side broke the protocol.
+    /// Links closed because an authenticated other side broke the protocol: with a frame that must not come, or with
+    /// bytes that are no frame or none that it has sealed.
     pub protocol_errors: u64,
     /// Of these, those on which more frames came that advance nothing than `control_burst` allows.
     pub control_limit: u64,
@@ -48,6 +49,10 @@ pub struct Stats {
     pub failed_handshakes: u64,
     /// Links ended because the other node is not on the list of those that are allowed.
     pub not_allowed: u64,
+    /// Times another live process was found to have this node's id, or the word of another node was that one has.
+    pub duplicate_identities: u64,
+    /// Times another node knew a later run of this node, whose clock had gone back.
+    pub stale_incarnations: u64,
     /// Dials that reached this node itself.
     pub self_connections: u64,
     /// Inbound connections refused or evicted at `max_pending`.

@@ -185,7 +185,7 @@ impl Node {
             return self.reject(id, RejectCode::Leaving);
         }
         if run.id == self.run.id {
-            self.event(Event::DuplicateIdentity { newcomer: run });
+            self.duplicate(run);
             return self.reject(id, RejectCode::DuplicateIdentity);
         }
         if claim.rejoin || self.tombstones.is_removed_by(run) {
@@ -315,7 +315,7 @@ impl Node {
         };
         if run.id == self.run.id {
             // A clone has found us, and goes.
-            self.event(Event::DuplicateIdentity { newcomer: run });
+            self.duplicate(run);
             return self.drop_link(id, CloseMode::Abort, Reason::DuplicateIdentity);
         }
         match code {
@@ -341,6 +341,7 @@ impl Node {
     /// The other side has seen a later run of this node: our clock has gone back since that run. A little ahead of it
     /// is a new run, as long as nobody knows us by the present one.
     fn stale(&mut self, id: LinkId, known: Incarnation) {
+        self.stats.stale_incarnations += 1;
         let connected = self.peers.values().any(|peer| peer.announced || peer.live.is_some());
         let adopted_before = self.run.incarnation != self.born;
         let believable = known.0 <= self.born.0.saturating_add(MAX_ADOPTED_STEP) && known.0 < u64::MAX;
@@ -364,6 +365,12 @@ impl Node {
         }
     }
 
+    /// Another process has our id.
+    fn duplicate(&mut self, newcomer: Run) {
+        self.stats.duplicate_identities += 1;
+        self.event(Event::DuplicateIdentity { newcomer });
+    }
+
     /// Another live node uses our id. It was there first, so this one keeps quiet for a while.
     fn met_clone(&mut self) {
         self.tell_of_clone();
@@ -374,7 +381,7 @@ impl Node {
     fn tell_of_clone(&mut self) {
         if self.told_of_clone.is_none_or(|told| self.now - told >= MUTE) {
             self.told_of_clone = Some(self.now);
-            self.event(Event::DuplicateIdentity { newcomer: self.run });
+            self.duplicate(self.run);
         }
     }
 
@@ -429,7 +436,7 @@ impl Node {
     pub(super) fn refuse_held(&mut self, id: NodeId) {
         for (link, _) in self.held(id) {
             let Some(newcomer) = self.links.get(&link).and_then(|link| link.run()) else { continue };
-            self.event(Event::DuplicateIdentity { newcomer });
+            self.duplicate(newcomer);
             self.reject(link, RejectCode::DuplicateIdentity);
         }
     }

@@ -66,6 +66,9 @@ impl Node {
         if !matches!(link.state, LinkState::Up { .. }) {
             self.count_failure(link, &reason);
         }
+        if link.proven.is_some() && matches!(reason, Reason::Channel(_)) {
+            self.stats.protocol_errors += 1;
+        }
         let proven = link.run().map(|run| run.id);
         let expected = link.dial.as_ref().and_then(|dial| dial.expected);
         if let Some(until) = self.shunned_for(&reason)

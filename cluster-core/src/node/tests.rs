@@ -786,6 +786,7 @@ fn only_the_own_id_can_say_that_it_is_in_use_before_it_claims() {
     let link = bench.inbound(run(1, 1));
     bench.frame(link, duplicate());
     assert_eq!((bench.events.len(), bench.node.stats().protocol_errors), (1, 1));
+    assert_eq!(bench.node.stats().duplicate_identities, 1);
 
     // The newcomer tells the one that it has dialled, and then dials nobody.
     let (dial, _) = bench.dials.remove(0);

@@ -23,7 +23,7 @@ pub(crate) enum Cipher {
 }
 
 /// The keys of both directions. Each replaces itself after every [`REKEY_AFTER`] records.
-pub(crate) struct Keys(TransportState);
+pub(crate) struct Keys(pub(crate) TransportState);
 
 impl Cipher {
     pub(crate) fn noise(state: TransportState) -> Cipher {

@@ -319,7 +319,7 @@ mod tests {
     #[test]
     fn strangers_cost_no_multiplication_on_the_curve() {
         let theirs = credentials(2, Keyring::new(secret(1)).accept(secret(2)).accept(secret(3)));
-        let mut rng = crate::rng::Rng::new([5; 32], crate::rng::Purpose::Jitter);
+        let mut rng = crate::rng::Rng::new(&crate::rng::Seed::new([5; 32]), crate::rng::Purpose::Jitter);
         let before = curve::operations();
         for _ in 0..100_000 {
             let hello: [u8; FIRST] = rng.bytes();

@@ -17,6 +17,8 @@ pub(super) struct Suspects {
     fresh: Vec<LinkId>,
     due: BTreeMap<LinkId, Instant>,
     own_stalls: u64,
+    /// What the node goes by: a clock that was set back stands still until it is there again.
+    now: Instant,
 }
 
 impl Suspects {
@@ -34,14 +36,15 @@ impl Suspects {
 
     /// The node has nothing more to say for now. When it has stood still itself, the deadlines start over.
     pub(super) fn drained(&mut self, now: Instant, own_stalls: u64, timing: &Timing) -> Verdict {
-        let begin = now + timing.probe_timeout + SLACK;
+        self.now = self.now.max(now);
+        let begin = self.now + timing.probe_timeout + SLACK;
         if std::mem::replace(&mut self.own_stalls, own_stalls) != own_stalls {
             self.due.values_mut().for_each(|due| *due = begin);
         }
         for link in self.fresh.drain(..) {
             self.due.entry(link).or_insert(begin);
         }
-        match self.due.iter().find(|(_, due)| **due < now) {
+        match self.due.iter().find(|(_, due)| **due < self.now) {
             Some((link, _)) => {
                 Err(format!("another was turned away for {link}, over which nothing comes, and it is kept"))
             }
@@ -78,6 +81,16 @@ mod tests {
         let mut suspects = suspects();
         suspects.cleared(link(1));
         suspects.drained(at(60), 0, node().timing()).unwrap();
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_stands_still() {
+        let mut suspects = Suspects::default();
+        suspects.drained(at(10), 0, node().timing()).unwrap();
+        suspects.preferred(link(1));
+        suspects.drained(at(7), 0, node().timing()).unwrap();
+        suspects.drained(at(12), 0, node().timing()).unwrap();
+        suspects.drained(at(13), 0, node().timing()).unwrap_err();
     }
 
     #[test]

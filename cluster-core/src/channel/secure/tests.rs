@@ -316,6 +316,12 @@ fn keys_are_replaced_at_both_ends_after_the_same_record() {
         let body = Body { backing: record.len(), bytes: Bytes::copy_from_slice(&record) };
         assert!(bob.cipher.open(body).is_ok_and(|body| body.bytes[..] == [7]));
     }
+    // Whoever has kept the first keys cannot read what comes under the next.
+    let (_, mut outdated) = connected();
+    let Cipher::Noise(keys) = &mut outdated.cipher else { unreachable!("it is sealed") };
+    keys.0.set_receiving_nonce(REKEY_AFTER + 1);
+    let body = || Body { backing: record.len(), bytes: Bytes::copy_from_slice(&record) };
+    assert_eq!(outdated.cipher.open(body()).map(|_| ()), Err(ChannelError::Forged));
     // The other direction counts for itself.
     bob.send(Frame::Ping { token: 1 });
     assert!(give(&mut alice, &take(&mut bob)).is_ok());

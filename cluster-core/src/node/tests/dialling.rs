@@ -41,3 +41,30 @@ fn hearsay_of_a_lost_peer_is_dialled_when_its_turn_comes() {
     assert!((1..=15).contains(&lost), "{lost}");
     assert!((1..=5).contains(&moved) && (1..=5).contains(&stranger), "{moved} and {stranger}");
 }
+
+#[test]
+fn addresses_of_listed_networks_are_dialled_whatever_kind_they_are_but_never_those_that_nobody_may_dial() {
+    let named = ["203.0.113.9:1", "127.3.0.9:1", "127.4.0.9:1", "169.254.1.9:1", "[::ffff:127.3.0.10]:1"];
+    let dialled = |config: Config| {
+        let mut bench = Bench::new(config);
+        let peer = bench.up(run(1, 1));
+        let entries = named.iter().zip(2..).map(|(address, id)| {
+            let mut entry = entry(run(id, 1), &[]);
+            entry.addresses.push(address.parse().unwrap());
+            entry
+        });
+        bench.frame(peer, Frame::Announce(Announce { entries: entries.collect() }));
+        bench.pass_alive(&[peer], MINUTE)
+    };
+    let follow = |config: Config, networks: &[&str]| {
+        networks.iter().fold(config, |config, network| config.follow(network.parse().unwrap()))
+    };
+    assert!(dialled(lan()).is_empty());
+    let mut found = dialled(follow(lan(), &["203.0.113.0/24", "127.3.0.0/16", "169.254.0.0/16"]));
+    found.sort_unstable();
+    found.dedup();
+    let expected = ["127.3.0.9:1", "203.0.113.9:1", "[::ffff:127.3.0.10]:1"].map(|address| address.parse().unwrap());
+    assert_eq!(found, expected);
+    let too_many = follow(lan(), &["10.0.0.0/8"; 65]).check().unwrap_err();
+    assert_eq!(alloc::format!("{too_many}"), "networks to follow (65) must be at most MAX_FOLLOWED (64)");
+}

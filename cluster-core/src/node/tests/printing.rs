@@ -116,3 +116,16 @@ fn what_the_resolver_says_is_printed_as_plain_text_of_bounded_length() {
     is_plain(&failed);
     assert!(failed.contains("no such host") && failed.len() < 1_000, "{failed}");
 }
+
+#[test]
+fn what_a_node_shows_of_itself_is_not_what_its_keys_are_made_of() {
+    let start = Start { seed: [0xa7; 32], incarnation: Incarnation(1), listen: None };
+    let config = Config::new(crate::Secret::from_bytes([0xb6; 32])).identity(crate::Identity::from_bytes([0xc5; 32]));
+    let node = Node::new(config, start.clone(), Instant::ZERO).unwrap();
+    let shown = format!("{start:?} {node:?} {node:#?} {:?}", node.config());
+    for byte in [0xa7, 0xb6, 0xc5] {
+        for found in [format!("{byte}, {byte}"), format!("{byte},\n"), format!("{byte:02x}{byte:02x}")] {
+            assert!(!shown.contains(&found), "{found} in {shown}");
+        }
+    }
+}
