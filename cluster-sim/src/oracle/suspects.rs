@@ -89,8 +89,8 @@ mod tests {
         suspects.drained(at(10), 0, node().timing()).unwrap();
         suspects.preferred(link(1));
         suspects.drained(at(7), 0, node().timing()).unwrap();
-        suspects.drained(at(12), 0, node().timing()).unwrap();
-        suspects.drained(at(13), 0, node().timing()).unwrap_err();
+        suspects.drained(at(13), 0, node().timing()).unwrap();
+        suspects.drained(at(14), 0, node().timing()).unwrap_err();
     }
 
     #[test]
