@@ -1,6 +1,7 @@
 //! What the worst frames of a member cost: as much in a full mesh, with every table full, as between two nodes.
 //!
-//! Only in builds for release: others check the whole node after every input.
+//! Only where nothing is checked but what has to be: other builds look at the whole node after every input. The gate
+//! has a step for it.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant as Clock};
