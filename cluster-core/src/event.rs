@@ -41,7 +41,7 @@ pub enum Event {
         /// Which run.
         peer: Run,
     },
-    /// Messages that `send` accepted will not be delivered, or nobody can tell whether they were.
+    /// Messages that `send` accepted will not be delivered, or nobody can tell whether they were: see [`Undelivered`].
     Undelivered(Undelivered),
     /// The peer has taken messages, or acknowledged them where that is up to it. Told at most once per peer in
     /// [`DELIVERED_INTERVAL`](crate::limits::DELIVERED_INTERVAL); only the latest counts.
@@ -150,6 +150,21 @@ pub enum PeerState {
 }
 
 /// Messages that came to nothing, given back to who sent them.
+///
+/// Each message that was accepted has one of three outcomes:
+///
+/// - *delivered*: the other application took it, or acknowledged it where that is up to it. It never does so twice.
+///   [`Event::Delivered`] counts them, and a flush waits for them.
+/// - *not delivered*: the session ended, and no byte of the message had been handed to a connection.
+/// - *in doubt*: the session ended, a byte had been handed to a connection, and the other side never said what it took.
+///
+/// A lost connection does not end a session: it goes on over the next one. What ends it is that the peer is over (its
+/// process was started again, it left, or one of the two users disconnected it), that it was lost for longer than
+/// `session_ttl`, that its place was needed for another peer (`max_peers`), that another node answers at its address, or
+/// that this node leaves.
+///
+/// A payload that is given back and sent again is a new message: nobody compares it with the one before. Who sends again
+/// what was in doubt has to expect that the other side sees it twice.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Undelivered {
     /// The run they were meant for.

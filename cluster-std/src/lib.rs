@@ -1,6 +1,7 @@
 //! A cluster in which every node is connected to every other one, on threads and blocking sockets, without an async
-//! runtime. A node joins any member and finds the rest by itself. It sends messages to one peer or to all; from each
-//! peer they arrive in order and at most once. It is told who comes and who goes, and connects again to whom it lost.
+//! runtime. A node joins any member and finds the rest by itself. It sends messages to one peer or to all: each arrives
+//! once and in order, also over lost connections, or its sender is told that it did not, or that nobody knows. It is
+//! told who comes and who goes, and connects again to whom it lost.
 //!
 //! ```
 //! use cluster_std::{Config, Node, keys};
