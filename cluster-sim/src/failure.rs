@@ -1,10 +1,12 @@
 //! What is told of a run that failed.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use crate::builder::Builder;
 use crate::schedule::{Schedule, ScheduleError, shrink, test_of_builder};
+use crate::timeline::Timeline;
 use crate::violation::Violation;
 use crate::world::shown_lines;
 
@@ -83,6 +85,9 @@ pub struct Failure {
     pub test: String,
     /// Where the minimal schedule was written, or why that was not possible.
     pub file: Result<PathBuf, String>,
+    /// Where the timeline of the minimal schedule was written, a page that needs nothing else, or why that was not
+    /// possible.
+    pub timeline: Result<PathBuf, String>,
 }
 
 impl Failure {
@@ -94,10 +99,19 @@ impl Failure {
     pub(crate) fn plain(schedule: Schedule, cause: Cause) -> Box<Failure> {
         let file = Err("it was not written".to_owned());
         let (seed, found) = (schedule.seed, schedule.clone());
-        Box::new(Failure { seed, cause, found, schedule, runs: 0, test: String::new(), file })
+        Box::new(Failure {
+            seed,
+            cause,
+            found,
+            schedule,
+            runs: 0,
+            test: String::new(),
+            file: file.clone(),
+            timeline: file,
+        })
     }
 
-    /// Finds the shortest schedule that shows the same, and writes it to a file.
+    /// Finds the shortest schedule that shows the same, and writes it and its timeline to files.
     pub(crate) fn explain(builder: &Builder, found: Schedule, cause: Cause) -> Box<Failure> {
         let symptom = cause.symptom();
         let (schedule, runs) = shrink(&found, |schedule| match builder.attempt_with(schedule, 0) {
@@ -107,8 +121,10 @@ impl Failure {
         // Once more, for the trace.
         let cause = builder.attempt_with(&schedule, shown_lines()).0.err().unwrap_or(cause);
         let test = if builder.is_plain() { schedule.to_test() } else { test_of_builder(&schedule) };
-        let file = write(&schedule);
-        Box::new(Failure { seed: found.seed, cause, found, schedule, runs: runs + 1, test, file })
+        let file = keep(&schedule, "json", |path| std::fs::write(path, schedule.to_json()));
+        let timeline = timeline_of(builder, &schedule)
+            .and_then(|timeline| keep(&schedule, "html", |path| timeline.write_html(path)));
+        Box::new(Failure { seed: found.seed, cause, found, schedule, runs: runs + 1, test, file, timeline })
     }
 }
 
@@ -125,20 +141,30 @@ impl fmt::Display for Failure {
         }
         writeln!(f, "\nA test that does the same:\n\n{}", self.test)?;
         match &self.file {
-            Ok(path) => writeln!(f, "The schedule is in {}", path.display()),
-            Err(error) => writeln!(f, "The schedule could not be kept: {error}"),
+            Ok(path) => writeln!(f, "The schedule is in {}", path.display())?,
+            Err(error) => writeln!(f, "The schedule could not be kept: {error}")?,
+        }
+        match &self.timeline {
+            Ok(path) => writeln!(f, "The timeline is in {}", path.display()),
+            Err(error) => writeln!(f, "The timeline could not be kept: {error}"),
         }
     }
 }
 
 impl std::error::Error for Failure {}
 
-/// Keeps a schedule where the next run of the same seed overwrites it: in the directory that the environment variable
-/// `CLUSTER_SIM_DIR` names, or `cluster-sim` below that for temporary files.
-fn write(schedule: &Schedule) -> Result<PathBuf, String> {
+/// What happens in the minimal schedule. It runs once more, for that.
+fn timeline_of(builder: &Builder, schedule: &Schedule) -> Result<Timeline, String> {
+    let told = builder.clone().schedule(schedule.clone()).timeline();
+    told.map(|(_, timeline)| timeline).map_err(|error| error.to_string())
+}
+
+/// Keeps something of a schedule where the next run of the same seed overwrites it: in the directory that the environment
+/// variable `CLUSTER_SIM_DIR` names, or `cluster-sim` below that for temporary files.
+fn keep(schedule: &Schedule, ending: &str, write: impl FnOnce(&Path) -> io::Result<()>) -> Result<PathBuf, String> {
     let named = std::env::var_os("CLUSTER_SIM_DIR").map(PathBuf::from);
     let directory = named.unwrap_or_else(|| std::env::temp_dir().join("cluster-sim"));
-    let path = directory.join(format!("seed-{}.json", schedule.seed));
-    let written = std::fs::create_dir_all(&directory).and_then(|()| std::fs::write(&path, schedule.to_json()));
+    let path = directory.join(format!("seed-{}.{ending}", schedule.seed));
+    let written = std::fs::create_dir_all(&directory).and_then(|()| write(&path));
     written.map(|()| path.clone()).map_err(|error| format!("{}: {error}", path.display()))
 }

@@ -15,7 +15,9 @@ use crate::schedule::Schedule;
 const TWICE: u64 = 10;
 
 /// Runs what `builder` describes with every seed, on all cores, and panics at the first one that fails: with the seed,
-/// the shortest schedule that shows it, a test to paste, and the path of a file with that schedule.
+/// the shortest schedule that shows it, a test to paste, and the paths of two files: that schedule, and the page of its
+/// [timeline](crate::Timeline::to_html). They are in the directory that the environment variable `CLUSTER_SIM_DIR`
+/// names, or in `cluster-sim` below that for temporary files.
 ///
 /// The builder gets the seed also by [`Builder::seed`], unless it has a schedule of its own. One seed in ten runs twice,
 /// to see that nothing depends on anything but the seed. [`Swarm`] does the same without panicking.
@@ -247,6 +249,11 @@ mod tests {
         assert!(violation.text.starts_with("nothing runs on n") && !violation.tail.is_empty(), "{failure}");
         let path = failure.file.as_ref().unwrap();
         assert_eq!(Schedule::from_json(&std::fs::read_to_string(path).unwrap()).as_ref(), Ok(&failure.schedule));
+        let page = failure.timeline.as_ref().unwrap();
+        assert_eq!(page, &path.with_extension("html"));
+        let text = std::fs::read_to_string(page).unwrap();
+        assert!(text.starts_with("<!doctype html>") && text.contains("nothing runs on n"), "{}", page.display());
+        assert!(failure.to_string().contains(&format!("The timeline is in {}\n", page.display())), "{failure}");
         let again = builder(0).schedule(failure.schedule.clone()).run().unwrap_err();
         assert_eq!(again.cause, failure.cause);
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use cluster_sim::{Crash, Op, Schedule};
 
-/// Runs the command in a directory, where it also keeps the schedules of runs that fail.
+/// Runs the command in a directory, where it also keeps the schedules and timelines of runs that fail.
 fn run(directory: &Path, line: &str) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_cluster-sim"));
     command.args(line.split_whitespace()).current_dir(directory).env("CLUSTER_SIM_DIR", directory);
@@ -74,6 +74,8 @@ fn a_run_that_fails_ends_with_1_the_shortest_schedule_and_the_line_that_repeats_
     assert!(text.ends_with("\nAgain: cluster-sim --replay s.json\n"), "{text}");
     assert_eq!(Schedule::from_json(&read(&directory, "short.json")).unwrap().steps, []);
     assert!(read(&directory, "r.html").contains("\"violations\":[["));
+    assert!(text.contains("\nThe timeline is in ") && text.contains("seed-1.html\n"), "{text}");
+    assert!(read(&directory, "seed-1.html").contains("\"violations\":[["));
 
     let whole = run(&directory, "--replay s.json --no-shrink --schedule whole.json");
     assert_eq!((whole.status.code(), out(&whole).contains("of 3 steps")), (Some(1), false));
