@@ -14,6 +14,9 @@ const NODES: u32 = 3;
 /// How long faults last if anything else is said of a run.
 const DURATION: Duration = Duration::from_secs(60);
 
+/// A swarm of so many seeds, of which everything is drawn, takes every rare path: if not, something is wrong with it.
+pub(crate) const ALL_MARKED: u64 = 10_000;
+
 /// What is to be done.
 #[derive(Clone, Debug)]
 pub(crate) enum Request {
@@ -76,7 +79,7 @@ impl Ask {
     /// The run with this seed.
     pub(crate) fn builder(&self, seed: u64) -> Builder {
         let builder = World::builder().converge(self.converge);
-        if self.nodes.is_none() && self.duration.is_none() && self.faults.is_none() && self.traffic.is_none() {
+        if self.is_drawn() {
             return builder.schedule(Schedule::random(seed));
         }
         let builder = builder.seed(seed).nodes(self.nodes.unwrap_or(NODES)).duration(self.duration.unwrap_or(DURATION));
@@ -85,6 +88,11 @@ impl Ask {
             Some((_, Some(faults))) => builder.faults(faults.clone()),
             Some((_, None)) | None => builder.random_faults(),
         }
+    }
+
+    /// Whether everything about the schedule of each run is drawn from its seed.
+    pub(crate) fn is_drawn(&self) -> bool {
+        self.nodes.is_none() && self.duration.is_none() && self.faults.is_none() && self.traffic.is_none()
     }
 
     /// The command that does the run with this seed again.
@@ -235,7 +243,7 @@ pub(crate) fn help() -> String {
         let _ = write!(kinds, "{}{fault}{comma}", if column > 2 { " " } else { "" });
         column += fault.name().len() + 2;
     }
-    HELP.replace("{kinds}", &kinds)
+    HELP.replace("{kinds}", &kinds).replace("{marked}", &ALL_MARKED.to_string())
 }
 
 const HELP: &str = "\
@@ -282,7 +290,9 @@ Kinds of fault
 {kinds}
 
 Exit status: 0 all is well, 1 something is wrong in a run, 2 wrong arguments or
-a file that cannot be read or written.
+a file that cannot be read or written. A swarm of {marked} seeds or more, drawn
+as a whole, also ends with 1 if no run took one of the rare paths that the
+simulator is there for: then it does not look where it should.
 ";
 
 #[cfg(test)]

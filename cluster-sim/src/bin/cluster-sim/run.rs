@@ -5,9 +5,9 @@ use std::fs::File;
 use std::io::{BufWriter, Write as _, stdout};
 use std::path::Path;
 
-use cluster_sim::{Builder, Cause, Failure, Schedule, ScheduleError, Summary, Swarm, Timeline, World};
+use cluster_sim::{Builder, Cause, Failure, Mark, Schedule, ScheduleError, Summary, Swarm, Timeline, World};
 
-use crate::args::Ask;
+use crate::args::{ALL_MARKED, Ask};
 use crate::bar::Bar;
 
 /// How wide the timeline is if nobody says how wide the terminal is.
@@ -62,19 +62,32 @@ pub(crate) fn swarm(ask: &Ask, count: u64) -> Result<bool, String> {
                 tally.steps,
                 tally.hash
             ))?;
-            let missing: Vec<String> = tally.marks.missing().iter().map(|mark| format!("{mark:?}")).collect();
-            if !missing.is_empty() {
-                say(format_args!("rare paths that no run took: {}", missing.join(", ")))?;
-            }
+            let well = say_missing(ask, count, &tally.marks.missing())?;
             let builder = ask.builder(ask.seed);
             if wants_files(ask) {
                 let (_, timeline) = builder.timeline().map_err(impossible)?;
                 show(ask, &timeline, &builder.plan().map_err(impossible)?)?;
             }
-            Ok(true)
+            Ok(well)
         }
         Err(failure) => failed(ask, &ask.builder(failure.seed), &failure),
     }
+}
+
+/// Says which rare paths no run of a swarm took, and whether a swarm of so many seeds may miss any.
+fn say_missing(ask: &Ask, seeds: u64, missing: &[Mark]) -> Result<bool, String> {
+    if missing.is_empty() {
+        return Ok(true);
+    }
+    let names: Vec<String> = missing.iter().map(|mark| format!("{mark:?}")).collect();
+    say(format_args!("rare paths that no run took: {}", names.join(", ")))?;
+    let too_long = seeds >= ALL_MARKED && ask.is_drawn() && ask.converge;
+    if too_long {
+        say(format_args!(
+            "{ALL_MARKED} seeds or more must take each of them: what is drawn, or the core, has changed"
+        ))?;
+    }
+    Ok(!too_long)
 }
 
 /// The hashes of many seeds, a line each.
@@ -177,4 +190,25 @@ fn unusable(path: &Path, error: &std::io::Error) -> String {
 
 fn impossible(error: ScheduleError) -> String {
     error.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::{Request, parse};
+
+    #[test]
+    fn only_a_long_swarm_of_which_all_is_drawn_must_take_every_rare_path() {
+        let well = |line: &str, seeds, missing: &[Mark]| {
+            let line = std::iter::once("cluster-sim").chain(line.split_whitespace());
+            let Ok(Request::Run(ask)) = parse(line.map(Into::into)) else { panic!("it is a run") };
+            say_missing(&ask, seeds, missing)
+        };
+        assert_eq!(well("", ALL_MARKED, &[]), Ok(true));
+        assert_eq!(well("", ALL_MARKED, &[Mark::InDoubt]), Ok(false));
+        assert_eq!(well("", ALL_MARKED - 1, &[Mark::InDoubt]), Ok(true));
+        for line in ["-n 4", "-d 5s", "-f cut", "--traffic off", "--no-heal"] {
+            assert_eq!(well(line, ALL_MARKED, &[Mark::InDoubt]), Ok(true), "{line}");
+        }
+    }
 }
