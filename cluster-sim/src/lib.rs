@@ -7,7 +7,27 @@
 //!
 //! # Example
 //!
-//! Three nodes form a mesh, one of them loses power, and comes back as a later run of itself.
+//! A partition, and what becomes of the mesh when it heals. This is a whole test, to paste between the braces of one:
+//!
+//! ```
+//! use cluster_sim::World;
+//! use std::time::Duration;
+//!
+//! let mut world = World::builder().seed(42).nodes(5).build().expect("a world of five nodes");
+//! let n: Vec<_> = world.hosts().collect();
+//! world.expect("a complete mesh", Duration::from_secs(10), World::is_complete);
+//!
+//! world.partition(&n[..2], &n[2..]);
+//! world.expect("two meshes", Duration::from_secs(10), |world| world.is_mesh(&n[..2]) && world.is_mesh(&n[2..]));
+//! assert_eq!(world.downs(n[0], n[4]), 1);
+//!
+//! world.heal_all();
+//! world.expect("one mesh again", Duration::from_secs(60), World::is_complete);
+//! assert_eq!(world.ups(n[0], n[4]), 2);
+//! ```
+//!
+//! With hosts that are added one by one: three nodes form a mesh, one of them loses power, and comes back as a later run
+//! of itself.
 //!
 //! ```
 //! use cluster_core::{Config, Event, Reason};
@@ -130,14 +150,25 @@
 //! After every step of a node, without being asked (and the test then fails with the seed, the time and the last lines
 //! of the trace; the environment variable `CLUSTER_SIM_LINES` says how many):
 //!
-//! * The events of each peer form the promised word, see [`cluster_core::Event`]; no `PeerUp` without a handshake that
-//!   was really completed; each join has one outcome; nothing comes after `Left`.
-//! * `peers()` says what the events said, at the moment they are seen.
-//! * At most one link connects a node with each peer.
-//! * No message is taken of a run that was never up, nor of an old run after one of its successor. Numbered messages
-//!   come once, in order, to the run they were meant for, and without a gap as long as the session lasts.
-//! * When the queue of actions is drained it is empty; a tick leaves no deadline due, or at least not a hundred times in
-//!   a row.
+//! * **Events.** Those of each peer form the promised word, see [`cluster_core::Event`], and `peers()` says the same at
+//!   the moment they are seen; each join has one outcome; nothing comes after `Left`.
+//! * **Links.** At most one connects a node with each peer, nothing goes over one that is closed, and both ends agree
+//!   which one it is. Nobody is turned away for a link that is dead.
+//! * **Handshakes.** No `PeerUp` without one that was really completed; what strangers do changes nothing.
+//! * **Messages.** None is taken of a run that was never up, nor of an old run after one of its successor. Each that was
+//!   accepted has one outcome, and that is true: it was taken, or it was not, or nobody can tell. Numbered messages come
+//!   once, in order, to the run they were meant for, and without a gap as long as the session lasts.
+//! * **Credit.** Nobody grants more than it has room for, takes a grant back, or sends beyond one.
+//! * **Bounds.** Every table and every byte that is kept is within what [`Limits`](cluster_core::Limits) says.
+//! * **Departed peers.** Who left or was disconnected is not up again, nor dialled, before it may be.
+//! * **Dials.** Only addresses that the node was given or heard of are dialled, and not more often than is allowed.
+//! * **Runs.** Incarnations and generations only grow.
+//! * **The contract of the core.** When the queue of actions is drained it is empty; a tick leaves no deadline due, or at
+//!   least not a hundred times in a row.
+//!
+//! [`recover`](World::recover), with which every run of a [`Builder`] ends, then demands what has to come to pass: nodes
+//! between which nothing is wrong find each other in time, what they have accepted for each other is delivered, and the
+//! dead are down. Equal seeds give equal traces: [`Swarm`] runs one seed in ten twice.
 //!
 //! # What the world is like
 //!

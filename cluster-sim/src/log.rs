@@ -141,6 +141,8 @@ pub(crate) struct Log {
     /// How many peers are up by the events of the latest run.
     pub(crate) up: usize,
     pub(crate) messages: Vec<Taken>,
+    /// How many of them the test has received one by one.
+    pub(crate) received: usize,
     pub(crate) taken: u64,
     pub(crate) keep_messages: bool,
     pub(crate) notices: Vec<Noticed>,

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cluster_core::{
-    Broadcast, Config, ConfigError, FlushError, FlushId, JoinError, JoinId, Node, NodeId, PeerInfo, Receipt, Run,
-    SendError, Stats, Target, UnknownPeer,
+    Broadcast, Config, ConfigError, Event, FlushError, FlushId, JoinError, JoinId, Node, NodeId, PeerInfo, Receipt,
+    Run, SendError, Stats, Target, UnknownPeer,
 };
 
 use crate::calls::Calls;
 use crate::host::HostId;
+use crate::log::Taken;
 use crate::numbered::Numbered;
 use crate::world::World;
 
@@ -48,7 +49,9 @@ impl From<&str> for Dest {
 }
 
 /// The node of a host, with the verbs of every adapter. Each acts at the present virtual time, and what follows from
-/// it at that time has happened when it returns.
+/// it at that time has happened when it returns. None waits, for only the test lets time pass: what waits elsewhere, such
+/// as `recv`, is [`try_recv`](NodeMut::try_recv) here, after a [`run_until`](World::run_until); and a `send` for which
+/// there is no room is refused, as `try_send` is everywhere.
 #[derive(Debug)]
 pub struct NodeMut<'w> {
     world: &'w mut World,
@@ -130,6 +133,30 @@ impl NodeMut<'_> {
         self.call(|calls| calls.send(to, payload.into()))
     }
 
+    /// Sends to one peer if there is room: the same as [`send`](NodeMut::send), which does not wait here.
+    ///
+    /// # Errors
+    ///
+    /// See [`SendError`].
+    pub fn try_send(&mut self, to: NodeId, payload: impl Into<Bytes>) -> Result<(), SendError> {
+        self.send(to, payload)
+    }
+
+    /// The next message that the node's user has taken and that this has not returned yet; those of the run that runs
+    /// now, if they are [kept](World::keep_messages). Users take messages as they come, unless
+    /// [something else](World::set_consuming) is said.
+    pub fn try_recv(&mut self) -> Option<Taken> {
+        let run = self.run();
+        let log = &mut self.world.machines[self.host.index()].log;
+        while let Some(taken) = log.messages.get(log.received) {
+            log.received += 1;
+            if taken.run == run {
+                return Some(taken.clone());
+            }
+        }
+        None
+    }
+
     /// Sends to every peer.
     ///
     /// # Errors
@@ -192,6 +219,26 @@ impl NodeMut<'_> {
         self.world.core(self.host).peers().collect()
     }
 
+    /// A peer that is up or lost.
+    #[must_use]
+    pub fn peer(&self, id: NodeId) -> Option<PeerInfo> {
+        self.world.core(self.host).peer(id)
+    }
+
+    /// What the run that runs now has told its user, oldest first.
+    #[must_use]
+    pub fn events(&self) -> Vec<Event> {
+        let run = self.run();
+        let own = self.world.events(self.host).iter().filter(|logged| logged.run == run);
+        own.map(|logged| logged.event.clone()).collect()
+    }
+
+    /// The address at which the node listens, or would listen.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.world.addr(self.host)
+    }
+
     /// What the node counts.
     #[must_use]
     pub fn stats(&self) -> Stats {
@@ -232,5 +279,37 @@ impl NodeMut<'_> {
             driver.drain(io);
             result
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Crash, Restart};
+
+    #[test]
+    fn a_node_has_the_verbs_that_it_has_elsewhere() {
+        let mut world = World::new(3);
+        let hosts = world.add_many(2, &Config::insecure_plaintext());
+        let (alice, bob) = (hosts[0], hosts[1]);
+        let at = world.node(alice).local_addr();
+        world.node(bob).join(at).unwrap();
+        world.expect("a mesh", Duration::from_secs(2), World::is_complete);
+        let ids = [world.id(alice), world.id(bob)];
+        assert_eq!(world.node(alice).peer(ids[1]).map(|info| info.run.id), Some(ids[1]));
+        assert_eq!(world.node(alice).peer(ids[0]), None);
+        assert!(matches!(world.node(alice).events()[..], [Event::PeerUp(_)]), "{:?}", world.node(alice).events());
+
+        for text in ["one", "two"] {
+            world.node(alice).try_send(ids[1], text).unwrap();
+        }
+        assert_eq!(world.node(bob).try_recv(), None, "it takes time");
+        world.expect("both", Duration::from_secs(1), |world| world.taken(bob) == 2);
+        let first = world.node(bob).try_recv().unwrap();
+        assert_eq!((first.from.id, &first.payload[..]), (ids[0], &b"one"[..]));
+        world.crash(bob, Crash::Kill);
+        world.restart(bob, Restart::default());
+        assert_eq!(world.node(bob).try_recv(), None, "the second one was for the run before");
+        assert!(world.node(bob).events().is_empty() && !world.events(bob).is_empty());
     }
 }
