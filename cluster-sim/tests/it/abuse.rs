@@ -1,4 +1,4 @@
-//! Versions, bad input and members that lie: scenarios S07, S44 and S46 to S49, and the list of bad input of issue 2.
+//! Versions, bad input and members that lie: scenarios S07, S44 and S46 to S49, and every kind of bad input.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};

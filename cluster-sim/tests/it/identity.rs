@@ -72,9 +72,9 @@ fn peer(world: &World, host: HostId, id: NodeId) -> PeerInfo {
     world.core(host).peer(id).unwrap_or_else(|| panic!("{host} does not know {id:?}"))
 }
 
-/// S14: whatever way the old run ended, and whatever was on its way to it.
+/// Whatever way the old run ended, and whatever was on its way to it.
 #[test]
-fn a_restart_is_one_down_and_one_up_and_old_messages_are_failed() {
+fn s14_a_restart_is_one_down_and_one_up_and_old_messages_are_failed() {
     for seed in 0..10 {
         for size in SIZES {
             let (mut world, hosts) = mesh(seed, size);
@@ -121,9 +121,9 @@ fn a_restart_is_one_down_and_one_up_and_old_messages_are_failed() {
     }
 }
 
-/// S14: a restart that is noticed only because the new run appears is told as what it is.
+/// A restart that is noticed only because the new run appears is told as what it is.
 #[test]
-fn a_restart_that_nobody_noticed_before_is_told_as_a_restart() {
+fn s14_a_restart_that_nobody_noticed_before_is_told_as_a_restart() {
     for seed in SEEDS {
         for size in SIZES {
             let (mut world, hosts) = mesh(seed, size);
@@ -153,9 +153,9 @@ fn a_restart_that_nobody_noticed_before_is_told_as_a_restart() {
     }
 }
 
-/// S14: both dial at once, the one because it has lost the other, and the other because it is back.
+/// Both dial at once, the one because it has lost the other, and the other because it is back.
 #[test]
-fn a_restart_that_crosses_the_others_own_dial_ends_in_one_link() {
+fn s14_a_restart_that_crosses_the_others_own_dial_ends_in_one_link() {
     let mut crossed = 0;
     for seed in 0..60 {
         let (mut world, a, b) = pair(seed);
@@ -192,9 +192,9 @@ fn a_restart_that_crosses_the_others_own_dial_ends_in_one_link() {
     assert!(crossed >= 20, "{crossed}");
 }
 
-/// S14: the new run knows nobody, so that it is for the others to try again.
+/// The new run knows nobody, so that it is for the others to try again.
 #[test]
-fn a_restart_whose_first_connection_breaks_during_the_handshake_is_still_found() {
+fn s14_a_restart_whose_first_connection_breaks_during_the_handshake_is_still_found() {
     for seed in SEEDS {
         let (mut world, hosts) = mesh(seed, 2 + seed as usize % 3);
         let (b, others) = one_of(&mut world, &hosts);
@@ -221,9 +221,9 @@ fn a_restart_whose_first_connection_breaks_during_the_handshake_is_still_found()
     }
 }
 
-/// S14: what the old run said completely outlives it, and keeps its place before what the new one says.
+/// What the old run said completely outlives it, and keeps its place before what the new one says.
 #[test]
-fn messages_of_an_old_run_stay_readable_after_its_end_and_come_first() {
+fn s14_messages_of_an_old_run_stay_readable_after_its_end_and_come_first() {
     for seed in SEEDS {
         let (mut world, hosts) = mesh(seed, 3);
         let (b, others) = one_of(&mut world, &hosts);
@@ -263,9 +263,9 @@ fn messages_of_an_old_run_stay_readable_after_its_end_and_come_first() {
     }
 }
 
-/// S15: the clock of the host has gone back, however far.
+/// The clock of the host has gone back, however far.
 #[test]
-fn a_restart_with_an_earlier_clock_takes_the_next_run_and_joins_at_once() {
+fn s15_a_restart_with_an_earlier_clock_takes_the_next_run_and_joins_at_once() {
     for seed in 0..10 {
         for size in SIZES {
             let (mut world, hosts) = mesh(seed, size);
@@ -307,9 +307,9 @@ fn a_restart_with_an_earlier_clock_takes_the_next_run_and_joins_at_once() {
     }
 }
 
-/// S15: nobody dials but those who have lost the node.
+/// Nobody dials but those who have lost the node.
 #[test]
-fn a_restart_with_an_earlier_clock_is_told_so_by_those_who_dial_it() {
+fn s15_a_restart_with_an_earlier_clock_is_told_so_by_those_who_dial_it() {
     for seed in SEEDS {
         for size in SIZES {
             let (mut world, hosts) = mesh(seed, size);
@@ -334,9 +334,9 @@ fn a_restart_with_an_earlier_clock_is_told_so_by_those_who_dial_it() {
     }
 }
 
-/// S15: the run before left gracefully, so that it is a tombstone that knows better.
+/// The run before left gracefully, so that it is a tombstone that knows better.
 #[test]
-fn a_restart_with_an_earlier_clock_after_a_leave_joins_whoever_dials() {
+fn s15_a_restart_with_an_earlier_clock_after_a_leave_joins_whoever_dials() {
     for seed in SEEDS {
         for dialled in [false, true] {
             let (mut world, hosts) = mesh(seed, 3);
@@ -363,9 +363,9 @@ fn a_restart_with_an_earlier_clock_after_a_leave_joins_whoever_dials() {
     }
 }
 
-/// S15: a year is more than any clock is set back; such a number is somebody's invention.
+/// A year is more than any clock is set back; such a number is somebody's invention.
 #[test]
-fn a_run_that_is_said_to_be_far_behind_stays_what_it_is_and_says_so() {
+fn s15_a_run_that_is_said_to_be_far_behind_stays_what_it_is_and_says_so() {
     for seed in SEEDS {
         let (mut world, a, b) = pair(seed);
         let old = world.run(b);
@@ -388,9 +388,9 @@ fn a_run_that_is_said_to_be_far_behind_stays_what_it_is_and_says_so() {
     }
 }
 
-/// S16: the id was copied with the machine, and the copy starts while the first one lives.
+/// The id was copied with the machine, and the copy starts while the first one lives.
 #[test]
-fn a_clone_is_refused_whatever_its_incarnation_and_nothing_flaps() {
+fn s16_a_clone_is_refused_whatever_its_incarnation_and_nothing_flaps() {
     for seed in 0..10 {
         for size in SIZES {
             let (mut world, hosts) = mesh(seed, size);
@@ -441,9 +441,9 @@ fn is_link_event(event: &Event) -> bool {
     matches!(event, Event::PeerUp(_) | Event::PeerUpdated(_) | Event::PeerDown { .. } | Event::PeerGone { .. })
 }
 
-/// S16: a clone that is not told to stop tries once a minute, and its first keeps its peers.
+/// A clone that is not told to stop tries once a minute, and its first keeps its peers.
 #[test]
-fn a_clone_with_seeds_asks_once_a_minute_and_takes_over_when_the_first_is_gone() {
+fn s16_a_clone_with_seeds_asks_once_a_minute_and_takes_over_when_the_first_is_gone() {
     for seed in SEEDS {
         let (mut world, hosts) = mesh(seed, 4);
         let (b, others) = one_of(&mut world, &hosts);
@@ -473,9 +473,9 @@ fn a_clone_with_seeds_asks_once_a_minute_and_takes_over_when_the_first_is_gone()
     }
 }
 
-/// S16: two clones that were each first somewhere meet when their halves do.
+/// Two clones that were each first somewhere meet when their halves do.
 #[test]
-fn clones_of_two_halves_each_keep_the_peers_they_had() {
+fn s16_clones_of_two_halves_each_keep_the_peers_they_had() {
     for seed in SEEDS {
         let (mut world, a, b) = pair(seed);
         let c = world.add(config());
@@ -499,9 +499,9 @@ fn clones_of_two_halves_each_keep_the_peers_they_had() {
     }
 }
 
-/// S16: a third node is asked to join the clone itself, which waits and dials nobody.
+/// A third node is asked to join the clone itself, which waits and dials nobody.
 #[test]
-fn a_join_that_meets_the_clone_of_a_live_peer_fails_and_the_peer_stays() {
+fn s16_a_join_that_meets_the_clone_of_a_live_peer_fails_and_the_peer_stays() {
     for seed in SEEDS {
         let (mut world, hosts) = mesh(seed, 3);
         let (b, others) = one_of(&mut world, &hosts);
@@ -530,7 +530,7 @@ fn a_join_that_meets_the_clone_of_a_live_peer_fails_and_the_peer_stays() {
 
 /// S14 and S16: what is joined turns out to be the next run of a peer whose old link is half-open.
 #[test]
-fn a_join_that_meets_a_later_run_of_a_half_open_peer_waits_for_the_probe() {
+fn s14_a_join_that_meets_a_later_run_of_a_half_open_peer_waits_for_the_probe() {
     for seed in SEEDS {
         let (mut world, hosts) = mesh(seed, 3);
         let (b, others) = one_of(&mut world, &hosts);
@@ -559,9 +559,9 @@ fn a_join_that_meets_a_later_run_of_a_half_open_peer_waits_for_the_probe() {
     }
 }
 
-/// S17: a container that is rescheduled keeps its id and its name, and nothing else.
+/// A container that is rescheduled keeps its id and its name, and nothing else.
 #[test]
-fn a_node_that_comes_back_elsewhere_is_looked_for_there_only() {
+fn s17_a_node_that_comes_back_elsewhere_is_looked_for_there_only() {
     for seed in 0..10 {
         for size in SIZES {
             let (mut world, hosts) = strangers(seed, size - 1);
@@ -619,9 +619,9 @@ fn a_node_that_comes_back_elsewhere_is_looked_for_there_only() {
     }
 }
 
-/// S17: a way around is no address that the old run had, and may be the only way to the new one.
+/// A way around is no address that the old run had, and may be the only way to the new one.
 #[test]
-fn a_way_around_to_a_node_outlives_its_restart() {
+fn s17_a_way_around_to_a_node_outlives_its_restart() {
     for seed in SEEDS {
         let (mut world, hosts) = strangers(seed, 2);
         let (a, b) = (hosts[0], hosts[1]);
@@ -644,7 +644,7 @@ fn a_way_around_to_a_node_outlives_its_restart() {
 
 /// S10 and S17: another node is at the known address now, and the one that was there comes back elsewhere, or never.
 #[test]
-fn an_address_that_another_id_has_taken_is_no_longer_the_old_holders() {
+fn s17_an_address_that_another_id_has_taken_is_no_longer_the_old_holders() {
     for seed in 0..10 {
         for size in SIZES {
             let (mut world, hosts) = mesh(seed, size);
@@ -705,9 +705,9 @@ fn at(text: &str) -> SocketAddr {
     text.parse().unwrap()
 }
 
-/// S19: the same run has a better link, or a later run has come, and the old connection still delivers.
+/// The same run has a better link, or a later run has come, and the old connection still delivers.
 #[test]
-fn what_the_old_connection_still_carries_is_ignored() {
+fn s19_what_the_old_connection_still_carries_is_ignored() {
     for seed in SEEDS {
         for restart in [false, true] {
             let mut world = World::new(seed);
@@ -762,9 +762,9 @@ fn what_the_old_connection_still_carries_is_ignored() {
     }
 }
 
-/// S19: messages that a cut has held on the old connection come with it, or with the new one, and never twice.
+/// Messages that a cut has held on the old connection come with it, or with the new one, and never twice.
 #[test]
-fn a_burst_from_the_old_connection_meets_the_new_one_and_every_message_comes_once() {
+fn s19_a_burst_from_the_old_connection_meets_the_new_one_and_every_message_comes_once() {
     let mut held_back = 0;
     for seed in SEEDS {
         let mut world = World::new(seed);
@@ -817,9 +817,9 @@ fn updates(world: &World, host: HostId, id: NodeId) -> Vec<PeerInfo> {
     world.events(host).iter().filter_map(|logged| info(&logged.event)).collect()
 }
 
-/// S20: who and where a node is can change while it runs.
+/// Who and where a node is can change while it runs.
 #[test]
-fn a_changed_name_or_metadata_or_address_reaches_every_peer_once() {
+fn s20_a_changed_name_or_metadata_or_address_reaches_every_peer_once() {
     for seed in 0..10 {
         for size in SIZES {
             let (mut world, hosts) = mesh(seed, size);
@@ -866,9 +866,9 @@ fn a_changed_name_or_metadata_or_address_reaches_every_peer_once() {
     }
 }
 
-/// S20: a peer in the middle of the handshake was told the old values by it.
+/// A peer in the middle of the handshake was told the old values by it.
 #[test]
-fn a_profile_that_changes_during_a_handshake_reaches_that_peer_too() {
+fn s20_a_profile_that_changes_during_a_handshake_reaches_that_peer_too() {
     let mut updated = 0;
     for seed in 0..60 {
         let (mut world, hosts) = mesh(seed, 2);
@@ -907,9 +907,9 @@ fn pings(world: &mut World, host: HostId, span: u64) -> u64 {
     world.wire(host).frames(FrameKind::Ping) - before
 }
 
-/// S51: intervals hold for the links there are, for one that is being set up, and for those to come.
+/// Intervals hold for the links there are, for one that is being set up, and for those to come.
 #[test]
-fn a_changed_heartbeat_and_timeout_hold_for_every_link_from_now_on() {
+fn s51_a_changed_heartbeat_and_timeout_hold_for_every_link_from_now_on() {
     for seed in SEEDS {
         for size in SIZES {
             let (mut world, hosts) = mesh(seed, size);
@@ -943,9 +943,9 @@ fn a_changed_heartbeat_and_timeout_hold_for_every_link_from_now_on() {
     }
 }
 
-/// S18: everyone restarts elsewhere; only the ids and the name of a seed are what they were.
+/// Everyone restarts elsewhere; only the ids and the name of a seed are what they were.
 #[test]
-fn a_mesh_that_moves_as_a_whole_forms_again_through_its_seed_whatever_is_at_the_old_addresses() {
+fn s18_a_mesh_that_moves_as_a_whole_forms_again_through_its_seed_whatever_is_at_the_old_addresses() {
     for seed in SEEDS {
         for squatted in [false, true] {
             let mut world = World::new(seed);

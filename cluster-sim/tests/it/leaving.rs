@@ -93,9 +93,9 @@ fn say_to_all(world: &mut World, puppet: HostId, frames: &[Frame]) {
     }
 }
 
-/// S21: the tombstone wins over gossip that still lists the node, and nobody dials it.
+/// The tombstone wins over gossip that still lists the node, and nobody dials it.
 #[test]
-fn a_left_node_is_never_dialled_though_gossip_still_lists_it() {
+fn s21_a_left_node_is_never_dialled_though_gossip_still_lists_it() {
     for seed in SEEDS {
         let count = 2 + seed as usize % 4;
         let (mut world, hosts) = mesh(seed, count);
@@ -129,9 +129,9 @@ fn a_left_node_is_never_dialled_though_gossip_still_lists_it() {
     }
 }
 
-/// S21: a joiner that is told of a node while that one leaves ends without it, and stops looking for it.
+/// A joiner that is told of a node while that one leaves ends without it, and stops looking for it.
 #[test]
-fn a_node_that_joins_while_another_leaves_ends_without_it() {
+fn s21_a_node_that_joins_while_another_leaves_ends_without_it() {
     let mut knew = 0;
     for seed in SEEDS {
         let (mut world, hosts) = mesh_with(seed, 3 + seed as usize % 2, &calm());
@@ -162,9 +162,9 @@ fn a_node_that_joins_while_another_leaves_ends_without_it() {
     assert!(knew >= 5, "only {knew} of the joiners heard of the leaver");
 }
 
-/// S21: the leave is over as soon as the slowest peer has taken what was sent to it, and not before.
+/// The leave is over as soon as the slowest peer has taken what was sent to it, and not before.
 #[test]
-fn a_leave_waits_until_every_reachable_peer_has_taken_what_was_sent() {
+fn s21_a_leave_waits_until_every_reachable_peer_has_taken_what_was_sent() {
     for seed in SEEDS {
         let (mut world, hosts) = mesh(seed, 2 + seed as usize % 4);
         let (leaver, rest) = (hosts[0], without(&hosts, hosts[0]));
@@ -196,9 +196,9 @@ fn a_leave_waits_until_every_reachable_peer_has_taken_what_was_sent() {
     }
 }
 
-/// S21: the leave ends within its timeout, whoever is cut off, and says what did not get there.
+/// The leave ends within its timeout, whoever is cut off, and says what did not get there.
 #[test]
-fn a_leave_ends_in_time_when_a_peer_is_cut_off_and_counts_what_it_lost() {
+fn s21_a_leave_ends_in_time_when_a_peer_is_cut_off_and_counts_what_it_lost() {
     for seed in SEEDS {
         // The last one is longer than it takes to find the peer dead.
         for timeout in [Duration::ZERO, ms(10), secs(2), secs(60)] {
@@ -232,9 +232,9 @@ fn a_leave_ends_in_time_when_a_peer_is_cut_off_and_counts_what_it_lost() {
     }
 }
 
-/// S21: what nobody can take any more is reported once, and what came before stays readable.
+/// What nobody can take any more is reported once, and what came before stays readable.
 #[test]
-fn what_a_leave_cannot_deliver_is_reported_and_what_arrived_stays_readable() {
+fn s21_what_a_leave_cannot_deliver_is_reported_and_what_arrived_stays_readable() {
     for seed in SEEDS {
         let (mut world, hosts) = mesh(seed, 2 + seed as usize % 3);
         let (leaver, slow) = (hosts[0], hosts[1]);
@@ -265,9 +265,9 @@ fn what_a_leave_cannot_deliver_is_reported_and_what_arrived_stays_readable() {
     }
 }
 
-/// S22: a node that has left is welcome again at once, as a later run.
+/// A node that has left is welcome again at once, as a later run.
 #[test]
-fn a_node_that_left_comes_back_at_once_as_a_later_run() {
+fn s22_a_node_that_left_comes_back_at_once_as_a_later_run() {
     for seed in SEEDS {
         let count = 2 + seed as usize % 4;
         let (mut world, hosts) = mesh(seed, count);
@@ -304,9 +304,9 @@ fn a_node_that_left_comes_back_at_once_as_a_later_run() {
     }
 }
 
-/// S22: nor does a clock that was set back, or an incarnation that is used again, make it wait.
+/// Nor does a clock that was set back, or an incarnation that is used again, make it wait.
 #[test]
-fn a_node_that_left_comes_back_though_its_clock_went_back() {
+fn s22_a_node_that_left_comes_back_though_its_clock_went_back() {
     for seed in SEEDS {
         let (mut world, hosts) = mesh(seed, 2 + seed as usize % 3);
         let node = hosts[1];
@@ -324,9 +324,9 @@ fn a_node_that_left_comes_back_though_its_clock_went_back() {
     }
 }
 
-/// S23: who returns when the tombstones are over and still names a departed peer causes some dials, and then none.
+/// Who returns when the tombstones are over and still names a departed peer causes some dials, and then none.
 #[test]
-fn a_departed_peer_that_is_named_after_its_tombstone_ended_is_dialled_for_a_while_only() {
+fn s23_a_departed_peer_that_is_named_after_its_tombstone_ended_is_dialled_for_a_while_only() {
     let ttl = secs(60);
     for seed in SEEDS {
         let (mut world, hosts) = mesh_with(seed, 3 + seed as usize % 2, &calm().tombstone_ttl(ttl));
@@ -365,9 +365,9 @@ fn a_departed_peer_that_is_named_after_its_tombstone_ended_is_dialled_for_a_whil
     }
 }
 
-/// S23: a node that stood still behind a partition for longer than the tombstones last brings nobody back.
+/// A node that stood still behind a partition for longer than the tombstones last brings nobody back.
 #[test]
-fn a_node_that_slept_for_longer_than_the_tombstones_last_brings_nobody_back() {
+fn s23_a_node_that_slept_for_longer_than_the_tombstones_last_brings_nobody_back() {
     let mut dialled = 0;
     for seed in SEEDS {
         let config = calm().tombstone_ttl(secs(60)).gossip_interval(secs(5));
@@ -405,9 +405,9 @@ fn a_node_that_slept_for_longer_than_the_tombstones_last_brings_nobody_back() {
     assert!(dialled > 0, "the sleeper has never named it");
 }
 
-/// S24: a node that is leaving opens nothing new, whatever names, lists and timers say, and answers `Leaving`.
+/// A node that is leaving opens nothing new, whatever names, lists and timers say, and answers `Leaving`.
 #[test]
-fn a_leaving_node_opens_nothing_new_and_says_that_it_leaves() {
+fn s24_a_leaving_node_opens_nothing_new_and_says_that_it_leaves() {
     for seed in SEEDS {
         let (mut world, hosts) = mesh(seed, 4 + seed as usize % 2);
         let (leaver, slow, dead, lost) = (hosts[0], hosts[1], hosts[2], hosts[3]);
@@ -468,9 +468,9 @@ fn a_leaving_node_opens_nothing_new_and_says_that_it_leaves() {
     }
 }
 
-/// S24: a leave that crosses a handshake, at every moment of it, ends it for both, and the other side knows why.
+/// A leave that crosses a handshake, at every moment of it, ends it for both, and the other side knows why.
 #[test]
-fn a_node_that_leaves_during_a_handshake_is_not_taken_for_lost() {
+fn s24_a_node_that_leaves_during_a_handshake_is_not_taken_for_lost() {
     let (mut told, mut up) = (0, 0);
     for seed in 0..120 {
         let mut world = World::new(seed);
@@ -500,9 +500,9 @@ fn a_node_that_leaves_during_a_handshake_is_not_taken_for_lost() {
     assert!(told >= 20 && up >= 5, "{told} were told, {up} were up");
 }
 
-/// S24: who is met at any step of the handshake is told that the node leaves, by the frame that fits the step.
+/// Who is met at any step of the handshake is told that the node leaves, by the frame that fits the step.
 #[test]
-fn whoever_is_in_the_middle_of_a_handshake_with_a_leaving_node_is_told_so() {
+fn s24_whoever_is_in_the_middle_of_a_handshake_with_a_leaving_node_is_told_so() {
     for seed in SEEDS {
         let mut world = World::new(seed);
         let a = world.add(config());
@@ -530,9 +530,9 @@ fn whoever_is_in_the_middle_of_a_handshake_with_a_leaving_node_is_told_so() {
     }
 }
 
-/// S24: a dial, a redial or a gossiped dial that crosses the leave comes to nothing, and soon to rest.
+/// A dial, a redial or a gossiped dial that crosses the leave comes to nothing, and soon to rest.
 #[test]
-fn a_leave_that_crosses_a_dial_leaves_no_link_and_no_peer() {
+fn s24_a_leave_that_crosses_a_dial_leaves_no_link_and_no_peer() {
     for seed in 0..60 {
         let (mut world, hosts) = mesh(seed, 3);
         let [a, b, c] = hosts[..] else { unreachable!() };
@@ -560,9 +560,9 @@ fn a_leave_that_crosses_a_dial_leaves_no_link_and_no_peer() {
     }
 }
 
-/// S25: the pair stays apart whatever others say, nobody else notices, and the user of either side ends it.
+/// The pair stays apart whatever others say, nobody else notices, and the user of either side ends it.
 #[test]
-fn a_disconnected_pair_stays_apart_until_the_user_of_either_side_joins() {
+fn s25_a_disconnected_pair_stays_apart_until_the_user_of_either_side_joins() {
     for seed in SEEDS {
         let (mut world, hosts) = mesh(seed, 3 + seed as usize % 3);
         let (a, b) = (hosts[0], hosts[1]);
@@ -614,10 +614,10 @@ fn a_disconnected_pair_stays_apart_until_the_user_of_either_side_joins() {
     }
 }
 
-/// S25: once the time is over at the one whose user wanted it, the two find each other by what others say; also if the
+/// Once the time is over at the one whose user wanted it, the two find each other by what others say; also if the
 /// other's time ends earlier or later, be it by its setting or because clocks drift.
 #[test]
-fn a_disconnected_pair_comes_together_when_the_time_is_over_whosever_clock_is_ahead() {
+fn s25_a_disconnected_pair_comes_together_when_the_time_is_over_whosever_clock_is_ahead() {
     let ttl = secs(120);
     let others = [ttl, secs(60), secs(110), secs(119), secs(121), secs(130), secs(24 * 3_600)];
     for seed in 0..35 {
@@ -643,9 +643,9 @@ fn a_disconnected_pair_comes_together_when_the_time_is_over_whosever_clock_is_ah
     }
 }
 
-/// S25: whichever of the two restarts, or was lost or out of reach at the time, the pair stays apart.
+/// Whichever of the two restarts, or was lost or out of reach at the time, the pair stays apart.
 #[test]
-fn a_disconnected_pair_stays_apart_though_one_of_them_missed_it_or_restarts() {
+fn s25_a_disconnected_pair_stays_apart_though_one_of_them_missed_it_or_restarts() {
     for seed in SEEDS {
         for case in 0..4 {
             let (mut world, hosts) = mesh(seed, 3);
@@ -694,9 +694,9 @@ fn a_disconnected_pair_stays_apart_though_one_of_them_missed_it_or_restarts() {
     }
 }
 
-/// S26: a peer that never returns is dialled ever more rarely, and not at all once it is forgotten.
+/// A peer that never returns is dialled ever more rarely, and not at all once it is forgotten.
 #[test]
-fn a_peer_that_never_returns_is_tried_ever_more_rarely_and_then_forgotten() {
+fn s26_a_peer_that_never_returns_is_tried_ever_more_rarely_and_then_forgotten() {
     let (window, cap, hang) = (secs(3_600), secs(30), secs(5));
     for seed in SEEDS {
         let count = 2 + seed as usize % 4;
@@ -733,9 +733,9 @@ fn a_peer_that_never_returns_is_tried_ever_more_rarely_and_then_forgotten() {
     }
 }
 
-/// S26: what is known of the lost is bounded by those of the last `forget_after`, however many come and go.
+/// What is known of the lost is bounded by those of the last `forget_after`, however many come and go.
 #[test]
-fn memory_is_bounded_by_the_living_and_those_lost_within_the_window() {
+fn s26_memory_is_bounded_by_the_living_and_those_lost_within_the_window() {
     let (window, life) = (secs(60), secs(10));
     for seed in SEEDS {
         let config = config().forget_after(Some(window)).peer_timeout(secs(2));
@@ -767,9 +767,9 @@ fn memory_is_bounded_by_the_living_and_those_lost_within_the_window() {
     }
 }
 
-/// S26: messages of a peer that was lost, and then forgotten, can still be read; then nothing is left of it.
+/// Messages of a peer that was lost, and then forgotten, can still be read; then nothing is left of it.
 #[test]
-fn messages_stay_readable_after_their_sender_is_gone_and_forgotten() {
+fn s26_messages_stay_readable_after_their_sender_is_gone_and_forgotten() {
     for seed in SEEDS {
         let limits = {
             let mut limits = Limits::default();
@@ -934,9 +934,9 @@ fn a_sender_that_waits_for_room_is_woken_by_a_leave() {
     }
 }
 
-/// S27: ten thousand nodes come and go.
+/// Ten thousand nodes come and go.
 #[test]
-fn churn_leaves_bounded_tables_and_gossip_of_those_alone_who_are_there() {
+fn s27_churn_leaves_bounded_tables_and_gossip_of_those_alone_who_are_there() {
     let limits = {
         let mut limits = Limits::default();
         (limits.max_tombstones, limits.max_peers, limits.recv_budget) = (128, 64, 64 << 20);

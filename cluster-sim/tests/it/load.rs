@@ -708,9 +708,9 @@ fn s52_events_that_wait_for_a_slow_reader_come_in_order_and_end_at_the_truth() {
     assert!(down.is_some() && down < gone, "{late:?}");
 }
 
-/// S38: a core has no wall clock. Its incarnation comes from one, and nothing else follows from what that shows.
+/// A core has no wall clock. Its incarnation comes from one, and nothing else follows from what that shows.
 #[test]
-fn nothing_depends_on_the_wall_clock() {
+fn s38_nothing_depends_on_the_wall_clock() {
     const DAY: u64 = 86_400_000_000;
     const NOW: u64 = 1_700_000_000_000_000;
     let history = |seed: u64, clock: u64| {
@@ -744,9 +744,9 @@ fn nothing_depends_on_the_wall_clock() {
     }
 }
 
-/// S43: everyone has lost one node, and it returns.
+/// Everyone has lost one node, and it returns.
 #[test]
-fn those_who_have_all_lost_one_node_do_not_come_back_to_it_all_at_once() {
+fn s43_those_who_have_all_lost_one_node_do_not_come_back_to_it_all_at_once() {
     for seed in 0..4 {
         let mut world = World::new(seed);
         // Heartbeats are most of what happens here, and are of no interest.
@@ -774,9 +774,9 @@ fn those_who_have_all_lost_one_node_do_not_come_back_to_it_all_at_once() {
     }
 }
 
-/// S45: the heartbeats of very many peers, all connected at the same moment.
+/// The heartbeats of very many peers, all connected at the same moment.
 #[test]
-fn heartbeats_of_many_peers_do_not_come_in_one_burst() {
+fn s45_heartbeats_of_many_peers_do_not_come_in_one_burst() {
     const PEERS: usize = 400;
     let mut world = World::new(45);
     world.keep_lines(50);

@@ -1,4 +1,4 @@
-//! The scenarios of `scenarios.md`, each a test named after the behaviour.
+//! The scenarios S01 to S52, each a test or more whose names begin with its number, and what else a mesh must bear.
 //!
 //! [`harness`] has what several of them need; the other modules are one per topic.
 
@@ -17,6 +17,7 @@ mod load;
 mod network;
 mod partitions;
 mod printed;
+mod scenarios;
 mod schedules;
 mod secure;
 mod sessions;

@@ -169,9 +169,9 @@ fn told(world: &World, a: HostId, b: HostId) -> [usize; 2] {
     [world.ups(a, b) + world.downs(a, b), world.ups(b, a) + world.downs(b, a)]
 }
 
-/// S28: a clean split, for a second or an hour.
+/// A clean split, for a second or an hour.
 #[test]
-fn a_mesh_that_was_split_is_whole_again_by_itself_however_long_it_lasted() {
+fn s28_a_mesh_that_was_split_is_whole_again_by_itself_however_long_it_lasted() {
     for seed in 0..6 {
         for span in [1, 4, 7, 60, 900, 3_600] {
             let (mut world, hosts) = mesh(seed, 5);
@@ -195,9 +195,9 @@ fn a_mesh_that_was_split_is_whole_again_by_itself_however_long_it_lasted() {
     }
 }
 
-/// S29: whoever loses everyone goes on trying everyone.
+/// Whoever loses everyone goes on trying everyone.
 #[test]
-fn a_node_that_was_cut_off_from_everyone_comes_back_to_everyone() {
+fn s29_a_node_that_was_cut_off_from_everyone_comes_back_to_everyone() {
     for seed in SEEDS {
         let mut world = World::new(seed);
         let seeds = config().seed("10.0.0.1:7000".parse().unwrap());
@@ -221,9 +221,9 @@ fn a_node_that_was_cut_off_from_everyone_comes_back_to_everyone() {
     }
 }
 
-/// S30: what one says does not get to the other.
+/// What one says does not get to the other.
 #[test]
-fn a_cut_in_one_direction_is_noticed_by_both_at_about_the_same_time() {
+fn s30_a_cut_in_one_direction_is_noticed_by_both_at_about_the_same_time() {
     for seed in SEEDS {
         let (mut world, hosts) = mesh(seed, 3);
         let [a, b, c] = hosts[..] else { unreachable!() };
@@ -246,9 +246,9 @@ fn unseen(world: &World, host: HostId) -> Vec<(Run, Run)> {
     world.events(host).iter().filter_map(|logged| gap(&logged.event)).collect()
 }
 
-/// S32: two that cannot reach each other, and a third that both can.
+/// Two that cannot reach each other, and a third that both can.
 #[test]
-fn two_that_only_a_third_can_reach_say_so_once_and_nobody_flaps() {
+fn s32_two_that_only_a_third_can_reach_say_so_once_and_nobody_flaps() {
     for seed in SEEDS {
         for how in [Block::Drop, Block::Refuse] {
             let (mut world, hosts) = strangers(seed, 3);
@@ -268,9 +268,9 @@ fn two_that_only_a_third_can_reach_say_so_once_and_nobody_flaps() {
     }
 }
 
-/// S33: two halves that do not see each other, and one node that sees both.
+/// Two halves that do not see each other, and one node that sees both.
 #[test]
-fn nobody_is_given_up_because_others_do_not_see_it() {
+fn s33_nobody_is_given_up_because_others_do_not_see_it() {
     for seed in SEEDS {
         let (mut world, hosts) = mesh(seed, 5);
         let [a, b, c, d, middle] = hosts[..] else { unreachable!() };
@@ -290,9 +290,9 @@ fn nobody_is_given_up_because_others_do_not_see_it() {
     }
 }
 
-/// S34: two meshes of one name that never knew of each other.
+/// Two meshes of one name that never knew of each other.
 #[test]
-fn two_halves_that_started_apart_become_one_when_they_can() {
+fn s34_two_halves_that_started_apart_become_one_when_they_can() {
     for seed in SEEDS {
         let mut world = World::new(seed);
         let seeds = ["10.0.0.1:7000", "10.0.0.3:7000"].map(|text| text.parse().unwrap());

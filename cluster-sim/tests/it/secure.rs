@@ -234,7 +234,7 @@ fn a_bit_that_is_flipped_on_the_way_never_makes_peers() {
 }
 
 #[test]
-fn who_has_the_secret_cannot_be_somebody_else() {
+fn s50_who_has_the_secret_cannot_be_somebody_else() {
     for seed in SEEDS {
         let (mut world, hosts) = mesh_of(seed, 3, &secure().name("alice".parse().unwrap()));
         let victim = world.run(hosts[1]);
