@@ -20,7 +20,8 @@
 //! | [`credit`] | S14: grants |
 //! | [`contract`] | S15: nothing left to poll, no deadline in the past |
 //!
-//! S17 and I9, that equal seeds give equal traces, is [`World::trace_hash`](crate::World::trace_hash), compared by
+//! S16, that nothing that is sent with a secret can be read on a wire, is looked at there: every numbered message has a
+//! canary, and no byte that is written in a schedule whose nodes have a secret is part of it. S17 and I9, that equal seeds give equal traces, is [`World::trace_hash`](crate::World::trace_hash), compared by
 //! tests; I7 and the oracle of liveness is [`World::heal_and_converge`](crate::World::heal_and_converge).
 //!
 //! Nodes are held to their promises, puppets and strangers to none: what a node does with one of those is checked by
@@ -132,7 +133,7 @@ struct Watch {
     moved: bool,
     /// When, by the world's time, a join last began or ended.
     joined: u64,
-    /// What its clock showed when it last had nothing more to say.
+    /// The latest its clock has shown when it had nothing more to say: a node counts on from there.
     clock: Instant,
     listen: Option<SocketAddr>,
     limits: Limits,
@@ -268,6 +269,7 @@ impl Oracle {
             watch.limits = node.limits().clone();
             watch.credit.configured(&watch.limits);
             watch.timing = node.timing().clone();
+            watch.events.configured(memory(&watch.timing));
             watch.dials.configured(watch.listen.into_iter().chain(node.addresses()).collect(), node.config().seeds());
             Ok(())
         });
@@ -327,8 +329,9 @@ impl Oracle {
 
     pub(crate) fn dial(&mut self, host: HostId, link: LinkId, to: SocketAddr, when: When) {
         self.check(host, |watch| {
-            let Watch { runs, dials, limits, timing, departed, .. } = watch;
-            dials.dial(link, to, &Dialer { id: runs.now().id, now: when.clock, limits, timing, departed })
+            let Watch { runs, dials, limits, timing, departed, clock, .. } = watch;
+            let now = when.clock.max(*clock);
+            dials.dial(link, to, &Dialer { id: runs.now().id, now, limits, timing, departed })
         });
     }
 
@@ -564,8 +567,7 @@ impl Oracle {
                 }
                 _ => {}
             }
-            let Timing { forget_after, tombstone_ttl, .. } = watch.timing;
-            watch.events.event(event, when.clock, forget_after.unwrap_or(Duration::MAX).min(tombstone_ttl))
+            watch.events.event(event, when.clock, memory(&watch.timing))
         });
     }
 
@@ -623,7 +625,7 @@ impl Oracle {
             for peer in std::mem::take(&mut watch.fed) {
                 watch.credit.dealt_with(peer, &watch.limits)?;
             }
-            watch.clock = when.clock;
+            watch.clock = watch.clock.max(when.clock);
             let reborn = watch.runs.now() != own;
             if reborn {
                 watch.credit.reborn();
@@ -835,6 +837,11 @@ fn network(ip: IpAddr) -> IpAddr {
         IpAddr::V6(v6) if !v6.is_loopback() => Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64).into(),
         ip => ip,
     }
+}
+
+/// How long a node remembers whom it has lost.
+fn memory(timing: &Timing) -> Duration {
+    timing.forget_after.unwrap_or(Duration::MAX).min(timing.tombstone_ttl)
 }
 
 #[cfg(test)]

@@ -95,6 +95,14 @@ impl Events {
         }
     }
 
+    /// From now on the node remembers for `memory` whom it has lost, those included that it has lost already.
+    pub(super) fn configured(&mut self, memory: Duration) {
+        self.memory = memory;
+        for word in self.peers.values_mut().filter(|word| !word.is_up()) {
+            word.memory = word.memory.min(memory);
+        }
+    }
+
     /// A message may be taken only of a run that was up at one time.
     pub(super) fn message(&self, from: Run) -> Verdict {
         if self.known.contains(&from) { Ok(()) } else { Err(format!("a message of {from:?}, which was never up")) }
@@ -257,6 +265,26 @@ mod tests {
             }
             events.event(&gone(new), Instant::ZERO + after, memory).unwrap();
             assert_eq!(events.event(&up(old), Instant::ZERO + after, memory).is_ok(), allowed);
+        }
+    }
+
+    #[test]
+    fn who_has_the_lost_forgotten_lets_an_earlier_run_in_and_no_other_way() {
+        let (old, new, memory) = (run(1, 1), run(1, 2), Duration::from_secs(60));
+        for lost in [false, true] {
+            let mut events = Events::default();
+            events.event(&up(new), Instant::ZERO, memory).unwrap();
+            if !lost {
+                events.configured(Duration::ZERO);
+                events.configured(memory);
+            }
+            events.event(&down(new), Instant::ZERO, memory).unwrap();
+            events.event(&gone(new), Instant::ZERO, memory).unwrap();
+            if lost {
+                events.configured(Duration::ZERO);
+                events.configured(memory);
+            }
+            assert_eq!(events.event(&up(old), Instant::ZERO, memory).is_ok(), lost);
         }
     }
 
