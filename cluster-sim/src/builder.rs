@@ -305,6 +305,7 @@ impl Builder {
                 world.stay_quiet(&core, schedule.quiet);
             }
         }
+        world.sweep();
     }
 }
 

@@ -59,6 +59,8 @@ pub enum Mark {
     Flushed,
     /// A message longer than one chunk was cut in the middle: it was in doubt.
     CutMessage,
+    /// A message was delivered, and its sender knows.
+    Delivered,
     /// A message was certainly not delivered.
     NotDelivered,
     /// A send was refused for lack of room.
@@ -75,7 +77,7 @@ pub enum Mark {
 
 impl Mark {
     /// Every mark.
-    pub const ALL: [Mark; 30] = [
+    pub const ALL: [Mark; 31] = [
         Mark::Outranked,
         Mark::DuplicateDial,
         Mark::ProbeWon,
@@ -100,6 +102,7 @@ impl Mark {
         Mark::InDoubt,
         Mark::Flushed,
         Mark::CutMessage,
+        Mark::Delivered,
         Mark::NotDelivered,
         Mark::SendWindowFull,
         Mark::TooLarge,
@@ -195,6 +198,7 @@ impl Marks {
     }
 
     fn stats(&mut self, stats: &Stats) {
+        self.add(Mark::Delivered, stats.messages_delivered);
         self.add(Mark::ProbeWon, stats.probes.saturating_sub(stats.probes_lost));
         self.add(Mark::ProbeLost, stats.probes_lost);
         self.add(Mark::Takeover, stats.takeovers);
