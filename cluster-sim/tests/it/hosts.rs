@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cluster_core::{Event, Instant};
+use cluster_core::{Event, Instant, Limits};
 use cluster_sim::{Crash, FrameKind, Spec, Twin, World};
 
 use crate::harness::*;
@@ -132,6 +132,31 @@ fn a_slow_user_slows_its_senders_and_is_not_lost() {
     }
     assert!(refused > 100, "{refused}");
     assert_eq!(world.downs(a, b) + world.downs(b, a), 0);
+}
+
+#[test]
+fn acknowledgements_come_at_most_once_per_quarter_of_a_window_20_ms_or_outgoing_record() {
+    let mut limits = Limits::default();
+    limits.initial_window = 16 << 10;
+    limits.recv_window = 16 << 10;
+    for (length, every) in [(64, 1), (1_000, 1), (64, 10), (8_000, 5)] {
+        let (mut world, hosts) = mesh_of(12, 2, &config().limits(limits.clone()));
+        let (a, b) = (hosts[0], hosts[1]);
+        world.consume_in_bursts(b, 1, ms(every));
+        let before = world.wire(b).clone();
+        for _ in 0..1_000 {
+            // As many as there is room for, so that there is always something to take.
+            while world.send_numbered(a, b, length).is_ok() {}
+            world.run_for(ms(10));
+        }
+        let frames = |kind| world.wire(b).frames(kind) - before.frames(kind);
+        let others: u64 = FrameKind::ALL.into_iter().filter(|&kind| kind != FrameKind::Ack).map(frames).sum();
+        let bytes = world.taken(b) * (length as u64 + 9);
+        let most = 10_000 / 20 + bytes / (limits.recv_window / 4) + others + 1;
+        assert!(world.taken(b) * every > 9_500, "{} of {length} bytes were taken", world.taken(b));
+        let acks = frames(FrameKind::Ack);
+        assert!((1..=most).contains(&acks), "{acks} for {} messages of {length} bytes, {most} at most", world.taken(b));
+    }
 }
 
 #[test]
