@@ -167,6 +167,10 @@ impl World {
     pub fn change_address(&mut self, host: HostId, ip: &str) {
         let ip = parse(ip);
         assert!(self.net.owner(ip).is_none_or(|owner| owner == host), "{ip} is taken");
+        self.readdress(host, ip);
+    }
+
+    fn readdress(&mut self, host: HostId, ip: IpAddr) {
         self.condition(host, format!("moves to {ip}"));
         self.net.readdress(host, ip);
         let machine = &mut self.machines[host.index()];
@@ -177,6 +181,12 @@ impl World {
             self.net.move_listener(&mut self.queue, before, stays.then_some(now));
         }
         self.wake_all();
+    }
+
+    /// The host gets the next address that is free, see [`change_address`](World::change_address).
+    pub fn renumber(&mut self, host: HostId) {
+        let ip = self.free_ip();
+        self.readdress(host, ip);
     }
 
     /// Ends the node on `host` without any goodbye of its own.
@@ -433,13 +443,23 @@ impl World {
     }
 
     /// Something happens to a host once.
+    #[track_caller]
     pub(crate) fn fault(&mut self, host: HostId, text: String) {
+        self.assert_here(host);
         self.trace.add(self.queue.now(), Some(host), What::Fault(text));
     }
 
     /// Something holds of a host, or of a way from it, from now on, if it does not already.
+    #[track_caller]
     pub(crate) fn condition(&mut self, host: HostId, text: String) {
+        self.assert_here(host);
         self.trace.add(self.queue.now(), Some(host), What::Condition(text));
+    }
+
+    #[track_caller]
+    fn assert_here(&self, host: HostId) {
+        let hosts = self.machines.len();
+        assert!(host.index() < hosts, "{host} is no host of this world, which has {hosts}: it is of another one");
     }
 }
 
@@ -447,12 +467,16 @@ impl World {
 impl World {
     /// How long everything takes between hosts that have no latency of their own.
     pub fn set_latency(&mut self, latency: impl Into<Latency>) {
-        self.net.set_delay(None, latency.into().into());
+        let latency = latency.into();
+        self.trace.add(self.queue.now(), None, What::Fault(format!("latency: {latency:?}")));
+        self.net.set_delay(None, latency.into());
     }
 
     /// How long everything takes that goes from one host to another.
     pub fn set_latency_from(&mut self, from: HostId, to: HostId, latency: impl Into<Latency>) {
-        self.net.set_delay(Some((from, to)), latency.into().into());
+        let latency = latency.into();
+        self.fault(from, format!("latency to {to}: {latency:?}"));
+        self.net.set_delay(Some((from, to)), latency.into());
     }
 
     /// How many bytes a second get from any host to any other that has no bandwidth of its own; `None`, the default: as
@@ -464,6 +488,7 @@ impl World {
     /// If it is 0: that is a [cut](World::cut).
     pub fn set_bandwidth(&mut self, bytes_per_second: Option<u64>) {
         assert_ne!(bytes_per_second, Some(0), "a way that carries nothing is cut");
+        self.trace.add(self.queue.now(), None, What::Fault(format!("bandwidth: {bytes_per_second:?}")));
         self.net.set_rate(&mut self.queue, None, bytes_per_second);
     }
 
@@ -482,7 +507,7 @@ impl World {
     /// What goes from one host to another takes a millisecond and finds all the room it needs, as by default, whatever
     /// holds for the others.
     pub(crate) fn clear_way(&mut self, from: HostId, to: HostId) {
-        self.set_latency_from(from, to, Latency::default());
+        self.net.set_delay(Some((from, to)), Latency::default().into());
         if self.net.is_narrow(from, to) {
             self.set_bandwidth_from(from, to, Some(u64::MAX));
         }
@@ -511,7 +536,13 @@ impl World {
     }
 
     /// Nothing gets from `from` to `to` any more, and nobody is told.
+    ///
+    /// # Panics
+    ///
+    /// If one of them is no host of this world.
+    #[track_caller]
     pub fn cut_one_way(&mut self, from: HostId, to: HostId) {
+        self.assert_here(to);
         self.condition(from, format!("cut towards {to}"));
         self.net.set_cut(&mut self.queue, from, to, true);
     }
@@ -539,6 +570,11 @@ impl World {
     }
 
     /// Nothing gets from either host to the other any more, and nobody is told.
+    ///
+    /// # Panics
+    ///
+    /// If one of them is no host of this world.
+    #[track_caller]
     pub fn cut(&mut self, a: HostId, b: HostId) {
         self.cut_one_way(a, b);
         self.cut_one_way(b, a);
@@ -550,8 +586,16 @@ impl World {
         self.heal_one_way(b, a);
     }
 
-    /// Cuts every host of one side off from every host of the other.
+    /// Cuts every host of one side off from every host of the other. Hosts on neither side reach both.
+    ///
+    /// # Panics
+    ///
+    /// If one of them is no host of this world.
+    #[track_caller]
     pub fn partition(&mut self, one: &[HostId], other: &[HostId]) {
+        for &host in one.iter().chain(other) {
+            self.assert_here(host);
+        }
         for &a in one {
             for &b in other {
                 self.cut(a, b);
@@ -627,6 +671,8 @@ impl World {
 
     /// What becomes of every dial to `address`, whoever is there; `None`: what normally would.
     pub fn set_fate(&mut self, address: SocketAddr, fate: Option<Fate>) {
+        let to = self.net.owner(address.ip());
+        self.trace.add(self.queue.now(), to, What::Fault(format!("dials to {address}: {fate:?}")));
         self.net.set_fate(address, fate);
     }
 
@@ -663,5 +709,45 @@ impl World {
 
     pub(crate) fn others(&self, host: HostId) -> Vec<HostId> {
         self.machines.iter().map(|machine| machine.id).filter(|&other| other != host).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catch::{Caught, caught};
+
+    #[test]
+    fn a_host_of_another_world_is_refused_by_name() {
+        let mut other = World::new(1);
+        let far = other.add_many(3, &Config::insecure_plaintext())[2];
+        let mut world = World::new(2);
+        let near = world.add(Config::insecure_plaintext());
+        let words = |act: &mut dyn FnMut()| match caught(act) {
+            Err(Caught::Panic(text)) => text,
+            other => panic!("{other:?}"),
+        };
+        let partition = words(&mut || world.partition(&[near], &[far]));
+        assert!(partition.contains("n2 is no host of this world, which has 1") && partition.contains("faults.rs"));
+        assert!(words(&mut || world.isolate(far)).contains("n2 is no host"));
+        assert!(words(&mut || world.crash(far, Crash::Kill)).contains("n2 is no host"));
+    }
+
+    #[test]
+    fn what_a_test_does_to_ways_and_dials_is_in_the_trace() {
+        let mut world = World::new(1);
+        let hosts = world.add_many(2, &Config::insecure_plaintext());
+        world.record();
+        let address = world.addr(hosts[1]);
+        world.set_latency(Duration::from_millis(7));
+        world.set_latency_from(hosts[0], hosts[1], Duration::from_millis(8));
+        world.set_bandwidth(Some(9_000));
+        world.set_fate(address, Some(Fate::Stall));
+        let (trace, told) = (world.dump(20), world.timeline().to_html());
+        for words in ["latency: Constant(7ms)", "latency to n1: Constant(8ms)", "bandwidth: Some(9000)"] {
+            assert!(trace.contains(words), "{trace}");
+            assert!(told.contains(words), "{told}");
+        }
+        assert!(trace.contains("dials to 10.0.0.2:7000: Some(Stall)"), "{trace}");
     }
 }

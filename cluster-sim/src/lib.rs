@@ -126,7 +126,7 @@
 //! | look at what was told | [`events`](World::events), [`count_events`](World::count_events), [`ups`](World::ups), [`downs`](World::downs), [`notices`](World::notices), [`messages`](World::messages), [`numbered`](World::numbered) |
 //! | look at links and the wire | [`links`](World::links), [`closes`](World::closes), [`ends`](World::ends), [`dials`](World::dials), [`dials_to`](World::dials_to), [`opened`](World::opened), [`wire`](World::wire) |
 //! | end and start nodes | [`crash`](World::crash), [`restart`](World::restart), [`pause`](World::pause), [`pause_for`](World::pause_for), [`resume`](World::resume) |
-//! | copy them, move them | [`add_clone`](World::add_clone), [`Restart::twin`], [`change_address`](World::change_address), [`Restart::moved`] |
+//! | copy them, move them | [`add_clone`](World::add_clone), [`Restart::twin`], [`change_address`](World::change_address), [`renumber`](World::renumber), [`Restart::moved`] |
 //! | slow users and readers | [`set_consuming`](World::set_consuming), [`consume`](World::consume), [`consume_in_bursts`](World::consume_in_bursts), [`set_acknowledging`](World::set_acknowledging), [`set_reading`](World::set_reading), [`read`](World::read) |
 //! | clocks | [`clock_forward`](World::clock_forward), [`clock_back`](World::clock_back), [`clock_stop`](World::clock_stop), [`set_drift`](World::set_drift), [`set_late`](World::set_late) |
 //! | cut hosts off | [`cut`](World::cut), [`cut_one_way`](World::cut_one_way), [`partition`](World::partition), [`isolate`](World::isolate), [`clog`](World::clog), [`heal`](World::heal), [`heal_all`](World::heal_all) |
