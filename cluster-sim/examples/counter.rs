@@ -121,10 +121,13 @@ fn main() {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Instant;
 
     #[test]
-    fn the_bug_is_found_and_its_schedule_is_short() {
+    fn the_bug_is_found_soon_and_its_schedule_is_short() {
+        let begin = Instant::now();
         let failure = search(Version::Differences).expect("the bug is found");
+        assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", begin.elapsed());
         assert!(failure.to_string().contains("were counted"), "{failure}");
         assert!((1..=10).contains(&failure.schedule.steps.len()), "{failure}");
         let again = scenario(Version::Differences).schedule(failure.schedule.clone()).run().unwrap_err();
