@@ -3,6 +3,7 @@
 //! This is the kernel's side of things. It does what TCP stacks and the wires between them do, knows nothing of nodes,
 //! and tells the processes on its hosts what they would learn from `epoll`: see [`Wake`].
 
+mod canary;
 mod carry;
 mod conns;
 mod faults;
@@ -22,6 +23,7 @@ use crate::queue::{Due, Queue};
 use crate::rng::{Purpose, Small};
 use crate::way::Transit;
 
+use self::canary::Canary;
 use self::conns::Conns;
 use self::tape::{Tape, Wiretap};
 use self::ways::Ways;
@@ -209,6 +211,7 @@ pub(crate) struct Net {
     /// What someone on the path records, if there is someone.
     tape: Option<Tape>,
     wiretap: Option<Wiretap>,
+    canary: Option<Canary>,
     pub(crate) opened_in_all: u64,
     /// What processes are to be told.
     pub(crate) wakes: VecDeque<(HostId, Wake)>,
@@ -232,9 +235,21 @@ impl Net {
             opened: BTreeMap::new(),
             tape: None,
             wiretap: None,
+            canary: None,
             opened_in_all: 0,
             wakes: VecDeque::new(),
         }
+    }
+
+    /// Numbered messages must not be readable on any wire from now on.
+    pub(crate) fn expect_secrecy(&mut self) {
+        self.canary.get_or_insert_default();
+    }
+
+    /// Who has written a numbered message that can be read on the wire.
+    pub(crate) fn leaked(&self) -> Option<HostId> {
+        let sock = self.canary.as_ref()?.seen()?;
+        self.conns.get(sock.conn).map(|conn| conn.ends[sock.side as usize].host)
     }
 
     /// A host with this address. Several may share a loopback address.
@@ -358,6 +373,9 @@ impl Net {
         }
         if let Some(tap) = &mut self.wiretap {
             tap.record(sock, &bytes[..taken]);
+        }
+        if let Some(canary) = &mut self.canary {
+            canary.look(sock, &bytes[..taken]);
         }
         self.await_ack(queue, sock);
         self.pump(queue, sock);
@@ -561,5 +579,8 @@ impl Net {
             self.hosts[end.host.index()].socks.remove(&Sock { conn, side });
         }
         self.conns.remove(conn);
+        if let Some(canary) = &mut self.canary {
+            canary.forget(conn);
+        }
     }
 }

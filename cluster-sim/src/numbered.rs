@@ -4,7 +4,8 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use cluster_core::{Incarnation, NodeId, Run};
 
-const MAGIC: &[u8; 8] = b"numbered";
+/// How every numbered message begins.
+pub(crate) const MAGIC: &[u8; 8] = b"numbered";
 
 /// The shortest numbered message.
 pub(crate) const SHORTEST: usize = 8 + 24 + 24 + 8;

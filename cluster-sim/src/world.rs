@@ -529,6 +529,9 @@ impl World {
         if let Some(Broken { host, text }) = self.oracle.broken() {
             self.violate(Some(host), text);
         }
+        if let Some(host) = self.net.leaked() {
+            self.violate(Some(host), "S16: what was sent with a secret can be read on the wire".to_owned());
+        }
     }
 
     pub(crate) fn check_invariants(&mut self) {

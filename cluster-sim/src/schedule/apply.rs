@@ -39,6 +39,9 @@ impl World {
     /// Adds the nodes of a schedule.
     pub(crate) fn populate(&mut self, schedule: &Schedule, config: &Config) {
         self.set_buffers(schedule.profile.buffers());
+        if config.is_secure() {
+            self.net.expect_secrecy();
+        }
         let hosts = self.add_many(schedule.nodes as usize, config);
         for &host in &hosts {
             self.set_acknowledging(host, schedule.profile.acknowledge);
