@@ -17,7 +17,7 @@ use cluster_core::{Event, Instant, PeerInfo, PeerState, Run};
 use crate::faults::{Crash, Restart};
 use crate::host::HostId;
 use crate::log::Logged;
-use crate::machine::Process;
+use crate::machine::{Bind, Process};
 use crate::trace::FrameKind;
 use crate::world::World;
 
@@ -78,7 +78,8 @@ impl World {
     /// Heals everything among the hosts of `core`: cuts, blocked dials, pauses, users that take no messages, and the
     /// like. Nodes that crashed or left start again. Pairs that a user disconnected are joined again, and so are nodes
     /// that know nobody through whom they could find the others. A node that has the id of another that runs starts again
-    /// with one of its own, and one that has told that its id is in use starts again. No other node is told anything.
+    /// with one of its own; one that has told that its id is in use starts again, and so does one that was to listen at an
+    /// address that its host has no more. No other node is told anything.
     ///
     /// # Panics
     ///
@@ -98,7 +99,7 @@ impl World {
             self.fail(&format!("a node that leaves has not left within {LEAVING:?}"));
         }
         for &host in core {
-            if self.is_contested(host) {
+            if self.is_contested(host) || self.is_deaf(host) {
                 self.crash(host, Crash::Kill);
             }
             if !self.is_running(host) {
@@ -247,6 +248,12 @@ impl World {
             self.restart(host, Restart::default());
             self.introduce(core);
         }
+    }
+
+    /// Whether the node on `host` is to listen at an address that its host has no more.
+    fn is_deaf(&self, host: HostId) -> bool {
+        let machine = &self.machines[host.index()];
+        self.is_running(host) && machine.spec.bind == Bind::Address && machine.listen.is_none()
     }
 
     /// Whether the node on `host` has told that its id is in use, or was by a later run.

@@ -111,6 +111,7 @@ impl World {
             }
             Op::Pause { host } if self.can_act(HostId(host)) => self.pause(HostId(host)),
             Op::Resume { host } if self.machines[host as usize].paused => self.resume(HostId(host)),
+            Op::Renumber { host } => self.renumber(HostId(host)),
             Op::Late { host, up_to } => self.set_late(HostId(host), up_to),
             Op::Drift { host, ppm } => self.set_drift(HostId(host), ppm),
             Op::ClockForward { host, by } => self.clock_forward(HostId(host), by),
@@ -145,6 +146,7 @@ impl World {
             Op::AddSeed { host, to } if self.can_act(HostId(host)) => {
                 return self.node(HostId(host)).add_seed(HostId(to)).is_ok();
             }
+            Op::Forget { host } if self.can_act(HostId(host)) => self.node(HostId(host)).forget_lost(),
             Op::SetConfig { host, ref setting } if self.can_act(HostId(host)) => {
                 let config = self.node(HostId(host)).config();
                 let config = match setting {

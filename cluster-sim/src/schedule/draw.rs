@@ -127,6 +127,8 @@ impl Profile {
 struct Drawer {
     rng: Rng,
     nodes: u32,
+    /// The nodes have a secret.
+    secure: bool,
     duration: u64,
     /// Bytes that a sender may have accepted for a peer that takes nothing.
     window: u64,
@@ -137,7 +139,8 @@ impl Drawer {
     fn new(rng: Rng, schedule: &Schedule) -> Drawer {
         let window = schedule.profile.initial_window.min(schedule.profile.send_window).min(MOST);
         let duration = schedule.duration.as_millis() as u64;
-        Drawer { rng, nodes: schedule.nodes, duration, window, steps: Vec::new() }
+        let Schedule { nodes, ref profile, .. } = *schedule;
+        Drawer { rng, nodes, secure: profile.secure, duration, window, steps: Vec::new() }
     }
 
     /// Calls `draw` with a time in each slot in which something happens.
@@ -175,7 +178,10 @@ impl Drawer {
                 self.pairs(at, |from, to| (Op::BlockDials { from, to, how }, Op::AllowDials { from, to }));
             }
             Fault::DialFate => {
-                let fate = Some(self.rng.pick(&[Fate::Refuse, Fate::Hang, Fate::Unreachable]));
+                let no_way = [Fate::Refuse, Fate::Hang, Fate::Unreachable];
+                let stranger = [Fate::Stall, Fate::Close, Fate::Reset];
+                let fates = self.rng.pick(&[no_way, stranger]);
+                let fate = Some(self.rng.pick(&fates));
                 self.spell(at, 60_000, Op::DialFate { host, fate }, Op::DialFate { host, fate: None });
             }
             Fault::Reset => {
@@ -214,7 +220,12 @@ impl Drawer {
             }
             Fault::Move => {
                 let identity = self.rng.pick(&[Identity::Same, Identity::New]);
-                self.crash(at, host, identity, true);
+                let live = self.rng.below(2) == 0;
+                if live {
+                    self.push(at, Op::Renumber { host });
+                }
+                let at = if live { at + self.rng.scaled(10, 30_000) } else { at };
+                self.crash(at, host, identity, !live);
             }
             Fault::Pause => self.spell(at, 1_800_000, Op::Pause { host }, Op::Resume { host }),
             Fault::Late => self.late(at, host),
@@ -255,12 +266,13 @@ impl Drawer {
                 self.push_once(at, Op::Outsider { attack, tempo });
             }
             Fault::Insider => {
-                // An impostor rightly keeps a pair apart that is not connected.
-                let abuses: Vec<Abuse> = Abuse::ALL.iter().copied().filter(|&abuse| abuse != Abuse::Impostor).collect();
+                let may = |&abuse: &Abuse| self.secure || abuse != Abuse::Impostor;
+                let abuses: Vec<Abuse> = Abuse::ALL.iter().copied().filter(may).collect();
                 let abuse = self.rng.pick(&abuses);
                 let tempo = self.tempo();
                 self.push_once(at, Op::Insider { abuse, tempo });
             }
+            Fault::Forget => self.push(at, Op::Forget { host }),
         }
     }
 

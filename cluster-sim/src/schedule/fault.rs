@@ -26,7 +26,7 @@ pub enum Fault {
     Isolate,
     /// Dials from one host to another are kept out.
     Firewall,
-    /// Dials to an address are refused, hang, or find no way.
+    /// Dials to an address are refused, hang, find no way, or reach somebody who says nothing, closes or resets.
     DialFate,
     /// The connections between two hosts are reset.
     Reset,
@@ -42,7 +42,8 @@ pub enum Fault {
     Stale,
     /// A node dies, and a copy of another one starts in its place.
     Clone,
-    /// A node dies and comes back at another address.
+    /// A node dies and comes back at another address, or its host gets another one while it runs, and it starts again
+    /// later.
     Move,
     /// A process does not run for 10 ms to 30 min.
     Pause,
@@ -70,13 +71,16 @@ pub enum Fault {
     Config,
     /// Somebody who belongs to no cluster attacks in one way until the end.
     Outsider,
-    /// A member misbehaves in one way until the end.
+    /// A member misbehaves in one way until the end. One that claims to be another node does so only where nodes have a
+    /// secret, and prove who they are: elsewhere it rightly keeps a pair apart that is not connected.
     Insider,
+    /// A user has the lost peers forgotten.
+    Forget,
 }
 
 impl Fault {
     /// Every kind.
-    pub const ALL: [Fault; 31] = [
+    pub const ALL: [Fault; 32] = [
         Fault::Latency,
         Fault::Bandwidth,
         Fault::Cut,
@@ -108,6 +112,7 @@ impl Fault {
         Fault::Config,
         Fault::Outsider,
         Fault::Insider,
+        Fault::Forget,
     ];
 
     /// Its name on a command line, such as `one-way`.
@@ -145,6 +150,7 @@ impl Fault {
             Fault::Config => "config",
             Fault::Outsider => "outsider",
             Fault::Insider => "insider",
+            Fault::Forget => "forget",
         }
     }
 }

@@ -74,6 +74,8 @@ pub enum Op {
     Crash { host: u32, how: Crash },
     /// [`World::restart`](crate::World::restart), at another address if it has `moved`.
     Restart { host: u32, identity: Identity, moved: bool },
+    /// [`World::renumber`](crate::World::renumber).
+    Renumber { host: u32 },
     /// [`World::pause`](crate::World::pause).
     Pause { host: u32 },
     /// [`World::resume`](crate::World::resume).
@@ -132,6 +134,8 @@ pub enum Op {
     JoinThrough { host: u32, to: u32 },
     /// [`NodeMut::add_seed`](crate::NodeMut::add_seed).
     AddSeed { host: u32, to: u32 },
+    /// [`NodeMut::forget_lost`](crate::NodeMut::forget_lost).
+    Forget { host: u32 },
     /// [`NodeMut::set_config`](crate::NodeMut::set_config), with one setting changed.
     SetConfig { host: u32, setting: Setting },
     /// [`World::send_numbered`](crate::World::send_numbered), `count` times; a message too short for a number is sent
@@ -212,6 +216,8 @@ impl Op {
             | Op::DialFate { host, .. }
             | Op::Crash { host, .. }
             | Op::Restart { host, .. }
+            | Op::Renumber { host }
+            | Op::Forget { host }
             | Op::Pause { host }
             | Op::Resume { host }
             | Op::Late { host, .. }

@@ -161,6 +161,7 @@ fn verb(op: &Op) -> String {
         Op::Restart { host, identity, moved } => {
             format!("world.restart(n[{host}], {});", restart(*host, *identity, *moved))
         }
+        Op::Renumber { host } => format!("world.renumber(n[{host}]);"),
         Op::Pause { host } => format!("world.pause(n[{host}]);"),
         Op::Resume { host } => format!("world.resume(n[{host}]);"),
         Op::Late { host, up_to } => format!("world.set_late(n[{host}], {});", duration(*up_to)),
@@ -226,6 +227,7 @@ fn user_verb(op: &Op) -> String {
             format!("{public}\n    let _ = world.node(n[{host}]).join(public);")
         }
         Op::AddSeed { host, to } => format!("let _ = world.node(n[{host}]).add_seed(n[{to}]);"),
+        Op::Forget { host } => format!("world.node(n[{host}]).forget_lost();"),
         Op::SetConfig { host, setting } => {
             let change = match setting {
                 Setting::Metadata(length) => format!("config.metadata(vec![0; {length}])"),

@@ -59,6 +59,8 @@ fn schedule() -> Schedule {
         Op::Exhaust { host: 2, exhausted: false },
         Op::SetConfig { host: 0, setting: Setting::Metadata(9) },
         Op::SetConfig { host: 0, setting: Setting::Pace(Pace::Wan) },
+        Op::Forget { host: 0 },
+        Op::Renumber { host: 1 },
         Op::AddSeed { host: 0, to: 2 },
         Op::JoinThrough { host: 1, to: 2 },
         Op::Disconnect { host: 0, peer: 1 },
@@ -74,7 +76,7 @@ fn schedule() -> Schedule {
         Op::Outsider { attack: Attack::Garbage, tempo: Tempo::Slow },
         Op::Insider { abuse: Abuse::Chatter, tempo: Tempo::Slow },
     ];
-    let mut schedule = Schedule::new(7, 3, secs(65));
+    let mut schedule = Schedule::new(7, 3, secs(70));
     schedule.quiet = secs(60);
     schedule.profile = Profile { max_message: 10_000, buffer: 8_192, seeds: 1, acknowledge: 1, ..Profile::default() };
     for (second, op) in (1..).zip(ops) {

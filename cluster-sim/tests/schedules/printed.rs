@@ -100,6 +100,10 @@ fn seed_7() {
     let config = world.node(n[0]).config();
     let _ = world.node(n[0]).set_config(Pace::Wan.of(config));
     world.run_for(Duration::from_secs(1));
+    world.node(n[0]).forget_lost();
+    world.run_for(Duration::from_secs(1));
+    world.renumber(n[1]);
+    world.run_for(Duration::from_secs(1));
     let _ = world.node(n[0]).add_seed(n[2]);
     world.run_for(Duration::from_secs(1));
     let public = world.forward("10.0.200.3:7000", world.addr(n[2]));
@@ -129,7 +133,7 @@ fn seed_7() {
     world.add_outsider(&[Attack::Garbage], Tempo::Slow);
     world.run_for(Duration::from_secs(1));
     world.add_insider(&[Abuse::Chatter], Tempo::Slow);
-    world.run_for(Duration::from_secs(8));
+    world.run_for(Duration::from_secs(11));
     let core = [n[0], n[2]];
     world.recover(&core);
 }
