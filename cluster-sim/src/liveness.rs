@@ -7,7 +7,11 @@
 //! | L2: each knows all the others | the core | the same: a link that both have up is knowledge |
 //! | L3, L7: what was accepted has an outcome, whoever else has stopped taking messages | every pair of the core | [`World::recover`] |
 //! | L4: down everywhere within three `peer_timeout`s | nodes that are dead | the same |
+//! | L4: not dialled any more, once they are forgotten | nodes that are dead | tests only, see below |
 //! | L5: no dial, no link that comes or goes, nothing on the wire but heartbeats and anti-entropy | the core | [`World::stay_quiet`] |
+//!
+//! That nobody dials who was forgotten is no demand on random schedules: others may still name it, and who is broken does
+//! so for ever. The scenarios of S26, and a test of what users have forgotten, see to it in meshes where nobody does.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
