@@ -16,6 +16,9 @@ const LONG_ONES: u64 = 50;
 
 const LONG: u64 = 3_600_000;
 
+/// The others last for up to this many milliseconds.
+const USUAL: u64 = 120_000;
+
 /// The most bytes that are sent at once.
 const MOST: u64 = 3 << 19;
 
@@ -47,7 +50,7 @@ impl Schedule {
         let mut rng = Rng::new(seed, Purpose::Shape, 0, 0);
         let nodes = 2 + rng.below(NODES - 1) as u32;
         let long = rng.below(LONG_ONES) == 0;
-        let duration = if long { rng.scaled(120_000, LONG) } else { rng.scaled(5_000, 120_000) };
+        let duration = if long { rng.scaled(USUAL, LONG) } else { rng.scaled(5_000, USUAL) };
         let mut schedule = Schedule::new(seed, nodes, Duration::from_millis(duration));
         schedule.profile = Profile::random(&mut rng, nodes);
         if rng.below(QUIET_ONES) == 0 {
@@ -434,9 +437,10 @@ impl Drawer {
         }
     }
 
-    /// What acts fast until the end takes long to simulate.
+    /// What acts fast until the end takes long to simulate, and so it does in no schedule that is long.
     fn tempo(&mut self) -> Tempo {
-        if self.rng.below(FAST_ONES) == 0 { Tempo::Fast } else { Tempo::Slow }
+        let fast = self.rng.below(FAST_ONES) == 0;
+        if fast && self.duration <= USUAL { Tempo::Fast } else { Tempo::Slow }
     }
 
     /// What goes on until the end is not begun again.
