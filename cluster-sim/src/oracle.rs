@@ -20,8 +20,9 @@
 //! | [`credit`] | S14: grants |
 //! | [`contract`] | S15: nothing left to poll, no deadline in the past |
 //!
-//! S16, that nothing that is sent with a secret can be read on a wire, is looked at there: every numbered message has a
-//! canary, and no byte that is written in a schedule whose nodes have a secret is part of it. S17 and I9, that equal seeds give equal traces, is [`World::trace_hash`](crate::World::trace_hash), compared by
+//! S16, that nothing that is sent with a secret can be read on a wire, is looked at where bytes are written: every
+//! numbered message begins with a canary, which no connection of a schedule whose nodes have a secret may carry. S17 and
+//! I9, that equal seeds give equal traces, is [`World::trace_hash`](crate::World::trace_hash), compared by
 //! tests; I7 and the oracle of liveness is [`World::heal_and_converge`](crate::World::heal_and_converge).
 //!
 //! Nodes are held to their promises, puppets and strangers to none: what a node does with one of those is checked by
