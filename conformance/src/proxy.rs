@@ -104,7 +104,8 @@ struct Shared {
     /// The state has changed.
     changed: Condvar,
     accepted: AtomicUsize,
-    ended: AtomicUsize,
+    /// By how they ended.
+    ended: [AtomicUsize; 4],
 }
 
 struct State {
@@ -141,7 +142,7 @@ impl Proxy {
             state: Mutex::new(state),
             changed: Condvar::new(),
             accepted: AtomicUsize::new(0),
-            ended: AtomicUsize::new(0),
+            ended: Default::default(),
         });
         let listening = thread::Builder::new().name("proxy".into()).spawn({
             let shared = Arc::clone(&shared);
@@ -164,7 +165,13 @@ impl Proxy {
     /// How many connections have ended by what the proxy did to them.
     #[must_use]
     pub fn cuts(&self) -> usize {
-        self.shared.ended.load(Ordering::SeqCst)
+        self.shared.ended.iter().map(|ended| ended.load(Ordering::SeqCst)).sum()
+    }
+
+    /// How many of these have ended in this way.
+    #[must_use]
+    pub fn cuts_by(&self, end: End) -> usize {
+        self.shared.ended[end as usize].load(Ordering::SeqCst)
     }
 
     /// Closes every connection, as if each side had said goodbye to the other, and says how many there were.
@@ -254,8 +261,8 @@ impl Shared {
     }
 
     /// A pipe has ended because its life was over.
-    fn has_cut(&self) {
-        self.ended.fetch_add(1, Ordering::SeqCst);
+    fn has_cut(&self, how: End) {
+        self.ended[how as usize].fetch_add(1, Ordering::SeqCst);
         self.changed.notify_all();
     }
 
@@ -264,7 +271,7 @@ impl Shared {
         let state = self.lock();
         let ended = state.pipes.iter().filter(|pipe| wanted(pipe) && pipe.end(how)).count();
         drop(state);
-        self.ended.fetch_add(ended, Ordering::SeqCst);
+        self.ended[how as usize].fetch_add(ended, Ordering::SeqCst);
         self.changed.notify_all();
         ended
     }

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use cluster_conformance::{Faults, Pieces, Proxy, Way as _};
-use cluster_tokio::{Acknowledge, Event, Node, NodeId, Undelivered};
+use cluster_tokio::{Acknowledge, Event, Limits, Node, NodeId, Undelivered};
 
 use crate::world::{bind, bind_with, local, until, within};
 
@@ -23,6 +23,21 @@ const ID: &str = "CLUSTER_TEST_ID";
 const STOPPED_FOR: &str = "CLUSTER_TEST_STOPPED_FOR";
 
 const MESSAGES: u64 = 200_000;
+
+/// What a receiver may need on top of its limits: tables, a record for each link, what its allocator keeps.
+#[cfg(target_os = "linux")]
+const OVERHEAD: u64 = 1 << 20;
+
+/// Bounds of a receiver that can be told apart from what a process has in use anyway.
+fn narrow() -> Limits {
+    let mut limits = Limits::default();
+    limits.max_peers = 2;
+    limits.max_message = 64 << 10;
+    limits.send_window = 512 << 10;
+    limits.recv_window = 1 << 20;
+    limits.recv_budget = 2 << 20;
+    limits
+}
 
 fn numbered(number: u64) -> Vec<u8> {
     let mut payload = number.to_be_bytes().to_vec();
@@ -43,6 +58,7 @@ async fn plays_the_receiver() {
         .reconnect(Duration::from_millis(1), Duration::from_millis(10))
         .stable_after(Duration::ZERO)
         .acknowledge(Acknowledge::Manual)
+        .limits(narrow())
         .node_id(id.parse().unwrap());
     let advertise: Option<SocketAddr> = advertise.parse().ok();
     let node = bind_with(advertise.into_iter().fold(config, cluster_tokio::Config::advertise)).await;
@@ -87,7 +103,13 @@ impl Receiver {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+        let mut output = BufReader::new(child.stdout.take().unwrap());
+        // The last line of who is killed may be torn.
+        let mut lines = std::iter::from_fn(move || {
+            let mut line = String::new();
+            output.read_line(&mut line).ok()?;
+            line.ends_with('\n').then(|| line.trim_end().to_owned())
+        });
         let address = lines.find_map(|line| line.strip_prefix("listening ")?.parse().ok()).unwrap();
         let taken = Arc::new(Mutex::new(Vec::new()));
         let all = Arc::clone(&taken);
@@ -178,7 +200,7 @@ async fn a_receiver_that_is_killed_between_cuts_leaves_no_message_unaccounted_fo
         }
     })
     .await;
-    assert!(taken.is_sorted_by(|a, b| a < b), "in order, each once");
+    assert!(taken.iter().copied().eq(0..taken.len() as u64), "each once, in order, and none left out");
     let taken: BTreeSet<u64> = taken.into_iter().collect();
     let delivered: BTreeSet<u64> = (0..delivered).collect();
     assert!(delivered.is_subset(&taken), "it said so before it acknowledged");
@@ -207,7 +229,8 @@ async fn a_user_that_takes_nothing_costs_its_node_a_window_and_delays_nobody_els
     within("a join", alice.join(sleeper.address)).await.unwrap();
     within("a join", carol.join(alice.local_addr())).await.unwrap();
     until("the mesh is complete", || [&alice, &carol].iter().all(|node| node.peers().len() == 2)).await;
-    let mut events = alice.events();
+    let mut events = [alice.events(), carol.events()];
+    let idle = sleeper.memory();
 
     let sent = Arc::new(AtomicU64::new(0));
     let flood = {
@@ -225,22 +248,32 @@ async fn a_user_that_takes_nothing_costs_its_node_a_window_and_delays_nobody_els
     until("the window is full", || alice.stats().send_window_limit > 0).await;
     let (before, accepted) = (sleeper.memory(), sent.load(Ordering::SeqCst));
     let end = Instant::now() + Duration::from_secs(stopped_for);
-    let mut slowest = Duration::ZERO;
+    let mut took = Vec::new();
     while Instant::now() < end {
         let asked = Instant::now();
         alice.send(carol.id(), "ping").await.unwrap();
         within("a ping", carol.recv()).await.unwrap();
         carol.send(alice.id(), "pong").await.unwrap();
         within("a pong", alice.recv()).await.unwrap();
-        slowest = slowest.max(asked.elapsed());
+        took.push(asked.elapsed());
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     let (after, grown) = (sleeper.memory(), sent.load(Ordering::SeqCst) - accepted);
-    assert!(after <= before + (1 << 20), "from {before} to {after} bytes");
+    let most = narrow().max_memory() + OVERHEAD;
+    println!(
+        "memory: {idle} bytes idle, {before} with a full window, {after} at the end, at most {most} more than idle"
+    );
+    assert!(before.max(after) <= idle + most, "from {idle} to {before} and {after} bytes");
+    assert!(after <= before + OVERHEAD, "from {before} to {after} bytes");
     assert!(grown <= 1, "{grown} more were accepted");
-    assert!(slowest < Duration::from_secs(5), "{slowest:?}");
-    while let Some(event) = events.try_next() {
-        assert!(!matches!(event, Event::PeerDown { .. }), "{event:?}");
+    took.sort();
+    let (usual, slowest) = (took[took.len() * 95 / 100], took[took.len() - 1]);
+    println!("{} round trips of others, 95 % within {usual:?}, all within {slowest:?}", took.len());
+    assert!(usual < Duration::from_millis(100) && slowest < Duration::from_secs(2), "{usual:?}, {slowest:?}");
+    for events in &mut events {
+        while let Some(event) = events.try_next() {
+            assert!(!matches!(event, Event::PeerDown { .. }), "{event:?}");
+        }
     }
     flood.abort();
     let _ = flood.await;
@@ -249,6 +282,7 @@ async fn a_user_that_takes_nothing_costs_its_node_a_window_and_delays_nobody_els
     within("the flush", alice.flush(id)).await.unwrap();
     until("all are taken", || sleeper.count() as u64 >= accepted).await;
     let taken = sleeper.kill();
-    assert!(taken.len() as u64 <= accepted + 1, "one may have been accepted at the very end");
-    assert!(taken.into_iter().eq(0..accepted) || alice.stats().messages_undelivered == 0);
+    // A send that waits for room when it is dropped has not been accepted.
+    assert!(taken.iter().copied().eq(0..accepted), "{} of {accepted}, or not in order", taken.len());
+    assert_eq!(alice.stats().messages_undelivered, 0);
 }

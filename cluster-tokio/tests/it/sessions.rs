@@ -1,9 +1,10 @@
 //! What was accepted has one honest outcome, on real sockets that are cut again and again.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
-use cluster_conformance::{Faults, Pieces, Proxy, Way as _};
+use cluster_conformance::{End, Faults, Pieces, Proxy, Way as _};
 use cluster_tokio::{
     Acknowledge, Config, Event, Events, FlushError, Limits, Node, NodeId, PeerInfo, PeerState, Run, SendErrorKind,
     Undelivered,
@@ -14,13 +15,14 @@ use crate::world::{bind, bind_with, event, local, mesh, once, until, until_compl
 /// As many messages as the promise was tried with.
 const MESSAGES: u64 = 1_000_000;
 
-/// Nodes that dial each other through proxies only, and again at once when they are cut off.
+/// Nodes that dial each other through proxies only, and again at once when they are cut off. What is silent for a
+/// third of a second counts as cut off.
 async fn through_cutters(seed: u64) -> ([Node; 2], [Proxy; 2]) {
-    let faults = Faults { pieces: Pieces::Random, life: Some(10_000..=150_000), ..Faults::default() };
-    let cutters = [0, 1].map(|at| Proxy::bind(seed + at, faults.clone()).expect("a port of loopback is free"));
+    let cutters = [0, 1].map(|at| Proxy::bind(seed + at, treatment(0)).expect("a port of loopback is free"));
     let config = |at: usize| {
         let swift = local().reconnect(Duration::from_millis(1), Duration::from_millis(10)).stable_after(Duration::ZERO);
-        swift.advertise(cutters[at].address())
+        let alert = swift.heartbeat(Duration::from_millis(60)).peer_timeout(Duration::from_millis(330));
+        alert.probe_timeout(Duration::from_millis(200)).advertise(cutters[at].address())
     };
     let nodes = [bind_with(config(0)).await, bind_with(config(1)).await];
     for (node, cutter) in nodes.iter().zip(&cutters) {
@@ -30,6 +32,35 @@ async fn through_cutters(seed: u64) -> ([Node; 2], [Proxy; 2]) {
     // Nobody is written to before it was up once.
     until_complete(&nodes).await;
     (nodes, cutters)
+}
+
+/// How a connection is treated, by what was drawn for it: in small pieces always, every fourth slowly. Of sixteen six
+/// are closed, six reset, three left half open, and one stalls.
+fn treatment(drawn: u64) -> Faults {
+    let end = match drawn % 16 {
+        0..6 => End::Close,
+        6..12 => End::Reset,
+        12..15 => End::HalfOpen,
+        _ => End::Stall,
+    };
+    let delay = ((drawn >> 4) % 4 == 0).then_some(0..=2);
+    Faults { pieces: Pieces::Random, delay, life: Some(10_000..=150_000), end }
+}
+
+/// After each cut draws anew how connections are treated from then on. Does not end.
+async fn vary(cutters: &[Proxy; 2], seed: u64) {
+    let mut cuts = [0; 2];
+    let mut draws = seed;
+    loop {
+        for (cutter, seen) in cutters.iter().zip(&mut cuts) {
+            if cutter.cuts() != *seen {
+                *seen = cutter.cuts();
+                draws += 1;
+                cutter.set_faults(treatment(draws.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32));
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
 }
 
 /// The number, and up to 31 bytes more.
@@ -44,8 +75,13 @@ fn number(payload: &[u8]) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_million_messages_arrive_once_and_in_order_over_connections_that_are_cut_hundreds_of_times() {
+async fn a_million_messages_arrive_once_and_in_order_over_connections_that_are_cut_or_stall_hundreds_of_times() {
     let ([alice, bob], cutters) = through_cutters(1).await;
+    let cutters = Arc::new(cutters);
+    let varying = tokio::spawn({
+        let cutters = Arc::clone(&cutters);
+        async move { vary(&cutters, 1).await }
+    });
     let sender = {
         let (alice, to) = (alice.clone(), bob.id());
         tokio::spawn(async move {
@@ -65,8 +101,12 @@ async fn a_million_messages_arrive_once_and_in_order_over_connections_that_are_c
         }
     }
     within("the flush", sender).await.unwrap().unwrap();
-    let cuts: usize = cutters.iter().map(Proxy::cuts).sum();
-    assert!(cuts >= 200, "only {cuts} cuts");
+    varying.abort();
+    let [closed, reset, half_open, stalled] = [End::Close, End::Reset, End::HalfOpen, End::Stall]
+        .map(|end| cutters.iter().map(|cutter| cutter.cuts_by(end)).sum::<usize>());
+    println!("{closed} closed, {reset} reset, {half_open} half open, {stalled} stalled");
+    assert!(closed + reset + half_open + stalled >= 200 && closed >= 20 && reset >= 20, "too few cuts");
+    assert!(half_open >= 10 && stalled >= 5, "too few that are told nothing");
     assert_eq!(alice.stats().messages_delivered, MESSAGES);
     assert_eq!(alice.stats().messages_undelivered, 0);
     assert_eq!(bob.try_recv(), Ok(None));

@@ -131,7 +131,7 @@ impl Pipe {
             }
         }
         if left == 0 && self.end(self.faults.end) {
-            shared.has_cut();
+            shared.has_cut(self.faults.end);
         }
     }
 
