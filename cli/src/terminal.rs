@@ -41,17 +41,25 @@ pub trait Cluster {
 #[derive(Clone, Copy, Debug)]
 pub struct Terminal {
     output: Output,
+    /// The node has no secret.
+    insecure: bool,
 }
 
 impl Terminal {
     /// A terminal that reports in the form that was asked for.
     #[must_use]
     pub fn new(args: &Args) -> Terminal {
-        Terminal { output: Output::new(args.json) }
+        Terminal { output: Output::new(args.json), insecure: !args.config.is_secure() }
     }
 
-    /// The node listens.
+    /// The node listens. If it has no secret and others than this machine can reach the address, stderr says what that
+    /// means, whatever is logged.
     pub fn listening(self, id: NodeId, address: SocketAddr) {
+        if self.insecure && !address.ip().to_canonical().is_loopback() {
+            eprintln!(
+                "node: WARNING: no secret at {address}: whoever reaches this port can join, listen and speak as anyone"
+            );
+        }
         self.output.report(Report::Listening { id, address });
     }
 

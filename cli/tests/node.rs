@@ -280,6 +280,28 @@ fn the_command_line_explains_itself_and_its_errors() {
     }
 }
 
+#[test]
+fn a_node_without_a_secret_that_others_can_reach_says_so_whatever_is_logged() {
+    let warning = |args: &[&str]| {
+        let mut command = Command::new(example());
+        command.args(args).env("RUST_LOG", "off").stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the example starts");
+        writeln!(child.stdin.take().expect("it is piped"), "leave").expect("the example reads");
+        let output = child.wait_with_output().expect("it is our child");
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stderr).expect("text")
+    };
+    let everywhere = warning(&["--listen", "0.0.0.0:0", "--insecure-plaintext", "--beyond-loopback"]);
+    assert!(everywhere.contains("WARNING: no secret at 0.0.0.0:"), "{everywhere}");
+    for quiet in [
+        &["--listen", "127.0.0.1:0", "--insecure-plaintext"][..],
+        &["--listen", "127.0.0.1:0", "--insecure-plaintext", "--beyond-loopback"],
+        &["--listen", "0.0.0.0:0", "--secret", &"7a".repeat(32)],
+    ] {
+        assert_eq!(warning(quiet), "", "{quiet:?}");
+    }
+}
+
 /// With no descriptor left for another connection the node neither spins nor gives up accepting.
 #[cfg(target_os = "linux")]
 #[test]

@@ -15,7 +15,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use cluster_core::adapter::{Settled, Subscribers, Unread, Waiting};
+use cluster_core::adapter::{LogBudget, LogClass, Settled, Subscribers, Unread, Waiting};
 use cluster_core::{Action, Event, Frame, Instant, JoinError, LinkId, NodeId, Run, Undelivered};
 
 use crate::buffers::Buffers;
@@ -71,6 +71,7 @@ pub(crate) struct State {
     stopped: bool,
     /// Known when the node has left.
     undelivered: u64,
+    log: LogBudget,
 }
 
 /// What is to be done as soon as the lock is released.
@@ -123,6 +124,7 @@ impl Shared {
             ticker: None,
             stopped: false,
             undelivered: 0,
+            log: LogBudget::default(),
         };
         Arc::new(Shared {
             clock,
@@ -154,7 +156,7 @@ impl Shared {
             let mut state = self.lock();
             let now = self.clock.now();
             let result = call(&mut state, now);
-            (result, self.drain(&mut state), now)
+            (result, self.drain(&mut state, now), now)
         };
         if let Some(effects) = effects {
             effects.finish(self, caller, now);
@@ -173,7 +175,7 @@ impl Shared {
         loop {
             let now = self.clock.now();
             let result = call(&mut state, now);
-            if let Some(effects) = self.drain(&mut state) {
+            if let Some(effects) = self.drain(&mut state, now) {
                 drop(state);
                 effects.finish(self, caller, now);
                 if let Ok(result) = result {
@@ -290,7 +292,7 @@ impl Shared {
             state.core.handle_all(now, []);
             // `drain` sees deadlines that come up in this call; it compares with what we say here.
             state.ticker = state.core.next_tick();
-            if let Some(effects) = self.drain(&mut state) {
+            if let Some(effects) = self.drain(&mut state, now) {
                 drop(state);
                 effects.finish(self, Caller::Other, now);
                 state = self.lock();
@@ -306,7 +308,7 @@ impl Shared {
 
     /// Carries out what the core asks for, in its order. Usually that is nothing: a message that is sent or taken adds
     /// to what was announced before.
-    fn drain(self: &Arc<Self>, state: &mut State) -> Option<Box<Effects>> {
+    fn drain(self: &Arc<Self>, state: &mut State, now: Instant) -> Option<Box<Effects>> {
         let mut all: Option<Box<Effects>> = None;
         while let Some(action) = state.core.poll_action() {
             if state.stopped {
@@ -331,7 +333,7 @@ impl Shared {
                 }
                 Action::Deliver => effects.deliver = true,
                 Action::Writable { peer } => effects.writable.extend(state.writable.remove(&peer)),
-                Action::Event(event) => state.publish(self, event, effects),
+                Action::Event(event) => state.publish(self, now, event, effects),
                 Action::Notice(notice) => effects.log.push(Log::Notice(notice)),
             }
         }
@@ -376,7 +378,7 @@ impl State {
         self.stopped
     }
 
-    fn publish(&mut self, shared: &Arc<Shared>, event: Event, effects: &mut Effects) {
+    fn publish(&mut self, shared: &Arc<Shared>, now: Instant, event: Event, effects: &mut Effects) {
         if let Some(settled) = self.waiting.settle(&event) {
             settle(settled);
             effects.settled = true;
@@ -385,12 +387,14 @@ impl State {
             self.undelivered = *undelivered;
         }
         effects.unread.extend(self.subscribers.publish(shared, &mut self.core, &event, &mut effects.queues));
-        effects.log.push(match event {
-            Event::Undelivered(Undelivered { peer, not_delivered, in_doubt }) if self.subscribers.is_empty() => {
-                Log::Unheard { peer, not_delivered: not_delivered.len(), in_doubt: in_doubt.len() }
-            }
-            event => Log::Event(event),
-        });
+        if let Some(suppressed) = self.log.admit(now, LogClass::of(&event)) {
+            effects.log.push(match event {
+                Event::Undelivered(Undelivered { peer, not_delivered, in_doubt }) if self.subscribers.is_empty() => {
+                    Log::Unheard { peer, not_delivered: not_delivered.len(), in_doubt: in_doubt.len(), suppressed }
+                }
+                event => Log::Event(event, suppressed),
+            });
+        }
     }
 }
 

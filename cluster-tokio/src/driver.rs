@@ -12,7 +12,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use cluster_core::adapter::{Settled, Subscribers, Unread, Waiting};
+use cluster_core::adapter::{LogBudget, LogClass, Settled, Subscribers, Unread, Waiting};
 use cluster_core::{Action, Event, Frame, Input, Instant, JoinError, LinkId, NodeId, Notice, Run, Target, Undelivered};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot, watch};
@@ -60,6 +60,7 @@ pub(crate) struct State {
     stopped: bool,
     /// Known when the node has left.
     undelivered: u64,
+    log: LogBudget,
 }
 
 /// What is to be done as soon as the lock is released.
@@ -77,10 +78,11 @@ struct Effects {
     unread: Vec<Arc<Unread<Shared>>>,
 }
 
+/// A line of log. Those about events come with the number of lines like it that were left out before it.
 enum Log {
-    Event(Event),
+    Event(Event, u64),
     /// Messages came to nothing, and no subscriber is there to hear of it.
-    Unheard(Undelivered),
+    Unheard(Undelivered, u64),
     Notice(Notice),
 }
 
@@ -108,6 +110,7 @@ impl Shared {
             ticker: None,
             stopped: false,
             undelivered: 0,
+            log: LogBudget::default(),
         };
         Arc::new(Shared {
             clock,
@@ -128,7 +131,7 @@ impl Shared {
             let mut state = self.lock();
             let now = self.clock.now();
             let result = call(&mut state, now);
-            (result, self.drain(&mut state), now)
+            (result, self.drain(&mut state, now), now)
         };
         if let Some(effects) = effects {
             effects.finish(self, caller, now);
@@ -193,7 +196,7 @@ impl Shared {
 
     /// Carries out what the core asks for, in its order. Usually that is nothing: a message that is sent or taken adds
     /// to what was announced before.
-    fn drain(self: &Arc<Self>, state: &mut State) -> Option<Box<Effects>> {
+    fn drain(self: &Arc<Self>, state: &mut State, now: Instant) -> Option<Box<Effects>> {
         let mut all: Option<Box<Effects>> = None;
         while let Some(action) = state.core.poll_action() {
             let effects = all.get_or_insert_default();
@@ -215,7 +218,7 @@ impl Shared {
                 }
                 Action::Deliver => effects.deliver = true,
                 Action::Writable { peer } => effects.writable.extend(state.writable.remove(&peer)),
-                Action::Event(event) => state.publish(self, event, effects),
+                Action::Event(event) => state.publish(self, now, event, effects),
                 Action::Notice(notice) => effects.log.push(Log::Notice(notice)),
             }
         }
@@ -254,16 +257,18 @@ impl State {
         self.stopped
     }
 
-    fn publish(&mut self, shared: &Arc<Shared>, event: Event, effects: &mut Effects) {
+    fn publish(&mut self, shared: &Arc<Shared>, now: Instant, event: Event, effects: &mut Effects) {
         effects.settled.extend(self.waiting.settle(&event));
         if let Event::Left { undelivered } = &event {
             self.undelivered = *undelivered;
         }
         effects.unread.extend(self.subscribers.publish(shared, &mut self.core, &event, &mut effects.queues));
-        effects.log.push(match event {
-            Event::Undelivered(lost) if self.subscribers.is_empty() => Log::Unheard(lost),
-            event => Log::Event(event),
-        });
+        if let Some(suppressed) = self.log.admit(now, LogClass::of(&event)) {
+            effects.log.push(match event {
+                Event::Undelivered(lost) if self.subscribers.is_empty() => Log::Unheard(lost, suppressed),
+                event => Log::Event(event, suppressed),
+            });
+        }
     }
 }
 
@@ -306,24 +311,24 @@ impl Log {
             Log::Notice(Notice { source, reason, suppressed }) => {
                 tracing::info!(?node, %source, %reason, suppressed, "a connection came to nothing");
             }
-            Log::Event(Event::PeerUp(peer)) => {
+            Log::Event(Event::PeerUp(peer), suppressed) => {
                 tracing::debug!(?node, peer = ?peer.run, name = peer.name.as_ref().map(|name| name.as_str()),
-                    address = ?peer.address, "peer up");
+                    address = ?peer.address, suppressed, "peer up");
             }
-            Log::Event(Event::PeerDown { peer, reason, .. }) => {
-                tracing::debug!(?node, ?peer, %reason, transient = reason.is_transient(), "peer down");
+            Log::Event(Event::PeerDown { peer, reason, .. }, suppressed) => {
+                tracing::debug!(?node, ?peer, %reason, transient = reason.is_transient(), suppressed, "peer down");
             }
-            Log::Event(Event::JoinFailed { target, error, .. }) => {
-                tracing::debug!(?node, %target, %error, "join failed");
+            Log::Event(Event::JoinFailed { target, error, .. }, suppressed) => {
+                tracing::debug!(?node, %target, %error, suppressed, "join failed");
             }
-            Log::Unheard(lost) => {
+            Log::Unheard(lost, suppressed) => {
                 let (not_delivered, in_doubt) = (lost.not_delivered.len(), lost.in_doubt.len());
-                tracing::warn!(?node, peer = ?lost.peer, not_delivered, in_doubt, "messages came to nothing");
+                tracing::warn!(?node, peer = ?lost.peer, not_delivered, in_doubt, suppressed, "messages came to nothing");
             }
-            Log::Event(event @ (Event::Delivered { .. } | Event::Flushed { .. })) => {
-                tracing::trace!(?node, ?event, "event");
+            Log::Event(event @ (Event::Delivered { .. } | Event::Flushed { .. }), suppressed) => {
+                tracing::trace!(?node, ?event, suppressed, "event");
             }
-            Log::Event(event) => tracing::debug!(?node, ?event, "event"),
+            Log::Event(event, suppressed) => tracing::debug!(?node, ?event, suppressed, "event"),
         }
     }
 }

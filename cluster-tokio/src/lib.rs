@@ -55,6 +55,11 @@
 #[doc = include_str!("../../README.md")]
 struct Readme;
 
+/// So are those of the page on security.
+#[cfg(doctest)]
+#[doc = include_str!("../../SECURITY.md")]
+struct Security;
+
 mod clock;
 mod driver;
 mod events;

@@ -8,6 +8,8 @@ mod cli;
 mod flood;
 mod hostile;
 mod lifecycle;
+mod log;
+mod meddling;
 mod membership;
 mod messages;
 mod original;

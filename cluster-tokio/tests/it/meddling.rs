@@ -1,0 +1,281 @@
+//! Who stands between nodes with a secret, or has it and says to be somebody else, changes nothing but counters.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use cluster_tokio::cluster_core::{Channel, Credentials, Hello, Received, Role, wire};
+use cluster_tokio::{Config, Event, Events, Identity, Node, Run, Secret, Suite};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+
+use crate::world::{bind_with, text, until, until_complete, up, within};
+
+/// The bytes before the first record.
+const PREAMBLE: usize = 12;
+
+/// How many connections are meddled with at a time.
+const AT_A_TIME: usize = 48;
+
+fn secure() -> Config {
+    let hasty = Config::new(Secret::from_bytes([1; 32])).local();
+    hasty.handshake_timeout(Duration::from_millis(500)).join_timeout(Duration::from_millis(500))
+}
+
+/// The two directions of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    Out,
+    Back,
+}
+
+/// What passes a meddler: all of it, and which byte of it is to be changed.
+#[derive(Clone, Debug, Default)]
+struct Passed {
+    out: Vec<u8>,
+    back: Vec<u8>,
+}
+
+impl Passed {
+    fn of(&mut self, way: Way) -> &mut Vec<u8> {
+        match way {
+            Way::Out => &mut self.out,
+            Way::Back => &mut self.back,
+        }
+    }
+}
+
+/// Passes connections on to `target` and keeps what is said. In each one bit of the byte at `flip` is turned over.
+async fn meddler(target: SocketAddr, flip: Option<(Way, usize)>) -> (SocketAddr, Arc<Mutex<Passed>>, JoinSet<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (address, passed) = (listener.local_addr().unwrap(), Arc::new(Mutex::new(Passed::default())));
+    let (kept, mut tasks) = (Arc::clone(&passed), JoinSet::new());
+    tasks.spawn(async move {
+        let mut carried = JoinSet::new();
+        while let Ok((near, _)) = listener.accept().await {
+            let Ok(far) = TcpStream::connect(target).await else { return };
+            let ((near_read, near_write), (far_read, far_write)) = (near.into_split(), far.into_split());
+            for (way, from, to) in [(Way::Out, near_read, far_write), (Way::Back, far_read, near_write)] {
+                let flip = flip.filter(|(flipped, _)| *flipped == way).map(|(_, offset)| offset);
+                carried.spawn(carry(from, to, way, flip, Arc::clone(&kept)));
+            }
+        }
+    });
+    (address, passed, tasks)
+}
+
+async fn carry(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    way: Way,
+    flip: Option<usize>,
+    passed: Arc<Mutex<Passed>>,
+) {
+    let (mut buffer, mut before) = ([0; 4_096], 0);
+    while let Ok(length @ 1..) = from.read(&mut buffer).await {
+        let bytes = &mut buffer[..length];
+        if let Some(byte) = flip.and_then(|offset| bytes.get_mut(offset.checked_sub(before)?)) {
+            *byte ^= 1 << (before % 8);
+        }
+        before += length;
+        passed.lock().unwrap().of(way).extend_from_slice(bytes);
+        if to.write_all(bytes).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// How many bytes the first `records` records take, with the preamble.
+fn flight(bytes: &[u8], records: usize) -> usize {
+    (0..records).fold(PREAMBLE, |at, _| at + 2 + usize::from(u16::from_be_bytes(bytes[at..at + 2].try_into().unwrap())))
+}
+
+/// Nodes of which the first was joined by the second, and what they said to each other.
+async fn pair(config: Config) -> (Node, Node, Passed) {
+    let (bob, alice) = (bind_with(config.clone()).await, bind_with(config).await);
+    let (tunnel, passed, mut tasks) = meddler(bob.local_addr(), None).await;
+    within("a join", alice.join(tunnel)).await.unwrap();
+    until_complete(&[bob.clone(), alice.clone()]).await;
+    alice.send(bob.id(), "sound").await.unwrap();
+    assert_eq!(text(&bob).await, "sound");
+    let passed = passed.lock().unwrap().clone();
+    // The tunnel lives as long as the test.
+    tokio::spawn(async move { tasks.join_next().await });
+    (bob, alice, passed)
+}
+
+/// Nothing was told but of messages.
+fn undisturbed(events: &mut Events) {
+    while let Some(event) = events.try_next() {
+        assert!(matches!(event, Event::Delivered { .. }), "{event:?}");
+    }
+}
+
+fn read_all(events: &mut Events) {
+    while events.try_next().is_some() {}
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bit_that_is_flipped_in_any_byte_of_the_handshake_makes_no_peer() {
+    let (_, _, honest) = pair(secure()).await;
+    let (out, back) = (flight(&honest.out, 2), flight(&honest.back, 1));
+    assert!(out > 150 && back > 100, "{out} and {back} bytes of handshake");
+    let flips: Vec<_> = (0..out).map(|at| (Way::Out, at)).chain((0..back).map(|at| (Way::Back, at))).collect();
+
+    let (bob, alice) = (bind_with(secure()).await, bind_with(secure()).await);
+    let mut events = bob.events();
+    for flips in flips.chunks(AT_A_TIME) {
+        let mut joining = JoinSet::new();
+        for &(way, offset) in flips {
+            let (alice, target) = (alice.clone(), bob.local_addr());
+            joining.spawn(async move {
+                let (address, passed, _tasks) = meddler(target, Some((way, offset))).await;
+                let joined = within("a join", alice.join(address)).await;
+                assert!(joined.is_err(), "byte {offset} {way:?}: {joined:?}");
+                assert!(passed.lock().unwrap().of(way).len() > offset, "byte {offset} {way:?} was not said");
+            });
+        }
+        while let Some(done) = joining.join_next().await {
+            done.unwrap();
+        }
+        assert!(alice.peers().is_empty() && bob.peers().is_empty());
+    }
+    until("every connection has failed", || bob.stats().failed_handshakes >= flips.len() as u64).await;
+    assert_eq!(events.try_next(), None);
+    assert!(alice.peers().is_empty() && bob.peers().is_empty());
+
+    assert_eq!(within("a join", alice.join(bob.local_addr())).await, Ok(bob.id()));
+}
+
+/// Says something, and gives what is answered until the other side closes.
+async fn say(address: SocketAddr, bytes: &[u8]) -> Vec<u8> {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    // It may be closed before all is written.
+    let _ = stream.write_all(bytes).await;
+    let mut answer = Vec::new();
+    let _ = within("close", stream.read_to_end(&mut answer)).await;
+    answer
+}
+
+#[tokio::test]
+async fn what_was_recorded_gets_an_answer_at_most_and_disturbs_nobody() {
+    let (bob, alice, said) = pair(secure()).await;
+    let (first, answer, whole) = (flight(&said.out, 1), flight(&said.back, 1), flight(&said.out, 2));
+    let mut events = [bob.events(), alice.events()];
+    events.iter_mut().for_each(read_all);
+    let before = (bob.peers(), alice.peers());
+    for recording in [&said.out[..first], &said.out[..whole], &said.out] {
+        let answered = say(bob.local_addr(), recording).await;
+        assert_eq!(answered.len(), answer, "the second message and no more");
+        assert_ne!(answered, said.back[..answer], "it is made anew");
+    }
+    // What a node says itself, it does not take from others.
+    assert_eq!(say(bob.local_addr(), &said.back).await, b"");
+    assert_eq!((bob.peers(), alice.peers()), before);
+    assert!(bob.stats().failed_handshakes >= 4, "{:?}", bob.stats());
+    events.iter_mut().for_each(undisturbed);
+
+    let carol = bind_with(secure()).await;
+    assert_eq!(within("a join", carol.join(bob.local_addr())).await, Ok(bob.id()));
+}
+
+#[tokio::test]
+async fn a_node_whose_own_bytes_come_back_finds_nobody() {
+    let (bob, alice, said) = pair(secure()).await;
+    let first = flight(&said.out, 1);
+    let mut events = bob.events();
+    read_all(&mut events);
+    // An answer that is sent back, to who was made to give it by a recording.
+    let mut stream = TcpStream::connect(bob.local_addr()).await.unwrap();
+    stream.write_all(&said.out[..first]).await.unwrap();
+    let mut answer = vec![0; flight(&said.back, 1)];
+    within("an answer", stream.read_exact(&mut answer)).await.unwrap();
+    stream.write_all(&answer[PREAMBLE..]).await.unwrap();
+    assert_eq!(within("close", stream.read(&mut [0])).await.unwrap_or(0), 0);
+    undisturbed(&mut events);
+
+    // A hello that is sent back, to who dialled.
+    let echo = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = echo.local_addr().unwrap();
+    let echoing = tokio::spawn(async move {
+        while let Ok((stream, _)) = echo.accept().await {
+            let (mut read, mut write) = stream.into_split();
+            let _ = tokio::io::copy(&mut read, &mut write).await;
+        }
+    });
+    assert!(within("a join", bob.join(address)).await.is_err());
+    assert_eq!(up(&bob), [alice.id()].into());
+    echoing.abort();
+    let carol = bind_with(secure()).await;
+    assert_eq!(within("a join", carol.join(bob.local_addr())).await, Ok(bob.id()));
+}
+
+/// Shakes hands as who has the secret and this identity, and says to be `run`. The connection, and who answered.
+async fn pretend(address: SocketAddr, identity: Identity, run: Run) -> (TcpStream, Run) {
+    let hello =
+        Hello { run, cluster: "default".parse().unwrap(), versions: wire::VERSIONS, features: 0, nonce: [3; 16] };
+    let keyring = Secret::from_bytes([1; 32]).into();
+    let credentials = Credentials { identity, keyring, suite: Suite::ChaChaPoly, entropy: [4; 32] };
+    let mut channel = Channel::secure(Role::Initiator, hello, credentials);
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let shaking = async {
+        loop {
+            let output = channel.output();
+            let bytes: Vec<u8> = output.pieces().flatten().copied().collect();
+            output.advance(bytes.len());
+            stream.write_all(&bytes).await.unwrap();
+            if let Some(Received::Connected(proven)) = channel.poll().unwrap() {
+                let output = channel.output();
+                let bytes: Vec<u8> = output.pieces().flatten().copied().collect();
+                stream.write_all(&bytes).await.unwrap();
+                return proven.run;
+            }
+            let mut buffer = vec![0; 1_024];
+            let length = stream.read(&mut buffer).await.unwrap();
+            assert_ne!(length, 0, "the handshake goes through");
+            channel.receive(buffer[..length].to_vec().into());
+        }
+    };
+    let answered = within("a handshake", shaking).await;
+    (stream, answered)
+}
+
+#[tokio::test]
+async fn who_has_the_secret_and_says_to_be_another_is_not() {
+    for listed in [false, true] {
+        let identities = [10, 11].map(|byte| Identity::from_bytes([byte; 32]));
+        let ids = identities.each_ref().map(Identity::id);
+        let config = |at: usize| {
+            let config = secure().identity(identities[at].clone());
+            if listed { config.allow(ids.to_vec()) } else { config }
+        };
+        let [bob, alice] = [bind_with(config(0)).await, bind_with(config(1)).await];
+        within("a join", alice.join(bob.local_addr())).await.unwrap();
+        until_complete(&[bob.clone(), alice.clone()]).await;
+        let mut events = [bob.events(), alice.events()];
+        events.iter_mut().for_each(read_all);
+        let before = (bob.peers(), alice.peers());
+
+        // As the other one, as a later run of it, and as the very node it talks to.
+        let later = |run: Run| Run { incarnation: cluster_tokio::Incarnation(run.incarnation.0 + 1), ..run };
+        for run in [alice.run(), later(alice.run()), bob.run()] {
+            let (mut stream, answered) = pretend(bob.local_addr(), Identity::from_bytes([12; 32]), run).await;
+            assert_eq!(answered.id, bob.id());
+            // It has a key of its own, and so it is at most itself. As itself it asks for nothing here.
+            let mut answer = Vec::new();
+            let _ = within("close", stream.read_to_end(&mut answer)).await;
+            assert_eq!((bob.peers(), alice.peers()), before);
+        }
+        events.iter_mut().for_each(undisturbed);
+        alice.send(bob.id(), "as before").await.unwrap();
+        assert_eq!(text(&bob).await, "as before");
+        if !listed {
+            let carol = bind_with(secure()).await;
+            assert_eq!(within("a join", carol.join(bob.local_addr())).await, Ok(bob.id()));
+            until("both are there", || up(&bob) == BTreeSet::from([alice.id(), carol.id()])).await;
+        }
+    }
+}
