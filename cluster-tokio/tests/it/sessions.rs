@@ -43,7 +43,7 @@ fn treatment(drawn: u64) -> Faults {
         12..15 => End::HalfOpen,
         _ => End::Stall,
     };
-    let delay = ((drawn >> 4) % 4 == 0).then_some(0..=2);
+    let delay = (drawn >> 4).is_multiple_of(4).then_some(0..=2);
     Faults { pieces: Pieces::Random, delay, life: Some(10_000..=150_000), end }
 }
 
