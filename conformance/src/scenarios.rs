@@ -5,6 +5,7 @@ mod end;
 mod membership;
 mod messages;
 mod pressure;
+mod secret;
 mod session;
 mod wire;
 
@@ -143,6 +144,13 @@ scenarios! {
         both_directions_survive_many_cuts
         a_silent_peer_goes_down_in_time_and_comes_back
         a_busy_peer_is_not_taken_for_dead
+    }
+    "secret": secret {
+        who_has_the_same_secret_is_a_peer
+        who_has_another_secret_or_none_is_no_peer_and_is_told_nothing
+        who_is_taken_off_the_list_is_a_peer_no_more
+        a_secret_is_changed_under_traffic_and_no_message_is_lost
+        what_is_sent_with_a_secret_survives_the_cut_of_its_connection
     }
     "way": session {
         connections_over_one_way_are_told_apart_by_who_dialled

@@ -9,7 +9,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use cluster_core::{Config, Event, JoinError, Message, Name, NodeId, PeerState, Reason, SendErrorKind, Target};
+use cluster_core::{
+    Config, Event, JoinError, Keyring, Message, Name, NodeId, PeerState, Reason, SendErrorKind, Target,
+};
 
 use crate::arm::{Arm, BindFailure, Nothing, Pending, TestNode};
 use crate::grammar::Grammar;
@@ -43,12 +45,17 @@ pub(crate) struct Member<'a> {
 
 /// Timing under which a mesh forms and heals at once, and no busy machine makes peers look dead.
 pub(crate) fn swift() -> Config {
+    swiftly(Config::insecure_plaintext())
+}
+
+/// The same with a secret.
+pub(crate) fn locked(secrets: impl Into<Keyring>) -> Config {
+    swiftly(Config::new(secrets))
+}
+
+fn swiftly(config: Config) -> Config {
     let second = Duration::from_secs(1);
-    let config = Config::insecure_plaintext()
-        .cluster(CLUSTER.with(Name::clone))
-        .local()
-        .peer_timeout(8 * second)
-        .probe_timeout(4 * second);
+    let config = config.cluster(CLUSTER.with(Name::clone)).local().peer_timeout(8 * second).probe_timeout(4 * second);
     let config = config.handshake_timeout(8 * second).join_timeout(8 * second).write_stall(10 * second);
     config
         .reconnect(Duration::from_millis(10), Duration::from_millis(100))

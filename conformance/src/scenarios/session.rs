@@ -55,7 +55,11 @@ fn reset(ways: &[Box<dyn Way>]) -> usize {
 }
 
 pub(super) fn messages_survive_the_cut_of_their_connection(stage: &Stage<'_>) {
-    let ([alice, bob], ways) = over_ways(stage, swift);
+    messages_survive_a_cut(stage, swift);
+}
+
+pub(super) fn messages_survive_a_cut(stage: &Stage<'_>, config: impl Fn() -> Config) {
+    let ([alice, bob], ways) = over_ways(stage, config);
     for number in 0..50 {
         alice.send(&bob, format!("{number}"));
         if number == 20 {
