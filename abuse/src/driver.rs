@@ -155,7 +155,7 @@ impl Driver {
 
     /// The user wants a member's address to be dialled.
     pub fn join(&mut self, address: SocketAddr) {
-        self.named.insert(SocketAddr::new(address.ip().to_canonical(), address.port()));
+        self.named.extend([address, SocketAddr::new(address.ip().to_canonical(), address.port())]);
         let entries = self.entries();
         let _ = self.node.join(self.now, address.into());
         self.act(entries);
