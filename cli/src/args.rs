@@ -7,6 +7,7 @@ use std::str::FromStr;
 use cluster_core::{Config, Identity, Keyring, NodeId, Secret, Target};
 use cluster_keys as keys;
 use lexopt::prelude::{Long, Short, Value, ValueExt as _};
+use zeroize::Zeroizing;
 
 /// What `--help` shows.
 pub const HELP: &str = "\
@@ -152,7 +153,8 @@ impl Args {
                 }
                 Long("secret") => {
                     // The text itself is nobody's business, not even in an error.
-                    let secret = Secret::from_hex(&text(&mut parser)?).map_err(|error| format!("--secret: {error}"))?;
+                    let secret = Secret::from_hex(&Zeroizing::new(text(&mut parser)?))
+                        .map_err(|error| format!("--secret: {error}"))?;
                     protection.secret = Some(secret);
                 }
                 Long("secret-file") => protection.secret = Some(key(&mut parser, keys::read_secret)?),

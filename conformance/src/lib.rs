@@ -48,8 +48,8 @@
 //!
 //! Each [`Scenario`] says what it is [about](Scenario::about): bind, bad input, join, by way of, exchange, limits,
 //! disconnect, send, broadcast, order, large messages, back-pressure, flush, acknowledgement, leave, crash, restart,
-//! session, wire. In all of them the events of every node must follow the [`Grammar`], and no message may come of a node
-//! that was not up. Scenarios wait for what is to happen, at most 12 s, and never for luck; where something must *not*
+//! session, secret, wire. In all of them the events of every node must follow the [`Grammar`], and no message may come of a
+//! node that was not up. Scenarios wait for what is to happen, at most 12 s, and never for luck; where something must *not*
 //! happen they wait for a third of a second. One takes at most [`LIMIT`], nearly all of them less than a second.
 //!
 //! # Map

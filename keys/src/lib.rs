@@ -22,6 +22,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::net::SocketAddr;
@@ -31,6 +32,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use std::{error, fmt};
 
 use cluster_core::{Identity, Incarnation, ParseKeyError, Secret, Start, Suite};
+use zeroize::Zeroizing;
 
 /// The most bytes of a key file that are read.
 const LONGEST: u64 = 256;
@@ -112,7 +114,8 @@ fn read<T>(path: &Path, parse: impl Fn(&str) -> Result<T, ParseKeyError>) -> Res
     if is_exposed(&file).map_err(|error| failed(Kind::Io(error)))? {
         return Err(failed(Kind::Exposed));
     }
-    let mut text = String::new();
+    // Read into twice the room, it is never moved, and nothing of it is left when it is wiped.
+    let mut text = Zeroizing::new(String::with_capacity(2 * LONGEST as usize));
     file.take(LONGEST).read_to_string(&mut text).map_err(|error| match error.kind() {
         io::ErrorKind::InvalidData => failed(Kind::NoKey),
         _ => failed(Kind::Io(error)),
@@ -125,8 +128,11 @@ fn write(path: &Path, key: impl fmt::Display) -> Result<(), KeyFileError> {
     options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut text = Zeroizing::new(String::with_capacity(LONGEST as usize));
+    // Writing to a string does not fail.
+    let _ = writeln!(text, "{key}");
     let written = options.open(path).and_then(|mut file| {
-        file.write_all(format!("{key}\n").as_bytes())?;
+        file.write_all(text.as_bytes())?;
         file.sync_all()
     });
     written.map_err(|error| KeyFileError::new(path, Kind::Io(error)))

@@ -207,7 +207,8 @@ impl Node {
     }
 
     /// The application has dealt with a message that it took, and with all messages before it of the same run. Only
-    /// needed, and only of consequence, with [`Acknowledge::Manual`](crate::Acknowledge::Manual).
+    /// needed, and only of consequence, with [`Acknowledge::Manual`](crate::Acknowledge::Manual), and for a peer that is
+    /// up or lost: of one that was forgotten nothing is kept once its messages are taken, so to its user they are in doubt.
     pub fn acknowledge(&mut self, now: Instant, receipt: Receipt) {
         self.advance(now);
         let Receipt { from, place } = receipt;

@@ -160,7 +160,11 @@ impl Credit {
 
     /// A message that was taken waits for the application to acknowledge it.
     pub(super) fn waits(&mut self, peer: Run, place: Place, receipt: Receipt) {
-        self.change(peer, |account| account.unacknowledged.push_back((receipt, place)));
+        self.change(peer, |account| {
+            // Of a peer that was forgotten nothing is kept once all is taken, and who acknowledges it then tells nobody.
+            account.forgotten |= account.over;
+            account.unacknowledged.push_back((receipt, place));
+        });
     }
 
     /// The application acknowledges a message that it took, and all before it. Returns whose they are, and which.

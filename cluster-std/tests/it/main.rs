@@ -11,6 +11,7 @@ mod lifecycle;
 mod membership;
 mod messages;
 mod original;
+mod secure;
 mod sessions;
 mod world;
 

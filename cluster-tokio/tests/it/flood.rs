@@ -12,30 +12,41 @@ use cluster_tokio::{Config, Event, Node, Secret};
 
 use crate::world::{until_complete, within};
 
-/// How many connections with garbage are made a second.
+/// How many connections with garbage are made a second, and how many it must have been on a busy machine.
 const RATE: u32 = 1_000;
+const LEAST_RATE: u32 = 250;
+
+/// How many threads make them: one whose connection has to wait for a place in the queue of the system holds up no other.
+const FLOODERS: u32 = 4;
 
 /// How many connections say nothing at all, at any time.
 const SILENT: usize = 500;
 
+/// The same for all the nodes that are not in the centre of the flood.
+const RATE_OF_OTHERS: u32 = 200;
+const SILENT_OF_OTHERS: usize = 80;
+
 /// How long messages go around under the flood. `CLUSTER_TEST_FLOODED_FOR` is another number of seconds.
 const FLOODED_FOR: Duration = Duration::from_secs(5);
 
-/// Presses on an address from threads of its own until it is dropped.
+/// Presses on addresses in turns, from threads of its own, until it is dropped.
 struct Flood {
     over: Arc<AtomicBool>,
     made: Arc<AtomicU64>,
+    begin: Instant,
     threads: Vec<thread::JoinHandle<()>>,
 }
 
 impl Flood {
-    fn on(target: SocketAddr) -> Flood {
+    fn on(targets: &[SocketAddr], rate: u32, silent: usize) -> Flood {
+        let begin = Instant::now();
         let (over, made) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-        let garbage = {
-            let (over, made) = (over.clone(), made.clone());
-            thread::spawn(move || {
-                let begin = Instant::now();
-                for round in 0_u32.. {
+        let mut threads = Vec::new();
+        for flooder in 0..FLOODERS {
+            let (over, made, targets) = (over.clone(), made.clone(), targets.to_vec());
+            threads.push(thread::spawn(move || {
+                for round in (flooder..).step_by(FLOODERS as usize) {
+                    let target = targets[round as usize % targets.len()];
                     if over.load(Ordering::Relaxed) {
                         return;
                     }
@@ -46,30 +57,38 @@ impl Flood {
                         made.fetch_add(1, Ordering::Relaxed);
                     }
                     thread::sleep(
-                        (begin + (round + 1) * Duration::from_secs(1) / RATE).saturating_duration_since(Instant::now()),
+                        (begin + (round + 1) * Duration::from_secs(1) / rate).saturating_duration_since(Instant::now()),
                     );
                 }
-            })
-        };
-        let silent = {
-            let over = over.clone();
+            }));
+        }
+        threads.push({
+            let (over, targets) = (over.clone(), targets.to_vec());
             thread::spawn(move || {
                 let mut held = std::collections::VecDeque::new();
-                while !over.load(Ordering::Relaxed) {
+                for target in targets.iter().cycle() {
+                    if over.load(Ordering::Relaxed) {
+                        return;
+                    }
                     // Those that were closed by the node are replaced in turn.
-                    if held.len() == SILENT {
+                    if held.len() == silent {
                         held.pop_front();
                         thread::sleep(Duration::from_millis(10));
                     }
-                    held.extend(TcpStream::connect_timeout(&target, Duration::from_secs(1)));
+                    held.extend(TcpStream::connect_timeout(target, Duration::from_secs(1)));
                 }
             })
-        };
-        Flood { over, made, threads: vec![garbage, silent] }
+        });
+        Flood { over, made, begin, threads }
     }
 
     fn made(&self) -> u64 {
         self.made.load(Ordering::Relaxed)
+    }
+
+    /// Connections with garbage a second, since the beginning.
+    fn rate(&self) -> u64 {
+        (self.made() as f64 / self.begin.elapsed().as_secs_f64()) as u64
     }
 }
 
@@ -103,7 +122,9 @@ async fn under_a_flood_of_strangers_a_node_joins_and_a_mesh_loses_neither_link_n
     }
 
     let target = nodes[0].local_addr();
-    let flood = Flood::on(target);
+    let flood = Flood::on(&[target], RATE, SILENT);
+    let others: Vec<SocketAddr> = nodes[1..].iter().map(Node::local_addr).collect();
+    let flood_of_others = Flood::on(&others, RATE_OF_OTHERS, SILENT_OF_OTHERS);
     let begin = Instant::now();
     while flood.made() < 500 {
         tokio::time::sleep(Duration::from_millis(10)).await;
@@ -136,8 +157,15 @@ async fn under_a_flood_of_strangers_a_node_joins_and_a_mesh_loses_neither_link_n
         rounds += 1;
     }
     let stats = nodes[0].stats();
-    println!("joined in {joined:?}; {} connections of garbage; {rounds} rounds; {stats:?}", flood.made());
-    drop(flood);
+    let rates = [flood.rate(), flood_of_others.rate()];
+    let (made, made_of_others) = (flood.made(), flood_of_others.made());
+    println!("joined in {joined:?}; {rates:?} connections of garbage a second, {made} and {made_of_others} in all");
+    println!("{rounds} rounds; {stats:?}");
+    drop((flood, flood_of_others));
+    assert!(rates[0] >= u64::from(LEAST_RATE) && rates[1] >= u64::from(RATE_OF_OTHERS / 2), "{rates:?} is no flood");
+    for node in &nodes[..5] {
+        assert!(node.stats().failed_handshakes > 0, "{} was not pressed on", node.id());
+    }
     assert!(rounds > 10);
     for (node, events) in nodes.iter().zip(&mut events) {
         while let Some(event) = events.try_next() {
