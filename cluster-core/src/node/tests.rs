@@ -556,6 +556,7 @@ fn a_node_that_becomes_a_later_run_of_itself_ends_the_sessions_of_the_earlier_on
     let (dial, _) = bench.dials.pop().unwrap();
     bench.connect(dial, run(2, 1));
     bench.frame(dial, Frame::Reject(Reject { code: RejectCode::Stale { known: Incarnation(5_000) } }));
+    assert_eq!(bench.node.stats().stale_incarnations, 1);
     assert!((5_001..=1_005_000).contains(&bench.node.run().incarnation.0));
     let undelivered = |event: &Event| match event {
         Event::Undelivered(told) => Some((told.in_doubt.clone(), told.not_delivered.clone())),

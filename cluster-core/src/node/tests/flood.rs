@@ -1,9 +1,10 @@
 //! Members that talk more than they have to say, and what becomes of those who break a rule.
 
 use super::*;
+use crate::channel::ChannelError;
 use crate::limits::{GOSSIP_BURST, MIN_HEARTBEAT};
 use crate::reason::ProtocolError;
-use crate::wire::Digest;
+use crate::wire::{Digest, FrameError};
 
 fn update(number: u64) -> Frame {
     let metadata = bytes::Bytes::copy_from_slice(&number.to_be_bytes());
@@ -167,6 +168,22 @@ fn a_second_link_that_breaks_a_rule_says_nothing_of_the_peer() {
     assert_eq!(bench.node.stats().protocol_errors, 1);
     bench.end(live);
     assert!(!bench.pass(Duration::from_secs(1)).is_empty(), "it is dialled as any peer that is lost");
+}
+
+#[test]
+fn bytes_of_a_member_that_are_no_frame_count_as_a_breach_and_those_of_a_stranger_as_a_handshake_that_failed() {
+    let mut bench = Bench::new(lan());
+    let malformed = || Disconnect::Channel(ChannelError::Frame(FrameError::Trailing));
+    let (up, claiming) = (bench.up(run(1, 1)), bench.inbound(run(2, 1)));
+    let stranger = bench.node.accept(bench.now, at(3)).unwrap();
+    for (link, breaches, failures) in [(up, 1, 0), (claiming, 2, 0), (stranger, 2, 1)] {
+        bench.input(Input::Disconnected { link, cause: malformed() });
+        let stats = bench.node.stats();
+        assert_eq!((stats.protocol_errors, stats.failed_handshakes), (breaches, failures));
+    }
+    let forged = bench.up(run(4, 1));
+    bench.input(Input::Disconnected { link: forged, cause: Disconnect::Channel(ChannelError::Forged) });
+    assert_eq!(bench.node.stats().protocol_errors, 3);
 }
 
 #[test]
