@@ -20,6 +20,9 @@ use crate::frame;
 const ACTIONS_PER_ENTRY: usize = 8;
 const ACTIONS: usize = 64 + 256;
 
+/// How long a node remembers which run was the last, with its usual intervals.
+const REMEMBERED: Duration = Duration::from_secs(24 * 3_600);
+
 /// How many ticks a node may ask for within one second, for each entry that its tables have, and besides.
 const TICKS_PER_ENTRY: usize = 64;
 const TICKS: usize = 256;
@@ -61,6 +64,8 @@ pub struct Driver {
     /// Addresses that the user has named: he may send his node where he likes.
     named: BTreeSet<SocketAddr>,
     grammar: Grammar,
+    /// When each peer was last lost, and how many tombstones had been dropped then.
+    lost: BTreeMap<NodeId, (Instant, u64)>,
     alive: BTreeSet<LinkId>,
 }
 
@@ -110,6 +115,7 @@ impl Driver {
             flushed: 0,
             named: BTreeSet::new(),
             grammar: Grammar::new(),
+            lost: BTreeMap::new(),
             alive: BTreeSet::new(),
         }
     }
@@ -296,6 +302,18 @@ impl Driver {
 
     fn event(&mut self, event: Event) {
         is_printable(&format!("{event:?}"));
+        let dropped = self.node.stats().tombstone_limit;
+        match &event {
+            Event::PeerDown { peer, .. } => drop(self.lost.insert(peer.id, (self.now, dropped))),
+            Event::PeerUp(info) => {
+                // Runs are remembered for a day, and only so many.
+                let lost = self.lost.get(&info.run.id);
+                if lost.is_some_and(|(at, before)| self.now >= *at + REMEMBERED || dropped > *before) {
+                    self.grammar.forgotten(info.run.id);
+                }
+            }
+            _ => {}
+        }
         if let Err(wrong) = self.grammar.next(&event) {
             panic!("{wrong}");
         }
@@ -323,7 +341,7 @@ impl Driver {
             ("candidates", usage.candidates, limits.max_candidates),
             ("waiting dials", usage.waiting_dials, limits.max_peers + limits.max_candidates),
             ("targets", usage.targets, MAX_TARGETS),
-            ("tombstones", usage.tombstones, 2 * limits.max_tombstones),
+            ("tombstones", usage.tombstones, 3 * limits.max_tombstones),
             ("own addresses", usage.own_addresses, MAX_ALIASES + 2),
             ("notice sources", usage.notice_sources, MAX_NOTICE_SOURCES + 1),
             ("left behind", usage.left_behind, limits.max_peers),

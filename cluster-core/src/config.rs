@@ -118,7 +118,7 @@ pub struct Timing {
     pub seed_interval: Duration,
     /// How often the view of the mesh is compared with that of one random peer.
     pub gossip_interval: Duration,
-    /// How long it is remembered that a run left or that a peer was disconnected.
+    /// How long it is remembered that a run left, that a peer was disconnected, or which run gave its place away.
     pub tombstone_ttl: Duration,
     /// How long the session with a lost peer is kept.
     pub session_ttl: Duration,

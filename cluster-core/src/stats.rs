@@ -135,7 +135,8 @@ pub struct Usage {
     pub waiting_dials: usize,
     /// Joins under way and seeds, by target: at most [`MAX_TARGETS`](crate::limits::MAX_TARGETS).
     pub targets: usize,
-    /// Runs remembered as departed, and disconnected pairs: at most `max_tombstones` of each.
+    /// Runs remembered as departed, disconnected pairs, and lost runs whose place was given away: at most
+    /// `max_tombstones` of each.
     pub tombstones: usize,
     /// Addresses known to be the node's own: at most [`MAX_ALIASES`](crate::limits::MAX_ALIASES) and those it
     /// advertises and listens at.

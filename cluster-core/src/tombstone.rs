@@ -1,4 +1,5 @@
-//! What must not come back: runs that left, and peers that a user disconnected.
+//! What must not come back: runs that left, peers that a user disconnected, and runs before one that was lost and gave
+//! its place away.
 
 use alloc::collections::BTreeMap;
 use core::time::Duration;
@@ -6,11 +7,12 @@ use core::time::Duration;
 use crate::id::{Incarnation, NodeId, Run};
 use crate::time::Instant;
 
-/// Departed runs and disconnected pairs, each with its expiry, at most `cap` of each kind.
+/// Departed runs, disconnected pairs and displaced runs, each with its expiry, at most `cap` of each kind.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tombstones {
     departed: BTreeMap<NodeId, (Incarnation, Instant)>,
     removed: BTreeMap<NodeId, Mark>,
+    displaced: BTreeMap<NodeId, (Incarnation, Instant)>,
 }
 
 /// A pair that a user disconnected.
@@ -28,14 +30,13 @@ struct Mark {
 impl Tombstones {
     /// A run said goodbye first-hand. Returns whether an older tombstone had to make room.
     pub(crate) fn bury(&mut self, run: Run, now: Instant, ttl: Duration, cap: usize) -> bool {
-        let seen = self.departed(run.id).unwrap_or(run.incarnation);
-        self.departed.insert(run.id, (run.incarnation.max(seen), now + ttl));
-        let oldest = self.departed.iter().min_by_key(|(_, (_, expires))| *expires).map(|(id, _)| *id);
-        let full = self.departed.len() > cap;
-        if let (true, Some(oldest)) = (full, oldest) {
-            self.departed.remove(&oldest);
-        }
-        full
+        remember(&mut self.departed, run, now + ttl, cap)
+    }
+
+    /// A lost run gave its place to another peer: it may come again, an earlier one may not. Returns whether an older
+    /// one had to make room.
+    pub(crate) fn displace(&mut self, run: Run, now: Instant, ttl: Duration, cap: usize) -> bool {
+        remember(&mut self.displaced, run, now + ttl, cap)
     }
 
     /// The highest run of this node that is known to have left.
@@ -48,16 +49,18 @@ impl Tombstones {
         self.departed(run.id).is_some_and(|departed| run.incarnation <= departed)
     }
 
-    /// A later run than this one, if one was there before it left or was disconnected.
+    /// A later run than this one, if one was there before it left, was disconnected or gave its place away.
     pub(crate) fn outdates(&self, run: Run) -> Option<Incarnation> {
         let removed = self.removed.get(&run.id).map(|mark| mark.last).filter(|last| run.incarnation < *last);
         let departed = self.departed(run.id).filter(|departed| run.incarnation <= *departed);
-        removed.max(departed)
+        let displaced = self.displaced.get(&run.id).map(|(last, _)| *last).filter(|last| run.incarnation < *last);
+        removed.max(departed).max(displaced)
     }
 
-    /// A later run was met first-hand.
+    /// The run that is current was met first-hand.
     pub(crate) fn unbury(&mut self, id: NodeId) {
         self.departed.remove(&id);
+        self.displaced.remove(&id);
         if self.removed.get(&id).is_some_and(|mark| mark.readmitted) {
             self.removed.remove(&id);
         }
@@ -94,20 +97,33 @@ impl Tombstones {
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.departed.len() + self.removed.len()
+        self.departed.len() + self.removed.len() + self.displaced.len()
     }
 
     /// Drops what has expired.
     pub(crate) fn expire(&mut self, now: Instant) {
         self.departed.retain(|_, (_, expires)| *expires > now);
+        self.displaced.retain(|_, (_, expires)| *expires > now);
         self.removed.retain(|_, mark| mark.expires > now);
     }
 
     /// When the next one expires.
     pub(crate) fn next_expiry(&self) -> Option<Instant> {
-        let departed = self.departed.values().map(|(_, expires)| *expires);
-        departed.chain(self.removed.values().map(|mark| mark.expires)).min()
+        let runs = self.departed.values().chain(self.displaced.values()).map(|(_, expires)| *expires);
+        runs.chain(self.removed.values().map(|mark| mark.expires)).min()
     }
+}
+
+/// Keeps the later of this run and the one that is kept. Returns whether another had to make room.
+fn remember(runs: &mut BTreeMap<NodeId, (Incarnation, Instant)>, run: Run, expires: Instant, cap: usize) -> bool {
+    let seen = runs.get(&run.id).map_or(run.incarnation, |(seen, _)| *seen);
+    runs.insert(run.id, (run.incarnation.max(seen), expires));
+    let oldest = runs.iter().min_by_key(|(_, (_, expires))| *expires).map(|(id, _)| *id);
+    let full = runs.len() > cap;
+    if let (true, Some(oldest)) = (full, oldest) {
+        runs.remove(&oldest);
+    }
+    full
 }
 
 #[cfg(test)]
@@ -163,5 +179,22 @@ mod tests {
         assert_eq!(tombstones.outdates(run(1, 5)), Some(Incarnation(5)));
         tombstones.unbury(run(1, 6).id);
         assert_eq!(tombstones.outdates(run(1, 4)), None);
+    }
+
+    #[test]
+    fn of_a_run_that_gave_its_place_away_only_earlier_ones_are_outdated_until_a_run_is_up() {
+        let mut tombstones = Tombstones::default();
+        assert!(!tombstones.displace(run(1, 5), Instant::ZERO, TTL, 1));
+        assert_eq!(tombstones.outdates(run(1, 4)), Some(Incarnation(5)));
+        assert_eq!(tombstones.outdates(run(1, 5)), None);
+        assert!(!tombstones.covers(run(1, 4)), "what others say of it is not taken for its end");
+        assert!(tombstones.displace(run(2, 5), Instant::ZERO, TTL, 1), "the oldest makes room");
+        assert_eq!((tombstones.outdates(run(1, 4)), tombstones.len()), (None, 1));
+        tombstones.unbury(run(2, 5).id);
+        assert_eq!(tombstones.outdates(run(2, 4)), None);
+        tombstones.displace(run(1, 5), Instant::ZERO, TTL, 1);
+        assert_eq!(tombstones.next_expiry(), Some(Instant::ZERO + TTL));
+        tombstones.expire(Instant::ZERO + TTL);
+        assert_eq!(tombstones.len(), 0);
     }
 }

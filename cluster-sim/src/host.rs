@@ -339,7 +339,7 @@ impl Driver {
                 Ok(Some(Received::Connected(proven))) => {
                     link.peer = Some(proven.run);
                     self.connected += 1;
-                    io.connected(id, link.sock, proven.run);
+                    io.connected(id, link.sock, proven);
                     Input::Connected { link: id, proven, local: io.local(link.sock) }
                 }
                 Ok(Some(Received::Frame(frame))) => {

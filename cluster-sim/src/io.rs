@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use cluster_core::limits::MAX_DATA_HEAD;
 use cluster_core::{
-    CloseMode, Disconnect, Event, Frame, Instant, LinkId, Message, Node, NodeId, Notice, Reason, Refused, Run, Target,
+    CloseMode, Disconnect, Event, Frame, Instant, LinkId, Message, Node, NodeId, Notice, Proven, Reason, Refused, Run, Target,
 };
 
 use crate::app::Disk;
@@ -199,9 +199,9 @@ impl Io<'_> {
         self.oracle.opened(self.host, self.run, link, sock, from);
     }
 
-    pub(crate) fn connected(&mut self, link: LinkId, sock: Sock, run: Run) {
-        self.trace(What::Connected(link, run));
-        self.oracle.connected(self.host, link, run, self.local(sock), self.when());
+    pub(crate) fn connected(&mut self, link: LinkId, sock: Sock, proven: Proven) {
+        self.trace(What::Connected(link, proven.run));
+        self.oracle.connected(self.host, link, proven, self.local(sock), self.when());
     }
 
     pub(crate) fn disconnected(&mut self, link: LinkId, cause: &Disconnect) {

@@ -51,7 +51,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use cluster_core::wire::{Close, Reject};
 use cluster_core::{
-    Acknowledge, Disconnect, Event, FlushId, Frame, Instant, JoinId, Limits, LinkId, Message, Node, NodeId, Reason,
+    Acknowledge, Disconnect, Event, FlushId, Frame, Incarnation, Instant, JoinId, Limits, LinkId, Message, Node, NodeId, Proven, Reason,
     Receipt, RejectCode, Run, Target, Timing,
 };
 
@@ -364,11 +364,18 @@ impl Oracle {
         });
     }
 
-    /// The channel of a link stands.
-    pub(crate) fn connected(&mut self, host: HostId, link: LinkId, peer: Run, local: SocketAddr, when: When) {
+    /// The channel of a link stands, and it is proven that `peer` is at the other end.
+    pub(crate) fn connected(&mut self, host: HostId, link: LinkId, proven: Proven, local: SocketAddr, when: When) {
         let Some(sock) = self.watch(host).and_then(|watch| watch.links.find(link)).map(|open| open.sock) else {
             return;
         };
+        let peer = proven.run;
+        if proven.secret.is_some() {
+            let every = |incarnation| Run { incarnation: Incarnation(incarnation), ..peer };
+            let is_node = self.whereabouts.range(every(0)..=every(u64::MAX)).next().is_some();
+            let verdict = self.handshakes.proven(peer, sock, is_node);
+            self.judge(host, verdict, |text| text);
+        }
         if let Some(at) = self.whereabouts.get_mut(&peer)
             && self.handshakes.other(sock) != Some(peer)
         {

@@ -99,6 +99,13 @@ impl Grammar {
         self.runs.get(&id).filter(|(_, state)| state.phase == Phase::Up).map(|(run, _)| *run)
     }
 
+    /// The node may have forgotten this peer, and may take an earlier run of it for new, if the one that was up is gone.
+    pub fn forgotten(&mut self, id: NodeId) {
+        if self.runs.get(&id).is_some_and(|(_, state)| state.phase == Phase::Gone) {
+            self.runs.remove(&id);
+        }
+    }
+
     fn up(&mut self, run: Run) -> Result<(), String> {
         if let Some((before, state)) = self.runs.get(&run.id) {
             let gone = state.phase == Phase::Gone;
@@ -183,6 +190,20 @@ mod tests {
         assert_eq!(word([up(1), down(1), gone(1), up(2), down(2), left]), Ok(()));
         assert_eq!(word([up(1), delivered(4), down(1), delivered(9), gone(1), up(1), delivered(1)]), Ok(()));
         assert_eq!(word([up(1), delivered(4), undelivered(1), reset(), delivered(1), down(1)]), Ok(()));
+    }
+
+    #[test]
+    fn an_earlier_run_may_come_only_if_the_later_one_is_gone_and_forgotten() {
+        let mut grammar = Grammar::new();
+        for event in [up(2), down(2)] {
+            grammar.next(&event).unwrap();
+            grammar.forgotten(run(2).id);
+            grammar.next(&up(1)).unwrap_err();
+        }
+        grammar.next(&gone(2)).unwrap();
+        grammar.forgotten(run(2).id);
+        grammar.next(&up(1)).unwrap();
+        assert!(grammar.was_up(run(2)), "there may be messages of it");
     }
 
     #[test]

@@ -70,7 +70,8 @@ pub struct Limits {
     /// See [`control_burst`](Limits::control_burst). Default 100 ms, at most
     /// [`MAX_CONTROL_INTERVAL`](crate::limits::MAX_CONTROL_INTERVAL).
     pub control_interval: Duration,
-    /// Runs remembered as departed. Default 1,024; the oldest are forgotten first.
+    /// Runs remembered as departed, as many disconnected pairs, and as many lost runs whose place another peer took.
+    /// Default 1,024; the oldest are forgotten first.
     pub max_tombstones: usize,
     /// Nodes known from hearsay only. Default 2,048.
     pub max_candidates: usize,

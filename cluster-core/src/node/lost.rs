@@ -178,7 +178,8 @@ impl Node {
             Reason::Left => self.bury(run),
             Reason::Removed => self.mark_removed(run, true),
             Reason::LocalDisconnect => self.mark_removed(run, false),
-            Reason::LocalLeave | Reason::NotAllowed => self.remove_peer(id),
+            Reason::LocalLeave => self.remove_peer(id),
+            Reason::NotAllowed => self.displace(id),
             _ => {
                 self.schedule_reconnect(id);
                 if let Some(span) = self.config.timing.forget_after {
@@ -288,7 +289,7 @@ impl Node {
                 self.stats.peer_limit += 1;
                 return false;
             };
-            self.remove_peer(longest);
+            self.displace(longest);
         }
         true
     }
@@ -307,6 +308,17 @@ impl Node {
         // Those that were never up come first: they only might have a session at the other side.
         let lost = idle.filter(|peer| !peer.announced).map(|peer| (peer.lost_since, peer.run.id));
         lost.min().map(|(_, id)| id)
+    }
+
+    /// Forgets a peer that is not announced, but for its run: no earlier one is to come after it.
+    fn displace(&mut self, id: NodeId) {
+        let ttl = self.config.timing.tombstone_ttl;
+        if let Some(run) = self.peers.get(&id).filter(|peer| peer.is_lost()).map(|peer| peer.run) {
+            let full = self.tombstones.displace(run, self.now, ttl, self.config.limits.max_tombstones);
+            self.stats.tombstone_limit += u64::from(full);
+            self.schedule_tombstones();
+        }
+        self.remove_peer(id);
     }
 
     /// Forgets a peer that is not announced, with its links.
@@ -348,7 +360,7 @@ impl Node {
         let displaced: Vec<NodeId> = displaced.map(|peer| peer.run.id).collect();
         for id in displaced {
             self.stats.takeovers += 1;
-            self.remove_peer(id);
+            self.displace(id);
         }
     }
 

@@ -493,6 +493,24 @@ fn peers_that_are_lost_make_room_for_those_that_come() {
 }
 
 #[test]
+fn a_lost_peer_that_gave_its_place_away_may_come_back_and_an_earlier_run_of_it_may_not() {
+    for incarnation in [4, 5, 6] {
+        let mut bench = Bench::new(lan().limits(Limits { max_peers: 1, ..Limits::default() }));
+        let link = bench.up(run(1, 5));
+        bench.end(link);
+        let other = bench.up(run(2, 1));
+        assert_eq!(bench.node.peer(run(1, 5).id), None);
+        bench.end(other);
+        let again = bench.claimed(run(1, incarnation), 2);
+        let stale = Frame::Reject(Reject { code: RejectCode::Stale { known: Incarnation(5) } });
+        assert_eq!(bench.sent_on(again).contains(&&stale), incarnation == 4);
+        bench.frame(again, Frame::Resume(Resume { offer: offer() }));
+        assert_eq!(bench.node.peer(run(1, 5).id).is_some(), incarnation != 4);
+        assert_eq!(bench.node.usage().tombstones, 1, "of the one that has no place");
+    }
+}
+
+#[test]
 fn unread_messages_of_those_who_are_gone_hold_their_places() {
     let mut bench = Bench::new(lan().limits(Limits { max_peers: 3, ..Limits::default() }));
     for id in 1..4 {

@@ -36,7 +36,7 @@ pub(super) fn within(usage: &Usage, counted: Counted, limits: &Limits) -> Verdic
         ("dials that wait", usage.waiting_dials, max_candidates + max_peers),
         ("targets", usage.targets, MAX_TARGETS),
         ("joins", counted.joins, MAX_TARGETS),
-        ("tombstones", usage.tombstones, 2 * max_tombstones),
+        ("tombstones", usage.tombstones, 3 * max_tombstones),
         ("own addresses", usage.own_addresses, MAX_ALIASES + MAX_ADDRESSES + 1),
         ("sources of notices", usage.notice_sources, MAX_NOTICE_SOURCES + 1),
         ("sources of connections", usage.accept_sources, max_accept_sources + 1),
@@ -94,7 +94,7 @@ mod tests {
         full.candidates = limits.max_candidates;
         full.waiting_dials = limits.max_candidates + limits.max_peers;
         full.targets = MAX_TARGETS;
-        full.tombstones = 2 * limits.max_tombstones;
+        full.tombstones = 3 * limits.max_tombstones;
         full.own_addresses = MAX_ALIASES + MAX_ADDRESSES + 1;
         full.notice_sources = MAX_NOTICE_SOURCES + 1;
         full.accept_sources = limits.max_accept_sources + 1;

@@ -1,5 +1,5 @@
-//! S3 and I10: a peer is up only if it really completed a handshake, never by hearsay; and who has not authenticated
-//! itself changes nothing.
+//! S3 and I10: a peer is up only if it really completed a handshake, never by hearsay; where there is a secret nobody is
+//! taken for a node that he is not; and who has not authenticated itself changes nothing.
 //!
 //! The truth about a handshake is what was said at the *other* end of the connection.
 
@@ -54,6 +54,16 @@ impl Handshakes {
     /// Who is at the other end of a connection, if that is a node.
     pub(super) fn other(&self, sock: Sock) -> Option<Run> {
         Some(self.other_end(sock)?.run)
+    }
+
+    /// A channel with a secret stands, and whoever is at the other end of it was taken for `run`, which is or is not a
+    /// node of this world.
+    pub(super) fn proven(&self, run: Run, sock: Sock, is_node: bool) -> Verdict {
+        match self.other_end(sock) {
+            Some(end) if end.run.id != run.id => Err(format!("{:?} was taken for {run:?}", end.run)),
+            None if is_node => Err(format!("somebody who is no node was taken for {run:?}")),
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// A node says that a run is up; `sock` is its end of the connection of the link that it is up by.
@@ -130,6 +140,18 @@ mod tests {
         handshakes.up(run(2, 2), Some(here)).unwrap_err();
         handshakes.gone(there);
         handshakes.up(run(2, 1), Some(here)).unwrap();
+    }
+
+    #[test]
+    fn nobody_is_taken_for_a_node_that_he_is_not() {
+        let mut handshakes = Handshakes::default();
+        let (here, there) = (sock(1), Sock { side: sock(1).side.other(), ..sock(1) });
+        handshakes.opened(here, run(1, 1));
+        handshakes.proven(run(3, 1), here, false).unwrap();
+        handshakes.proven(run(2, 1), here, true).unwrap_err();
+        handshakes.opened(there, run(2, 1));
+        handshakes.proven(run(2, 1), here, true).unwrap();
+        handshakes.proven(run(3, 1), here, true).unwrap_err();
     }
 
     #[test]

@@ -33,6 +33,9 @@ const SECURE_ONES: u64 = 3;
 /// One hostile host in so many acts fast.
 const FAST_ONES: u64 = 10;
 
+/// One time in so many all nodes send the largest message at once, and to the same one.
+const ALL_TO_ONE: u64 = 16;
+
 const DAY: Duration = Duration::from_secs(24 * 3_600);
 
 impl Schedule {
@@ -403,6 +406,13 @@ impl Drawer {
             cap,
             cap + 1,
         ];
+        if self.rng.below(ALL_TO_ONE) == 0 {
+            let to = self.host();
+            for from in (0..self.nodes).filter(|from| *from != to) {
+                self.push(at, Op::Send { from, to, length: cap, count: 1 });
+            }
+            return;
+        }
         let length = self.rng.pick(&special);
         let from = self.host();
         if self.rng.below(4) == 0 {

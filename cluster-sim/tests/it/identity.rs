@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use cluster_core::wire::{Ack, Announce, Close, Digest, Entry, Profile, Update};
 use cluster_core::{
-    Config, Event, Frame, Incarnation, Instant, JoinError, NodeId, PeerInfo, PeerState, Reason, RejectCode, Run,
+    Config, Event, Frame, Incarnation, Instant, JoinError, Limits, NodeId, PeerInfo, PeerState, Reason, RejectCode, Run,
 };
 use cluster_sim::{
     Block, Crash, Fate, FrameKind, Greeting, HostId, Latency, Logged, PuppetState, Restart, Script, Spec, World,
@@ -360,6 +360,36 @@ fn s15_a_restart_with_an_earlier_clock_after_a_leave_joins_whoever_dials() {
                 assert_eq!(join_errors(&world, host), [], "seed {seed}");
             }
         }
+    }
+}
+
+/// A node whose lost peers have all given their places to others knows of the last runs of those that it has forgotten.
+#[test]
+fn s15_a_restart_with_an_earlier_clock_is_told_so_by_a_node_that_has_no_place_for_the_old_run_any_more() {
+    for seed in SEEDS {
+        let mut limits = Limits::default();
+        limits.max_peers = 1;
+        let mut world = World::new(seed);
+        let a = world.add(Spec::new(config().limits(limits)));
+        let others = world.add_many(2, &config());
+        let (b, c) = (others[0], others[1]);
+        world.node(b).join(a).unwrap();
+        world.expect("b is in", secs(1), |world| world.linked(a, b));
+        let old = world.run(b);
+        world.crash(b, Crash::Kill);
+        world.run_for(secs(1));
+        world.node(c).join(a).unwrap();
+        world.expect("c is in its place", secs(1), |world| world.linked(a, c));
+        assert_eq!(world.core(a).peer(old.id), None, "seed {seed}");
+        world.node(c).leave(secs(1));
+        world.run_for(secs(2));
+        world.restart(b, Restart::default().incarnation(old.incarnation.0 - DAY));
+        world.node(b).join(a).unwrap();
+        world.expect("it is in again", secs(1), |world| world.linked(a, b));
+        world.settle();
+        let new = world.run(b);
+        assert!(is_adopted(old.incarnation, new.incarnation), "seed {seed}: {old:?}, {new:?}");
+        assert_eq!(world.core(a).usage().tombstones, 1, "seed {seed}: that of the one that left");
     }
 }
 
