@@ -70,7 +70,7 @@ pub(crate) struct Link {
     pub(crate) opened: Instant,
     /// When anything last arrived.
     pub(crate) heard: Instant,
-    /// When a chunk last arrived.
+    /// When a chunk last arrived, or memory was last reserved for one.
     pub(crate) fed: Instant,
     /// The credit for a new stream that our profile stated on this link.
     pub(crate) window: u64,

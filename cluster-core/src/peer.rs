@@ -42,6 +42,9 @@ pub(crate) struct Peer {
     /// Messages delivered, over all sessions of the run.
     pub(crate) delivered: Delivered,
     pub(crate) flushes: VecDeque<Flush>,
+    /// Since it was lost last, or since memory was reserved for its message, bytes of its stream have come, or had no
+    /// time yet to come.
+    pub(crate) feeding: bool,
     /// What the last session left behind, for the next one.
     pub(crate) past: Past,
     pub(crate) backoff: Backoff,
@@ -73,6 +76,7 @@ impl Peer {
             session: None,
             delivered: Delivered::default(),
             flushes: VecDeque::new(),
+            feeding: true,
             past: Past::Unknown,
             backoff: Backoff::default(),
             shunned_until: Instant::ZERO,

@@ -353,7 +353,8 @@ impl Session {
     }
 
     /// Whether memory is reserved for a message that is not complete.
-    fn is_partial(&self) -> bool {
+    #[inline]
+    pub(crate) fn is_partial(&self) -> bool {
         let Remainder::Reserved { until, .. } = self.remainder else { return false };
         self.receive.as_ref().is_some_and(|stream| stream.taken() < until && !stream.readable())
     }

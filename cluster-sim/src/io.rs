@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 
 use cluster_core::limits::MAX_DATA_HEAD;
 use cluster_core::{
-    CloseMode, Disconnect, Event, Frame, Instant, LinkId, Message, Node, NodeId, Notice, Proven, Reason, Refused, Run, Target,
+    CloseMode, Disconnect, Event, Frame, Instant, LinkId, Message, Node, NodeId, Notice, Proven, Reason, Refused, Run,
+    Target,
 };
 
 use crate::app::Disk;

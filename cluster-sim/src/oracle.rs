@@ -51,8 +51,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use cluster_core::wire::{Close, Reject};
 use cluster_core::{
-    Acknowledge, Disconnect, Event, FlushId, Frame, Incarnation, Instant, JoinId, Limits, LinkId, Message, Node, NodeId, Proven, Reason,
-    Receipt, RejectCode, Run, Target, Timing,
+    Acknowledge, Disconnect, Event, FlushId, Frame, Incarnation, Instant, JoinId, Limits, LinkId, Message, Node,
+    NodeId, Proven, Reason, Receipt, RejectCode, Run, Target, Timing,
 };
 
 use self::bounds::Counted;

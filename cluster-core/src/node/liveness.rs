@@ -41,6 +41,8 @@ impl Node {
         let owing =
             link.run().and_then(|run| self.peers.get(&run.id)?.session.as_ref()).is_some_and(Session::owes_bytes);
         if owing && self.now - fed >= RESERVATION_STALL {
+            let peer = link.run().and_then(|run| self.peers.get_mut(&run.id));
+            peer.into_iter().for_each(|peer| peer.feeding = false);
             return self.drop_link(id, CloseMode::Abort, Reason::Timeout);
         }
         // Peers that were all heard at one moment are not pinged at one.

@@ -311,7 +311,7 @@ impl Node {
     }
 
     /// Forgets a peer that is not announced, but for its run: no earlier one is to come after it.
-    fn displace(&mut self, id: NodeId) {
+    pub(super) fn displace(&mut self, id: NodeId) {
         let ttl = self.config.timing.tombstone_ttl;
         if let Some(run) = self.peers.get(&id).filter(|peer| peer.is_lost()).map(|peer| peer.run) {
             let full = self.tombstones.displace(run, self.now, ttl, self.config.limits.max_tombstones);

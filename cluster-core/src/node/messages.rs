@@ -239,10 +239,12 @@ impl Node {
     /// A chunk of a peer's stream has arrived.
     pub(super) fn data(&mut self, link: LinkId, from: NodeId, data: Data) {
         let length = data.bytes.len() as u64;
-        let Some(session) = self.peers.get_mut(&from).and_then(|peer| peer.session.as_mut()) else { return };
+        let Some(peer) = self.peers.get_mut(&from) else { return };
+        let Some(session) = &mut peer.session else { return };
         if let Err(error) = session.data(data) {
             return self.violated(link, error);
         }
+        peer.feeding = true;
         self.stats.bytes_received += length;
         if session.readable() {
             self.announce_messages(from);
@@ -287,8 +289,13 @@ impl Node {
     fn regrant(&mut self, id: NodeId) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         let Some(session) = &mut peer.session else { return };
+        let owed = session.is_partial();
         let served = session.regrant(id, peer.live.is_some(), &mut self.budget);
+        let owes = session.is_partial() && !owed;
         let due = ack_due(peer);
+        if owes {
+            self.owes_from_now(id);
+        }
         self.stats.recv_budget_limit = self.budget.waits();
         self.schedule_ack(due);
         if !served.is_empty() {
@@ -303,9 +310,20 @@ impl Node {
             let unused = session.map_or(bytes, |session| session.reserved(bytes));
             if unused > 0 {
                 served.extend(self.budget.release(unused));
+            } else {
+                self.owes_from_now(peer);
             }
             let due = self.peers.get_mut(&peer).and_then(ack_due);
             self.schedule_ack(due);
+        }
+    }
+
+    /// Memory is reserved for a message of this peer: the time that it has to go on begins.
+    fn owes_from_now(&mut self, id: NodeId) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        peer.feeding = true;
+        if let Some(link) = peer.live.and_then(|live| self.links.get_mut(&live)) {
+            link.fed = self.now;
         }
     }
 

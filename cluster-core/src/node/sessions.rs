@@ -140,8 +140,14 @@ impl Node {
         if self.timers.deadline(Timer::Session(id)).is_none() {
             self.timers.set(Timer::Session(id), self.now + ttl);
         }
-        if reserves {
+        if !reserves {
+            return;
+        }
+        if self.peers.get_mut(&id).is_some_and(|peer| core::mem::take(&mut peer.feeding)) {
             self.timers.set(Timer::Reservation(id), self.now + RESERVATION_STALL);
+        } else {
+            // It was back and brought nothing: whoever comes and goes must not keep the memory from others.
+            self.fence_session(id, true);
         }
     }
 

@@ -7,6 +7,7 @@ mod frames;
 mod leaving;
 mod outcomes;
 mod printing;
+mod reservations;
 mod trust;
 mod unread;
 

@@ -29,7 +29,7 @@ impl Node {
         }
         let expelled = self.peers.keys().copied().filter(|&id| !self.config.allows(id));
         for id in expelled.collect::<Vec<NodeId>>() {
-            self.remove_peer(id);
+            self.displace(id);
         }
     }
 

@@ -196,6 +196,45 @@ fn s40_an_inbox_that_nobody_reads_keeps_every_peer_up_and_slows_only_its_senders
     }
 }
 
+#[test]
+fn s40_memory_is_flat_for_an_hour_in_which_nobody_reads() {
+    for seed in SEEDS {
+        let (mut world, hosts) = mesh(seed, 4);
+        let [a, b, c, d] = hosts[..] else { unreachable!() };
+        world.set_consuming(b, false);
+        let mut sent = [0; 2];
+        // With everything that they may send, and then as much as comes, whenever there is room.
+        let fill = |world: &mut World, sent: &mut [u64; 2]| {
+            for (from, count) in [a, c].into_iter().zip(sent) {
+                while let Ok(number) = world.send_numbered(from, b, 64 * KIB) {
+                    *count = number;
+                }
+            }
+        };
+        fill(&mut world, &mut sent);
+        world.run_for(secs(60));
+        let held = |world: &World| hosts.iter().map(|&host| world.core(host).memory()).collect::<Vec<_>>();
+        let memory = held(&world);
+        assert!(memory[1].received >= 2 * 256 << 10 && memory[1].received <= 2 * 8 << 20, "{memory:?}");
+        for minute in 1..60 {
+            fill(&mut world, &mut sent);
+            for (from, to) in [(a, c), (c, d), (d, a), (b, a), (b, d)] {
+                let number = world.send_numbered(from, to, 10_000).unwrap();
+                world.expect("the others do not notice", ms(100), |world| world.numbered(to, from) == number);
+            }
+            world.run_for(secs(60));
+            assert_eq!(held(&world), memory, "seed {seed}, minute {minute}");
+            // At most three for each of its links, and a few of its own.
+            assert!(hosts.iter().all(|&host| world.core(host).usage().timers <= 3 * 3 + 2), "seed {seed}");
+        }
+        assert_eq!((world.taken(b), all_downs(&world, &hosts)), (0, 0), "seed {seed}");
+        world.set_consuming(b, true);
+        world.expect("all arrive", secs(5), |world| world.numbered(b, a) == sent[0] && world.numbered(b, c) == sent[1]);
+        world.run_for(secs(5));
+        assert!(held(&world).iter().all(|memory| memory.received + memory.retained == 0), "{:?}", held(&world));
+    }
+}
+
 /// A puppet that grants a great deal and reads nothing for now.
 fn sluggard(world: &mut World, a: HostId) -> HostId {
     let profile = Profile {
@@ -454,6 +493,31 @@ fn many_large_messages_at_once_all_arrive_at_a_receiver_with_a_small_budget() {
         world.expect("all arrive", secs(60), done);
         assert!(world.node(*to).stats().recv_budget_limit > 0, "seed {seed}");
         assert_eq!(all_downs(&world, &hosts), 0, "seed {seed}");
+    }
+}
+
+#[test]
+fn fifty_peers_that_send_four_mebibytes_at_once_finish_where_sixteen_are_reserved() {
+    let receiver = limits(|limits| {
+        limits.max_peers = 64;
+        (limits.initial_window, limits.recv_window) = (16 << 10, 16 << 10);
+        limits.max_message = 4 << 20;
+        limits.recv_budget = 64 * (16 << 10) + 2 * (16 << 20);
+    });
+    for seed in 0..2 {
+        let mut configs = vec![config().limits(receiver.clone())];
+        configs.resize(51, config());
+        let (mut world, hosts) = mesh_of(seed, &configs);
+        let (to, senders) = hosts.split_first().unwrap();
+        for &from in senders {
+            world.send_numbered(from, *to, 4 * MIB).unwrap();
+        }
+        world.run_for(ms(5));
+        assert!(world.node(*to).stats().recv_budget_limit >= 46, "seed {seed}: at most four at a time");
+        let done = |world: &World| senders.iter().all(|&from| world.numbered(*to, from) == 1);
+        world.expect("all finish", secs(60), done);
+        assert_eq!(all_downs(&world, &hosts), 0, "seed {seed}");
+        assert_eq!(world.core(*to).memory().received, 0, "seed {seed}");
     }
 }
 
