@@ -8,8 +8,8 @@ use std::time::Duration;
 use cluster_conformance::Grammar;
 use cluster_core::limits::{MAX_ALIASES, MAX_CLOSED_STREAMS, MAX_NOTICE_SOURCES, MAX_TARGETS};
 use cluster_core::{
-    Action, Bytes, CloseMode, Config, Disconnect, Event, Frame, Incarnation, Input, Instant, Limits, LinkId, Message,
-    Node, NodeId, Proven, Reason, Run, Start, Target,
+    Action, Bytes, CloseMode, Config, Disconnect, Event, Frame, Identity, Incarnation, Input, Instant, Limits, LinkId,
+    Message, Node, NodeId, Proven, Reason, Run, SecretId, Start, Target,
 };
 
 use crate::channels::is_printable;
@@ -34,6 +34,8 @@ pub struct Line {
     pub dialled: Option<SocketAddr>,
     /// Who was proven to be at the other end.
     pub run: Option<Run>,
+    /// With which secret.
+    pub secret: Option<SecretId>,
     /// The node asked to close it, and was not told yet that it is gone.
     pub closed: Option<Reason>,
     /// What the node sent and nobody has read.
@@ -102,7 +104,11 @@ impl Driver {
     #[must_use]
     pub fn new(host: u8, incarnation: u64, config: Config) -> Driver {
         let start = Start { seed: [host; 32], incarnation: Incarnation(incarnation), listen: Some(at(host)) };
-        let node = Node::new(config.node_id(id(host)), start, Instant::ZERO).expect("a config that agrees with itself");
+        let config = match config.is_secure() {
+            true => config.identity(Identity::from_bytes([host; 32])),
+            false => config.node_id(id(host)),
+        };
+        let node = Node::new(config, start, Instant::ZERO).expect("a config that agrees with itself");
         Driver {
             node,
             now: Instant::ZERO,
@@ -132,11 +138,11 @@ impl Driver {
         link
     }
 
-    /// The other end of a link has proven who it is.
-    pub fn connect(&mut self, link: LinkId, run: Run) {
+    /// The other end of a link has proven who it is, and which secret it has where there is one.
+    pub fn connect(&mut self, link: LinkId, run: Run, secret: Option<SecretId>) {
         let Some(line) = self.links.get_mut(&link).filter(|line| line.run.is_none()) else { return };
-        line.run = Some(run);
-        let proven = Proven { run, version: 1, features: 0, secret: None };
+        (line.run, line.secret) = (Some(run), secret);
+        let proven = Proven { run, version: 1, features: 0, secret };
         self.handle(Input::Connected { link, proven, local: at(100) });
     }
 
@@ -354,6 +360,13 @@ impl Driver {
         assert!(memory.received <= limits.recv_budget, "{memory:?}");
         assert!(memory.received + memory.retained <= limits.max_memory(), "{memory:?}");
         assert!(self.node.is_consistent());
+        let config = self.node.config();
+        let known = |secret| config.secrets().is_some_and(|ring| ring.ids().any(|id| id == secret));
+        let retired =
+            self.links.values().find(|line| line.closed.is_none() && line.secret.is_some_and(|secret| !known(secret)));
+        assert!(retired.is_none(), "{retired:?} has a secret that was dropped");
+        let stranger = self.node.peers().find(|peer| !config.allows(peer.run.id));
+        assert!(stranger.is_none(), "{stranger:?} is not allowed");
     }
 }
 

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use cluster_core::wire::{Accept, Ack, Claim, Offer, PeerStream, Resume, StreamId};
 use cluster_core::{
-    Acknowledge, Config, Disconnect, Frame, Incarnation, Input, LinkId, NodeId, Offline, Receipt, Run, Target,
+    Acknowledge, Config, Disconnect, Frame, Incarnation, Input, Keyring, LinkId, NodeId, Offline, Receipt, Run, Secret,
+    SecretId, Target,
 };
 
 use crate::draw::{Near, address, draw, profile, who};
@@ -41,6 +42,7 @@ pub fn run(data: &[u8]) {
 
 struct Town {
     driver: Driver,
+    secure: bool,
     told: BTreeMap<LinkId, Told>,
     /// The highest generation that a host has claimed.
     generations: BTreeMap<NodeId, u64>,
@@ -56,7 +58,9 @@ struct Told {
 
 impl Town {
     fn new(shape: u8) -> Town {
-        let mut config = Config::insecure_plaintext().limits(small());
+        let secure = shape & 16 == 16;
+        let config = if secure { Config::new(keyring(2)) } else { Config::insecure_plaintext() };
+        let mut config = config.limits(small());
         if shape & 1 == 1 {
             config = config.acknowledge(Acknowledge::Manual);
         }
@@ -70,7 +74,7 @@ impl Town {
             config = config.session_ttl(Duration::ZERO);
         }
         let driver = Driver::new(OWN, 1_000, config);
-        Town { driver, told: BTreeMap::new(), generations: BTreeMap::new(), receipts: Vec::new() }
+        Town { driver, secure, told: BTreeMap::new(), generations: BTreeMap::new(), receipts: Vec::new() }
     }
 
     /// One thing happens; `false` at the end of the script.
@@ -150,8 +154,14 @@ impl Town {
     fn connects(&mut self, tape: &mut Tape<'_>) {
         let (Some(link), Some(run)) = (self.link(tape), who(tape, 1)) else { return };
         // Some are the node itself, or its clones.
-        let run = if run.id == id(0xff) { Run { id: id(OWN), ..run } } else { run };
-        self.driver.connect(link, run);
+        let run = if run.id == id(0xff) { Run { id: self.driver.node.run().id, ..run } } else { run };
+        let secret = self.secret(tape);
+        self.driver.connect(link, run, secret);
+    }
+
+    /// Which of the two secrets somebody has; perhaps it is no longer one of the node's.
+    fn secret(&self, tape: &mut Tape<'_>) -> Option<SecretId> {
+        self.secure.then(|| secret(tape.byte() & 1).id())
     }
 
     /// A member dials the node and does all that is due, honestly up to the last step.
@@ -159,7 +169,8 @@ impl Town {
         let host = tape.byte() % HOSTS;
         let run = Run { id: id(host), incarnation: Incarnation(tape.number(1)) };
         let Some(link) = self.driver.accept(at(host)) else { return };
-        self.driver.connect(link, run);
+        let secret = self.secret(tape);
+        self.driver.connect(link, run, secret);
         let highest = self.generations.entry(run.id).or_default();
         let generation = tape.number(highest.saturating_add(1));
         *highest = generation.max(*highest);
@@ -187,7 +198,8 @@ impl Town {
             0 => self.driver.end(link, Disconnect::Refused),
             1 => self.driver.end(link, Disconnect::Unreachable),
             _ => {
-                self.driver.connect(link, run);
+                let secret = self.secret(tape);
+                self.driver.connect(link, run, secret);
                 let near = self.near(link);
                 let accept = Accept { profile: profile(tape), offer: crate::draw::offer(tape, &near) };
                 self.says(link, Frame::Accept(accept));
@@ -243,12 +255,35 @@ impl Town {
             0 => self.driver.user(|node, now| node.leave(now, span(200))),
             1 | 2 => self.driver.user(|node, now| _ = node.flush(now, peer)),
             3 => self.driver.user(|node, now| drop(node.add_seed(now, at(2).into()))),
+            4 if self.secure => {
+                let ring = keyring(tape.byte());
+                self.driver.user(|node, now| drop(node.set_config(now, node.config().clone().keyring(ring))));
+            }
+            5 if self.secure => {
+                let allowed = tape.byte();
+                self.driver.user(|node, now| {
+                    let config = node.config().clone();
+                    let hosts = (0..HOSTS).filter(|host| allowed >> host & 1 == 1).map(id);
+                    let config = if allowed == 0 { config.allow_all() } else { config.allow(hosts) };
+                    drop(node.set_config(now, config));
+                });
+            }
             _ => {
                 let metadata = vec![tape.byte(); 3];
                 self.driver.user(|node, now| drop(node.set_config(now, node.config().clone().metadata(metadata))));
             }
         }
     }
+}
+
+fn secret(number: u8) -> Secret {
+    Secret::from_bytes([number; 32])
+}
+
+/// One secret or both, of which one is sent with.
+fn keyring(which: u8) -> Keyring {
+    let ring = Keyring::new(secret(which & 1));
+    if which & 2 == 2 { ring.accept(secret(!which & 1)) } else { ring }
 }
 
 /// From nothing to eight minutes.

@@ -147,6 +147,13 @@ fn nodes() -> Vec<(String, Vec<u8>)> {
         named("silence", up(0).raw(&[10, 160, 10, 200, 12, 10, 255, 21, 255, 10, 1]).done()),
         named("leaves", up(2).raw(&[13, 1, 0, 40, 20, 1, 0, 10, 200]).done()),
     ];
+    // With a secret: a member that has the other one, which is dropped; then one that is not allowed any more.
+    let secure = |host: u8, has: u8| {
+        let pen = Pen::default().raw(&[16, 2, host]).near(0).raw(&[has]);
+        pen.near(0).raw(&[0, 4, 0, host, 0]).near(0).near(0).raw(&[0])
+    };
+    seeds.push(named("rotated", secure(1, 1).raw(&[10, 120, 20, 0, 4, 0, 10, 200]).done()));
+    seeds.push(named("expelled", secure(1, 0).raw(&[13, 1, 0, 40, 20, 0, 5, 4, 10, 200]).done()));
     for frame in frames() {
         let bytes = frame.encode();
         let name = format!("frame_{}", frame.kind());

@@ -159,8 +159,8 @@ impl Pair {
         self.hosts[host].ends.insert(link, wire);
         self.hosts[other].ends.insert(theirs, wire);
         let runs = [0, 1].map(|host: usize| self.hosts[host].driver.node.run());
-        self.hosts[other].driver.connect(theirs, runs[host]);
-        self.hosts[host].driver.connect(link, runs[other]);
+        self.hosts[other].driver.connect(theirs, runs[host], None);
+        self.hosts[host].driver.connect(link, runs[other], None);
     }
 
     /// What a host has written on a link is on its way.

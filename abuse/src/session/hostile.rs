@@ -438,7 +438,7 @@ impl Table {
         self.driver.close();
         self.notice();
         let Some(link) = self.driver.accept(at(1)) else { return };
-        self.driver.connect(link, self.peer);
+        self.driver.connect(link, self.peer, None);
         self.generation += 1;
         let claim = Claim { generation: self.generation, rejoin: false, profile: self.profile.clone() };
         self.driver.frame(link, Frame::Claim(claim));
@@ -478,7 +478,7 @@ impl Table {
     /// The node has dialled, and the peer accepts with this offer, or an honest one.
     fn answer(&mut self, link: LinkId, drawn: Option<Offer>) {
         self.notice();
-        self.driver.connect(link, self.peer);
+        self.driver.connect(link, self.peer, None);
         let claimed = self.driver.links.get_mut(&link).and_then(|line| {
             std::mem::take(&mut line.written).into_iter().find_map(|frame| match frame {
                 Frame::Claim(claim) => Some(claim),
