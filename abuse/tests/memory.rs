@@ -2,6 +2,7 @@
 //! thread allocates.
 
 use std::net::SocketAddr;
+use std::path::Path;
 
 use allocation_counter::measure;
 use cluster_abuse::channels::{self, Mode, connected, side};
@@ -143,6 +144,17 @@ fn decodes_within_its_size(bytes: Vec<u8>) {
 #[test]
 fn a_frame_costs_at_most_four_times_its_bytes() {
     frames().into_iter().for_each(decodes_within_its_size);
+}
+
+#[test]
+fn whatever_a_fuzzer_made_of_frames_costs_at_most_four_times_its_bytes() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus/frame");
+    let mut count = 0;
+    for file in std::fs::read_dir(folder).unwrap() {
+        decodes_within_its_size(std::fs::read(file.unwrap().path()).unwrap());
+        count += 1;
+    }
+    assert!(count > 100);
 }
 
 #[test]

@@ -16,7 +16,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use cluster_core::adapter::{LogBudget, LogClass, Settled, Subscribers, Unread, Waiting};
-use cluster_core::{Action, Event, Frame, Instant, JoinError, LinkId, NodeId, Run, Undelivered};
+use cluster_core::{Action, Event, Frame, Instant, JoinError, LinkId, NodeId, Run};
 
 use crate::buffers::Buffers;
 use crate::clock::Clock;
@@ -389,9 +389,7 @@ impl State {
         effects.unread.extend(self.subscribers.publish(shared, &mut self.core, &event, &mut effects.queues));
         if let Some(suppressed) = self.log.admit(now, LogClass::of(&event)) {
             effects.log.push(match event {
-                Event::Undelivered(Undelivered { peer, not_delivered, in_doubt }) if self.subscribers.is_empty() => {
-                    Log::Unheard { peer, not_delivered: not_delivered.len(), in_doubt: in_doubt.len(), suppressed }
-                }
+                Event::Undelivered(lost) if self.subscribers.is_empty() => Log::Unheard(lost, suppressed),
                 event => Log::Event(event, suppressed),
             });
         }

@@ -1,17 +1,12 @@
 //! What an operator can read.
 
-use cluster_core::{Event, NodeId, Notice, Run};
+use cluster_core::{Event, NodeId, Notice, Undelivered};
 
 /// A line of log. Those about events come with the number of lines like it that were left out before it.
 pub(crate) enum Log {
     Event(Event, u64),
     /// Messages came to nothing, and no subscriber is there to hear of it.
-    Unheard {
-        peer: Run,
-        not_delivered: usize,
-        in_doubt: usize,
-        suppressed: u64,
-    },
+    Unheard(Undelivered, u64),
     Notice(Notice),
 }
 
@@ -22,8 +17,19 @@ impl Log {
             Log::Notice(Notice { source, reason, suppressed }) => {
                 tracing::info!(?node, %source, %reason, suppressed, "a connection came to nothing");
             }
-            Log::Unheard { peer, not_delivered, in_doubt, suppressed } => {
-                tracing::warn!(?node, ?peer, not_delivered, in_doubt, suppressed, "messages came to nothing");
+            Log::Event(Event::PeerUp(peer), suppressed) => {
+                tracing::debug!(?node, peer = ?peer.run, name = peer.name.as_ref().map(|name| name.as_str()),
+                    address = ?peer.address, suppressed, "peer up");
+            }
+            Log::Event(Event::PeerDown { peer, reason, .. }, suppressed) => {
+                tracing::debug!(?node, ?peer, %reason, transient = reason.is_transient(), suppressed, "peer down");
+            }
+            Log::Event(Event::JoinFailed { target, error, .. }, suppressed) => {
+                tracing::debug!(?node, %target, %error, suppressed, "join failed");
+            }
+            Log::Unheard(lost, suppressed) => {
+                let (not_delivered, in_doubt) = (lost.not_delivered.len(), lost.in_doubt.len());
+                tracing::warn!(?node, peer = ?lost.peer, not_delivered, in_doubt, suppressed, "messages came to nothing");
             }
             Log::Event(event @ (Event::Delivered { .. } | Event::Flushed { .. }), suppressed) => {
                 tracing::trace!(?node, ?event, suppressed, "event");

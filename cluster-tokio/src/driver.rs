@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cluster_core::adapter::{LogBudget, LogClass, Settled, Subscribers, Unread, Waiting};
-use cluster_core::{Action, Event, Frame, Input, Instant, JoinError, LinkId, NodeId, Notice, Run, Target, Undelivered};
+use cluster_core::{Action, Event, Frame, Input, Instant, JoinError, LinkId, NodeId, Run, Target};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::JoinSet;
@@ -21,6 +21,7 @@ use tokio::task::JoinSet;
 use crate::clock::Clock;
 use crate::events::Queue;
 use crate::link::{self, Link};
+use crate::log::Log;
 
 /// Who is told how a join has ended.
 pub(crate) type Joined = oneshot::Sender<Result<Run, JoinError>>;
@@ -76,14 +77,6 @@ struct Effects {
     log: Vec<Log>,
     /// Dropped last, and without the lock.
     unread: Vec<Arc<Unread<Shared>>>,
-}
-
-/// A line of log. Those about events come with the number of lines like it that were left out before it.
-enum Log {
-    Event(Event, u64),
-    /// Messages came to nothing, and no subscriber is there to hear of it.
-    Unheard(Undelivered, u64),
-    Notice(Notice),
 }
 
 /// Who calls the core: what becomes of links that now have something to send.
@@ -300,35 +293,6 @@ impl Effects {
         self.queues.iter().for_each(|queue| queue.wake());
         for log in &self.log {
             log.write(shared.id);
-        }
-    }
-}
-
-impl Log {
-    /// What the original printed in its debug mode. Never a payload.
-    fn write(&self, node: NodeId) {
-        match self {
-            Log::Notice(Notice { source, reason, suppressed }) => {
-                tracing::info!(?node, %source, %reason, suppressed, "a connection came to nothing");
-            }
-            Log::Event(Event::PeerUp(peer), suppressed) => {
-                tracing::debug!(?node, peer = ?peer.run, name = peer.name.as_ref().map(|name| name.as_str()),
-                    address = ?peer.address, suppressed, "peer up");
-            }
-            Log::Event(Event::PeerDown { peer, reason, .. }, suppressed) => {
-                tracing::debug!(?node, ?peer, %reason, transient = reason.is_transient(), suppressed, "peer down");
-            }
-            Log::Event(Event::JoinFailed { target, error, .. }, suppressed) => {
-                tracing::debug!(?node, %target, %error, suppressed, "join failed");
-            }
-            Log::Unheard(lost, suppressed) => {
-                let (not_delivered, in_doubt) = (lost.not_delivered.len(), lost.in_doubt.len());
-                tracing::warn!(?node, peer = ?lost.peer, not_delivered, in_doubt, suppressed, "messages came to nothing");
-            }
-            Log::Event(event @ (Event::Delivered { .. } | Event::Flushed { .. }), suppressed) => {
-                tracing::trace!(?node, ?event, suppressed, "event");
-            }
-            Log::Event(event, suppressed) => tracing::debug!(?node, ?event, suppressed, "event"),
         }
     }
 }

@@ -65,6 +65,7 @@ mod driver;
 mod events;
 mod link;
 mod listener;
+mod log;
 mod node;
 
 pub use cluster_core;

@@ -4,6 +4,7 @@
 //! has a step for it.
 
 use std::net::SocketAddr;
+use std::sync::LazyLock;
 use std::time::{Duration, Instant as Clock};
 
 use cluster_core::limits::MAX_LIST;
@@ -11,7 +12,8 @@ use cluster_core::wire::{
     Ack, Announce, Claim, Digest, Entry, List, Offer, PeerStream, Profile, Resume, StreamId, Update,
 };
 use cluster_core::{
-    Action, Bytes, Config, Frame, Incarnation, Input, Instant, Limits, LinkId, Node, NodeId, Proven, Run, Start,
+    Action, Bytes, Channel, Config, Credentials, Frame, Hello, Identity, Incarnation, Input, Instant, Limits, LinkId,
+    Node, NodeId, Proven, Role, Run, Secret, Start, Suite,
 };
 
 const FRAMES: u64 = 100_000;
@@ -143,4 +145,48 @@ fn the_longest_lists_cost_by_their_entries_and_not_by_the_mesh() {
     println!("{} entries: {small:?} with 2 peers, {full:?} with 500", 200 * MAX_LIST);
     assert!(full < Duration::from_secs(1), "{full:?}");
     assert!(full < small * 8, "{full:?}, and {small:?} with two peers");
+}
+
+/// A side of a secure channel that has the secret of this number.
+fn side(role: Role, secret: u8) -> Channel {
+    static IDENTITY: LazyLock<Identity> = LazyLock::new(|| Identity::from_bytes([7; 32]));
+    let hello = Hello {
+        run: run(u32::from(secret)),
+        cluster: "worst".parse().unwrap(),
+        versions: 1..=1,
+        features: 0,
+        nonce: [0; 16],
+    };
+    let (identity, keyring) = (IDENTITY.clone(), Secret::from_bytes([secret; 32]).into());
+    let credentials = Credentials { identity, keyring, suite: Suite::ChaChaPoly, entropy: [secret; 32] };
+    Channel::secure(role, hello, credentials)
+}
+
+fn said(channel: &mut Channel) -> Bytes {
+    let output = channel.output();
+    let bytes: Vec<u8> = output.pieces().flatten().copied().collect();
+    output.advance(bytes.len());
+    bytes.into()
+}
+
+/// The shortest of many times, so that it does not matter what else the machine does.
+fn shortest(mut run: impl FnMut()) -> Duration {
+    let once = |_| {
+        let begin = Clock::now();
+        run();
+        begin.elapsed()
+    };
+    (0..500).map(once).min().unwrap()
+}
+
+#[test]
+fn refusing_a_hello_costs_less_than_it_costs_to_say_it() {
+    let hello = said(&mut side(Role::Initiator, 2));
+    let saying = shortest(|| drop(said(&mut side(Role::Initiator, 1))));
+    let refusing = shortest(|| {
+        let mut bob = side(Role::Responder, 1);
+        bob.receive(hello.clone());
+        assert!(bob.poll().is_err());
+    });
+    assert!(refusing < saying, "{refusing:?} to refuse it, {saying:?} to say it");
 }
