@@ -61,9 +61,19 @@ impl Handshakes {
     pub(super) fn proven(&self, run: Run, sock: Sock, is_node: bool) -> Verdict {
         match self.other_end(sock) {
             Some(end) if end.run.id != run.id => Err(format!("{:?} was taken for {run:?}", end.run)),
-            None if is_node => Err(format!("somebody who is no node was taken for {run:?}")),
+            None if is_node && !self.talks_to_strangers(run) => {
+                Err(format!("somebody who is no node was taken for {run:?}"))
+            }
             Some(_) | None => Ok(()),
         }
+    }
+
+    /// Whether a node speaks to somebody who is none, and who may pass on what it says.
+    fn talks_to_strangers(&self, run: Run) -> bool {
+        self.conns.values().any(|ends| match ends {
+            [Some(end), None] | [None, Some(end)] => end.run.id == run.id,
+            _ => false,
+        })
     }
 
     /// A node says that a run is up; `sock` is its end of the connection of the link that it is up by.
@@ -149,6 +159,8 @@ mod tests {
         handshakes.opened(here, run(1, 1));
         handshakes.proven(run(3, 1), here, false).unwrap();
         handshakes.proven(run(2, 1), here, true).unwrap_err();
+        handshakes.opened(sock(2), run(2, 1));
+        handshakes.proven(run(2, 1), here, true).unwrap();
         handshakes.opened(there, run(2, 1));
         handshakes.proven(run(2, 1), here, true).unwrap();
         handshakes.proven(run(3, 1), here, true).unwrap_err();
