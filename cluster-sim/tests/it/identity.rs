@@ -1,24 +1,18 @@
-//! Who is who: scenarios S14 to S20, and what a node says of itself when that changes.
-
-use std::net::SocketAddr;
+//! Who is who: scenarios S14 to S16.
 
 use bytes::Bytes;
-use cluster_core::wire::{Ack, Announce, Close, Digest, Entry, Profile, Update};
-use cluster_core::{
-    Config, Event, Frame, Incarnation, Instant, JoinError, Limits, NodeId, PeerInfo, PeerState, Reason, RejectCode, Run,
-};
-use cluster_sim::{
-    Block, Crash, Fate, FrameKind, Greeting, HostId, Latency, Logged, PuppetState, Restart, Script, Spec, World,
-};
+use cluster_core::{Config, Event, Incarnation, JoinError, Limits, NodeId, PeerInfo, Reason, RejectCode, Run};
+use cluster_sim::{Block, Crash, HostId, Latency, Restart, Spec, World};
 
 use crate::harness::*;
 
 /// The mesh sizes that these scenarios are run with.
-const SIZES: std::ops::RangeInclusive<usize> = 2..=5;
+pub(crate) const SIZES: std::ops::RangeInclusive<usize> = 2..=5;
 
 /// In the unit of incarnations.
 const SECOND: u64 = 1_000_000;
-const DAY: u64 = 86_400 * SECOND;
+
+pub(crate) const DAY: u64 = 86_400 * SECOND;
 
 /// What a run adopts that was told of `known`, in the place of its own incarnation.
 fn is_adopted(known: Incarnation, own: Incarnation) -> bool {
@@ -26,13 +20,13 @@ fn is_adopted(known: Incarnation, own: Incarnation) -> bool {
 }
 
 /// One of the nodes, drawn from the seed, and the others.
-fn one_of(world: &mut World, hosts: &[HostId]) -> (HostId, Vec<HostId>) {
+pub(crate) fn one_of(world: &mut World, hosts: &[HostId]) -> (HostId, Vec<HostId>) {
     let one = hosts[world.draw(hosts.len() as u64) as usize];
     (one, hosts.iter().copied().filter(|&host| host != one).collect())
 }
 
 /// What `host` was told of the messages for one run that came to nothing: certainly not delivered, and in doubt.
-fn failed_for(world: &World, host: HostId, peer: Run) -> (Vec<Bytes>, Vec<Bytes>) {
+pub(crate) fn failed_for(world: &World, host: HostId, peer: Run) -> (Vec<Bytes>, Vec<Bytes>) {
     let mut failed = (Vec::new(), Vec::new());
     for logged in world.events(host) {
         if let Event::Undelivered(undelivered) = &logged.event
@@ -46,7 +40,7 @@ fn failed_for(world: &World, host: HostId, peer: Run) -> (Vec<Bytes>, Vec<Bytes>
 }
 
 /// The runs that `host` was told share an id with another live node.
-fn clones(world: &World, host: HostId) -> Vec<Run> {
+pub(crate) fn clones(world: &World, host: HostId) -> Vec<Run> {
     let newcomer = |event: &Event| match event {
         Event::DuplicateIdentity { newcomer } => Some(*newcomer),
         _ => None,
@@ -54,7 +48,7 @@ fn clones(world: &World, host: HostId) -> Vec<Run> {
     world.events(host).iter().filter_map(|logged| newcomer(&logged.event)).collect()
 }
 
-fn join_errors(world: &World, host: HostId) -> Vec<JoinError> {
+pub(crate) fn join_errors(world: &World, host: HostId) -> Vec<JoinError> {
     let error = |event: &Event| match event {
         Event::JoinFailed { error, .. } => Some(error.clone()),
         _ => None,
@@ -63,12 +57,12 @@ fn join_errors(world: &World, host: HostId) -> Vec<JoinError> {
 }
 
 /// The whole life of two runs of one node, as another node is told of it.
-fn restarted(old: Run, new: Run) -> [(&'static str, u64); 4] {
+pub(crate) fn restarted(old: Run, new: Run) -> [(&'static str, u64); 4] {
     let (old, new) = (old.incarnation.0, new.incarnation.0);
     [("up", old), ("down", old), ("gone", old), ("up", new)]
 }
 
-fn peer(world: &World, host: HostId, id: NodeId) -> PeerInfo {
+pub(crate) fn peer(world: &World, host: HostId, id: NodeId) -> PeerInfo {
     world.core(host).peer(id).unwrap_or_else(|| panic!("{host} does not know {id:?}"))
 }
 
@@ -585,419 +579,6 @@ fn s14_a_join_that_meets_a_later_run_of_a_half_open_peer_waits_for_the_probe() {
         for &host in &others {
             assert_eq!(word(&world, host, old.id), restarted(old, new), "seed {seed}");
             assert_eq!(clones(&world, host), [], "seed {seed}");
-        }
-    }
-}
-
-/// A container that is rescheduled keeps its id and its name, and nothing else.
-#[test]
-fn s17_a_node_that_comes_back_elsewhere_is_looked_for_there_only() {
-    for seed in 0..10 {
-        for size in SIZES {
-            let (mut world, hosts) = strangers(seed, size - 1);
-            let named = config().name("worker-7".parse().unwrap()).metadata(&b"v1"[..]);
-            let b = world.add(named.clone());
-            let (others, old, before) = (hosts, world.run(b), world.addr(b));
-            // Some have dialled it, others were dialled by it.
-            if seed % 2 == 0 {
-                world.node(b).join(others[0]).unwrap();
-            }
-            for &host in &others {
-                world.node(host).join(b).unwrap();
-            }
-            world.expect("a complete mesh", secs(20), World::is_complete);
-            world.settle();
-            world.crash(b, [Crash::Kill, Crash::Reset, Crash::Power][seed as usize % 3]);
-            let pause = world.draw(8_000);
-            world.run_for(ms(pause));
-            world.restart(b, Restart::default().ip("10.0.3.3").config(named));
-            let (new, now_at) = (world.run(b), world.addr(b));
-            world.node(b).join(others[0]).unwrap();
-            world.expect("the mesh is whole", secs(3), World::is_complete);
-            let back = world.now();
-            world.settle();
-            for &host in &others {
-                assert_eq!(word(&world, host, old.id), restarted(old, new), "seed {seed}, {size} nodes");
-                let known: Vec<PeerInfo> = world.node(host).peers();
-                assert_eq!(known.len(), size - 1, "seed {seed}: nobody is there twice");
-                let info = peer(&world, host, new.id);
-                assert_eq!((info.address, info.state), (Some(now_at), PeerState::Up), "seed {seed}, {size} nodes");
-                assert_eq!(info.name.as_ref().map(|name| name.as_str()), Some("worker-7"), "seed {seed}");
-                assert_eq!((clones(&world, host), join_errors(&world, host)), (vec![], vec![]), "seed {seed}");
-            }
-            // What they tell of it.
-            let puppet = world.add_puppet("10.0.9.1", Script::default());
-            for &host in &others {
-                let address = world.addr(host);
-                let link = world.puppet(puppet).dial(address);
-                world.run_for(ms(50));
-                world.puppet(puppet).send_on(link, Frame::Digest(Digest { buckets: [7; 16] }));
-            }
-            world.run_for(ms(50));
-            let told = gossiped(&world, puppet, new.id);
-            assert!(!told.is_empty() && told.iter().all(|address| *address == now_at), "seed {seed}: {told:?}");
-            // Where they look for it, once the link has lasted.
-            world.run_for(secs(10));
-            for &host in &others {
-                world.block_dials(b, host, Block::Refuse);
-                world.reset_connections(b, host);
-            }
-            world.expect("the mesh is whole again", secs(3), |world| others.iter().all(|&host| world.linked(host, b)));
-            assert!(world.dials_to(now_at, back) >= others.len(), "seed {seed}");
-            assert_eq!(world.dials_to(before, back), 0, "seed {seed}, {size} nodes");
-        }
-    }
-}
-
-/// A way around is no address that the old run had, and may be the only way to the new one.
-#[test]
-fn s17_a_way_around_to_a_node_outlives_its_restart() {
-    for seed in SEEDS {
-        let (mut world, hosts) = strangers(seed, 2);
-        let (a, b) = (hosts[0], hosts[1]);
-        let way = world.forward("10.0.50.1:9000", world.addr(b));
-        world.set_fate(world.addr(b), Some(Fate::Hang));
-        world.node(a).join(way).unwrap();
-        world.expect("linked", secs(1), |world| world.linked(a, b));
-        world.crash(b, Crash::Kill);
-        world.run_for(ms(5));
-        world.restart(b, Restart::default());
-        world.node(b).join(a).unwrap();
-        world.expect("linked again", secs(1), |world| world.linked(a, b));
-        assert_eq!(peer(&world, a, world.id(b)).address, Some(way), "seed {seed}");
-        world.block_dials(b, a, Block::Refuse);
-        world.settle();
-        world.reset_connections(a, b);
-        world.expect("linked by way of it", secs(8), |world| world.linked(a, b));
-    }
-}
-
-/// S10 and S17: another node is at the known address now, and the one that was there comes back elsewhere, or never.
-#[test]
-fn s17_an_address_that_another_id_has_taken_is_no_longer_the_old_holders() {
-    for seed in 0..10 {
-        for size in SIZES {
-            let (mut world, hosts) = mesh(seed, size);
-            let (b, others) = one_of(&mut world, &hosts);
-            let (old, address) = (world.run(b), world.addr(b));
-            world.crash(b, Crash::Kill);
-            let pause = world.draw(3_000);
-            world.run_for(ms(pause));
-            world.restart(b, Restart::default().new_id());
-            let taker = world.run(b);
-            world.expect("whoever dials the old one finds the new one", secs(40), World::is_complete);
-            // Whoever was dialled by the new one needs to meet it there first.
-            world.expect("nobody waits for the old one", secs(31), |world| {
-                others.iter().all(|&host| world.core(host).peer(old.id).is_none())
-            });
-            let taken = world.now();
-            world.settle();
-            for &host in &others {
-                let lived = [("up", old.incarnation.0), ("down", old.incarnation.0), ("gone", old.incarnation.0)];
-                assert_eq!(word(&world, host, old.id), lived, "seed {seed}");
-                assert_eq!(word(&world, host, taker.id), [("up", taker.incarnation.0)], "seed {seed}");
-                assert_eq!(peer(&world, host, taker.id).address, Some(address), "seed {seed}");
-            }
-            world.run_for(secs(60));
-            assert_eq!(world.dials_to(address, taken), 0, "seed {seed}: nobody looks for the old one there");
-            let moved = world.add(Spec::new(config()).id(old.id).incarnation(old.incarnation.0 + DAY));
-            world.node(moved).join(others[0]).unwrap();
-            world.expect("both are up", secs(3), World::is_complete);
-            world.settle();
-            for &host in &others {
-                assert_eq!(peer(&world, host, old.id).address, Some(world.addr(moved)), "seed {seed}");
-                assert_eq!(peer(&world, host, taker.id).address, Some(address), "seed {seed}");
-                assert_eq!((world.downs(host, b), world.ups(host, moved)), (0, 2), "seed {seed}");
-            }
-        }
-    }
-}
-
-/// Frames that would change much if they were heard.
-fn loud(run: Run) -> Vec<Frame> {
-    let profile = Profile {
-        name: Some("late".parse().unwrap()),
-        metadata: Bytes::from_static(b"late"),
-        addresses: Vec::new(),
-        max_message: 1 << 20,
-        window: 1 << 16,
-    };
-    let entry = Entry { run: Run { id: NodeId::from_bytes([9; 16]), ..run }, addresses: vec![at("10.0.8.8:80")] };
-    vec![
-        Frame::Update(Update { profile }),
-        Frame::Ack(Ack { received: 1 << 40, consumed: 1 << 40, consumed_messages: 1, granted: 1 << 41 }),
-        Frame::Announce(Announce { entries: vec![entry] }),
-        Frame::Close(Close::Leaving),
-    ]
-}
-
-fn at(text: &str) -> SocketAddr {
-    text.parse().unwrap()
-}
-
-/// The same run has a better link, or a later run has come, and the old connection still delivers.
-#[test]
-fn s19_what_the_old_connection_still_carries_is_ignored() {
-    for seed in SEEDS {
-        for restart in [false, true] {
-            let mut world = World::new(seed);
-            let a = world.add(config());
-            let address = world.addr(a);
-            let old = world.add_puppet("10.0.9.1", Script { ack: false, ..Script::default() });
-            world.puppet(old).dial(address);
-            world.expect("it is up", ms(50), |world| world.sees(a, old));
-            let run = world.run(old);
-            world.node(a).send(run.id, &b"for the first link"[..]).unwrap();
-            world.run_for(secs(5));
-            // Long ways, so that much is under way when the connection is closed.
-            world.set_latency(ms(100));
-            if restart {
-                world.puppet(old).script(|script| script.pong = false);
-            }
-            let later = Run { incarnation: Incarnation(run.incarnation.0 + u64::from(restart)), ..run };
-            let next = Script { run: Some(later), claim: Some(2), ..Script::default() };
-            let new = world.add_puppet("10.0.9.2", next);
-            world.puppet(new).dial(address);
-            world.expect("the old link is given up", secs(2), |world| !world.closes(a).is_empty());
-            assert_eq!(world.puppet_links(old), [PuppetState::Up], "seed {seed}: it does not know yet");
-            let events = world.events(a).len();
-            let up = world.sees(a, new);
-            for frame in loud(run) {
-                world.puppet(old).say_on(0, b"late");
-                world.puppet(old).send_on(0, frame);
-                let pause = world.draw(20);
-                world.run_for(ms(pause));
-            }
-            world.run_for(secs(2));
-            assert_eq!(world.puppet_links(old), [PuppetState::Over], "seed {seed}");
-            let info = peer(&world, a, run.id);
-            assert!(world.sees(a, new) && info.name.is_none() && info.metadata.is_empty(), "seed {seed}: {info:?}");
-            assert_eq!(world.messages(a), [], "seed {seed}");
-            let since: Vec<&Event> = world.events(a)[events..].iter().map(|logged| &logged.event).collect();
-            match since[..] {
-                // What was said on the first link was not acknowledged, and the second one begins new streams.
-                [Event::Undelivered(_), Event::SessionReset { .. }] => assert!(up && !restart, "seed {seed}"),
-                [Event::PeerUp(_)] => assert!(!up && restart, "seed {seed}"),
-                _ => panic!("seed {seed}: {since:?}"),
-            }
-            assert_eq!(world.dials_from(a, Instant::ZERO), 0, "seed {seed}");
-            // And the new link does what a link does.
-            world.node(a).send(run.id, &b"for the second link"[..]).unwrap();
-            world.puppet(new).say_on(0, b"new");
-            world.run_for(secs(1));
-            let heard: Vec<Bytes> = world.messages(a).iter().map(|taken| taken.payload.clone()).collect();
-            assert_eq!(heard, [&b"new"[..]], "seed {seed}");
-            assert!(world.puppet_messages(new).contains(&Bytes::from_static(b"for the second link")), "seed {seed}");
-        }
-    }
-}
-
-/// Messages that a cut has held on the old connection come with it, or with the new one, and never twice.
-#[test]
-fn s19_a_burst_from_the_old_connection_meets_the_new_one_and_every_message_comes_once() {
-    let mut held_back = 0;
-    for seed in SEEDS {
-        let mut world = World::new(seed);
-        let a = world.add(config());
-        let b = world.add(config().heartbeat(ms(300)).peer_timeout(secs(1)));
-        world.node(a).join(b).unwrap();
-        world.expect("linked", secs(1), |world| world.linked(a, b));
-        world.settle();
-        world.cut(a, b);
-        let mut sent = [0, 0];
-        for _ in 0..30 {
-            for (count, (from, to)) in sent.iter_mut().zip([(a, b), (b, a)]) {
-                if world.sees(from, to) {
-                    world.send_numbered(from, to, 1_000).unwrap();
-                    *count += 1;
-                }
-            }
-            world.run_for(ms(50));
-        }
-        assert!(world.downs(b, a) == 1 && world.sees(a, b), "seed {seed}: only b has given up");
-        world.heal(a, b);
-        world.expect("linked again", secs(4), |world| world.linked(a, b));
-        world.settle();
-        let failed = |world: &World, host, peer| {
-            let (not_delivered, in_doubt) = failed_for(world, host, peer);
-            (not_delivered.len() + in_doubt.len()) as u64
-        };
-        // The receivers check that nothing comes twice, or late.
-        for (count, (from, to)) in sent.into_iter().zip([(a, b), (b, a)]) {
-            let (taken, failed) = (world.numbered(to, from), failed(&world, from, world.run(to)));
-            assert_eq!((taken, failed), (count, 0), "seed {seed}");
-            held_back += count;
-        }
-        for (from, to) in [(a, b), (b, a)] {
-            let before = world.numbered(to, from);
-            world.send_numbered(from, to, 1_000).unwrap();
-            world.run_for(ms(50));
-            assert_eq!(world.numbered(to, from), before + 1, "seed {seed}");
-        }
-    }
-    assert!(held_back > 100, "{held_back}");
-}
-
-/// Every `PeerUpdated` that `host` was told of this node.
-fn updates(world: &World, host: HostId, id: NodeId) -> Vec<PeerInfo> {
-    let info = |event: &Event| match event {
-        Event::PeerUpdated(info) if info.run.id == id => Some(info.clone()),
-        _ => None,
-    };
-    world.events(host).iter().filter_map(|logged| info(&logged.event)).collect()
-}
-
-/// Who and where a node is can change while it runs.
-#[test]
-fn s20_a_changed_name_or_metadata_or_address_reaches_every_peer_once() {
-    for seed in 0..10 {
-        for size in SIZES {
-            let (mut world, hosts) = mesh(seed, size);
-            let (b, others) = one_of(&mut world, &hosts);
-            let id = world.id(b);
-            let moved = world.forward("10.0.50.1:9000", world.addr(b));
-            let own = |world: &World| world.core(b).config().clone();
-            let steps: [fn(Config) -> Config; 4] = [
-                |config| config.name("renamed".parse().unwrap()),
-                |config| config.metadata(&b"v2"[..]),
-                |config| config.advertise(at("10.0.50.1:9000")),
-                |config| config.heartbeat(ms(900)),
-            ];
-            for (number, step) in (1..).zip(steps) {
-                let config = step(own(&world));
-                world.node(b).set_config(config.clone()).unwrap();
-                world.run_for(ms(20));
-                for &host in &others {
-                    let updates = updates(&world, host, id);
-                    // The last one is no business of others.
-                    assert_eq!(updates.len(), number.min(3), "seed {seed}: {updates:?}");
-                    let info = peer(&world, host, id);
-                    assert_eq!(updates.last(), Some(&info), "seed {seed}");
-                    let name = (number >= 1).then_some("renamed");
-                    assert_eq!(info.name.as_ref().map(|name| name.as_str()), name, "seed {seed}");
-                    assert_eq!(info.metadata, if number >= 2 { &b"v2"[..] } else { &b""[..] }, "seed {seed}");
-                }
-                // Saying the same again is no news.
-                world.node(b).set_config(config).unwrap();
-                world.run_for(ms(20));
-            }
-            assert!(others.iter().all(|&host| updates(&world, host, id).len() == 3), "seed {seed}");
-            assert!(world.is_mesh(&hosts), "seed {seed}: no link was touched");
-            assert!(others.iter().all(|&host| (world.ups(host, b), world.downs(host, b)) == (1, 0)), "seed {seed}");
-            // A newcomer is told where it is now.
-            let late = world.add(config());
-            world.block_dials(b, late, Block::Refuse);
-            world.node(late).join(others[0]).unwrap();
-            world.expect("the newcomer finds all", secs(5), World::is_complete);
-            assert!(world.dials().iter().any(|dial| dial.from == late && dial.to == moved), "seed {seed}");
-            let info = peer(&world, late, id);
-            assert_eq!((info.metadata, updates(&world, late, id).len()), (Bytes::from_static(b"v2"), 0), "seed {seed}");
-        }
-    }
-}
-
-/// A peer in the middle of the handshake was told the old values by it.
-#[test]
-fn s20_a_profile_that_changes_during_a_handshake_reaches_that_peer_too() {
-    let mut updated = 0;
-    for seed in 0..60 {
-        let (mut world, hosts) = mesh(seed, 2);
-        let c = world.add(config());
-        world.set_latency(ms(20));
-        // Either end changes, whoever dials, at some point of the three round trips.
-        let (from, to) = if seed % 2 == 0 { (c, hosts[0]) } else { (hosts[0], c) };
-        world.node(from).join(to).unwrap();
-        let lag = world.draw(160);
-        world.run_for(ms(lag));
-        let changes = if seed % 4 < 2 { hosts[0] } else { c };
-        let renamed = world.core(changes).config().clone().name("renamed".parse().unwrap());
-        world.node(changes).set_config(renamed).unwrap();
-        let changed = world.now();
-        world.expect("a complete mesh", secs(5), World::is_complete);
-        world.run_for(ms(100));
-        let id = world.id(changes);
-        for host in [hosts[0], hosts[1], c].into_iter().filter(|&host| host != changes) {
-            let name = peer(&world, host, id).name;
-            assert_eq!(name.as_ref().map(|name| name.as_str()), Some("renamed"), "seed {seed}: {host}");
-            let told = updates(&world, host, id).len();
-            assert!(told <= 1, "seed {seed}: {told}");
-            let since = |event: &Logged| event.at >= changed;
-            let up = |event: &Event| matches!(event, Event::PeerUp(info) if info.run.id == id);
-            let came_up = world.events(host).iter().any(|logged| since(logged) && up(&logged.event));
-            updated += usize::from(told == 1 && came_up);
-        }
-    }
-    assert!(updated >= 15, "{updated} links came up with what was no longer true");
-}
-
-/// How many pings `host` sends in `span`.
-fn pings(world: &mut World, host: HostId, span: u64) -> u64 {
-    let before = world.wire(host).frames(FrameKind::Ping);
-    world.run_for(secs(span));
-    world.wire(host).frames(FrameKind::Ping) - before
-}
-
-/// Intervals hold for the links there are, for one that is being set up, and for those to come.
-#[test]
-fn s51_a_changed_heartbeat_and_timeout_hold_for_every_link_from_now_on() {
-    for seed in SEEDS {
-        for size in SIZES {
-            let (mut world, hosts) = mesh(seed, size);
-            let (b, others) = one_of(&mut world, &hosts);
-            // The others leave it to b.
-            for &host in &others {
-                let lazy = world.core(host).config().clone().heartbeat(secs(20)).peer_timeout(secs(60));
-                world.node(host).set_config(lazy).unwrap();
-            }
-            let late = world.add(config().heartbeat(secs(20)).peer_timeout(secs(60)));
-            world.set_latency(ms(20));
-            world.node(late).join(b).unwrap();
-            let lag = world.draw(160);
-            world.run_for(ms(lag));
-            let links = size as u64;
-            let quick = world.core(b).config().clone().heartbeat(ms(100)).peer_timeout(ms(500)).probe_timeout(ms(300));
-            world.node(b).set_config(quick).unwrap();
-            world.expect("a complete mesh", secs(10), World::is_complete);
-            world.settle();
-            let count = pings(&mut world, b, 10);
-            // After 75 to 100 ms of silence, and 40 ms there and back.
-            assert!((60 * links..=90 * links).contains(&count), "seed {seed}: {count} at {links} links");
-            let count = pings(&mut world, others[0], 10);
-            assert!(count <= links, "seed {seed}: {count}; of b it hears enough, and the others are as lazy");
-            world.cut(b, late);
-            world.cut(b, others[0]);
-            let cut = world.now();
-            world.expect("it notices", secs(1), |world| world.downs(b, late) == 1 && world.downs(b, others[0]) == 1);
-            assert!(world.now() - cut >= ms(350), "seed {seed}: {:?}", world.now() - cut);
-        }
-    }
-}
-
-/// Everyone restarts elsewhere; only the ids and the name of a seed are what they were.
-#[test]
-fn s18_a_mesh_that_moves_as_a_whole_forms_again_through_its_seed_whatever_is_at_the_old_addresses() {
-    for seed in SEEDS {
-        for squatted in [false, true] {
-            let mut world = World::new(seed);
-            world.set_name("seed.example", &["10.0.0.1"]);
-            let hosts = world.add_many(5, &config().seed("seed.example:7000".parse().unwrap()));
-            world.expect("a complete mesh", secs(70), World::is_complete);
-            let ids: Vec<NodeId> = hosts.iter().map(|&host| world.id(host)).collect();
-            // One after the other, so that those who are left still look for the others where they were.
-            for (index, &host) in hosts.iter().enumerate() {
-                world.crash(host, if index % 2 == 0 { Crash::Power } else { Crash::Kill });
-                world.run_for(secs(3));
-                world.restart(host, Restart::default().ip(&format!("10.0.4.{}", index + 1)));
-                if squatted {
-                    // Strangers who accept everything and say nothing.
-                    world.raw_listen(&format!("10.0.0.{}:7000", index + 1), Greeting::Wait);
-                }
-            }
-            world.set_name("seed.example", &["10.0.4.1"]);
-            let within = world.bound(&hosts);
-            world.expect("the mesh is whole", within, World::is_complete);
-            assert_eq!(hosts.iter().map(|&host| world.id(host)).collect::<Vec<_>>(), ids, "seed {seed}");
-            world.stay_quiet(&hosts, secs(300));
         }
     }
 }

@@ -1,0 +1,175 @@
+//! Floods of connections: scenario S07, and what of S48 takes long or comes often.
+
+use cluster_core::{Event, Limits, Stats};
+use cluster_sim::{Block, World};
+
+use crate::hand::*;
+use crate::harness::*;
+
+#[test]
+fn s48_a_byte_per_second_does_not_move_the_deadline() {
+    for seed in SEEDS {
+        let (mut world, hosts) = mesh(seed, 2);
+        let before = told(&world, &hosts);
+        let to = world.addr(hosts[0]);
+        let begin = world.now();
+        let conn = world.raw_dial("10.0.9.1", to);
+        let mut honest = Hand::dial(&mut world, "10.0.9.2", to, run(7));
+        honest.left = 0;
+        honest.shake(&mut world);
+        for &byte in PREAMBLE {
+            world.raw(conn).write([byte]);
+            world.run_for(secs(1));
+            if world.now() - begin < secs(5) {
+                assert_eq!(strays(&world, hosts[0]), 2);
+            } else if world.now() - begin > ms(5_010) {
+                assert_eq!(strays(&world, hosts[0]), 0, "seed {seed}, after {:?}", world.now() - begin);
+            }
+        }
+        assert_eq!(told(&world, &hosts), before);
+        notices_are_rare(&world, hosts[0]);
+    }
+}
+
+#[test]
+fn s48_one_source_gets_one_line_per_interval_however_often_it_comes() {
+    for seed in 0..5 {
+        let (mut world, hosts) = mesh(seed, 2);
+        let to = world.addr(hosts[0]);
+        let begin = world.now();
+        for _ in 0..250 {
+            let conn = world.raw_dial("10.0.9.1", to);
+            world.run_for(ms(4));
+            world.raw(conn).write(b"GET / HTTP/1.1\r\n\r\n");
+            world.run_for(ms(100));
+        }
+        let span = (world.now() - begin).as_secs() as usize;
+        let notices = world.notices(hosts[0]);
+        assert!((2..=span / 10 + 1).contains(&notices.len()), "{} in {span} s", notices.len());
+        assert!(notices.iter().skip(1).all(|noticed| noticed.notice.suppressed > 50));
+        assert!(world.node(hosts[0]).stats().notices_suppressed > 200);
+        notices_are_rare(&world, hosts[0]);
+        assert!(world.is_complete());
+    }
+}
+
+#[test]
+fn s07_honest_nodes_join_during_a_flood_of_ten_thousand_silent_sockets() {
+    for seed in 0..2 {
+        let (mut world, mut hosts) = mesh(seed, 3);
+        world.keep_lines(50);
+        let before = told(&world, &hosts);
+        let to = world.addr(hosts[0]);
+        let mut newcomer = None;
+        for number in 0..10_000_u32 {
+            let source = number % 2_500;
+            world.raw_dial(&format!("10.7.{}.{}", source / 250, source % 250 + 1), to);
+            world.run_for(ms(1));
+            assert!(strays(&world, hosts[0]) <= 64, "seed {seed}: {}", strays(&world, hosts[0]));
+            if number == 4_000 {
+                assert_eq!(strays(&world, hosts[0]), 48, "the flood fills every place that is not for peers");
+                assert_eq!(told(&world, &hosts), before, "seed {seed}");
+                let host = world.add(config());
+                world.node(host).join(to).unwrap();
+                newcomer = Some((host, world.now()));
+            }
+            if let Some((host, since)) = newcomer
+                && world.core(host).peers().count() == 3
+                && hosts.len() == 3
+            {
+                assert!(world.now() - since < secs(4), "seed {seed}");
+                hosts.push(host);
+            }
+        }
+        assert_eq!(hosts.len(), 4, "seed {seed}: the newcomer joined during the flood");
+        world.run_for(ms(5_010));
+        assert!(world.is_mesh(&hosts), "seed {seed}");
+        assert_eq!(strays(&world, hosts[0]), 0, "the places are free again");
+        assert!(world.node(hosts[0]).stats().pending_limit > 5_000);
+        notices_are_rare(&world, hosts[0]);
+        for &host in &hosts {
+            assert_eq!(world.count_events(host, |event| matches!(event, Event::PeerDown { .. })), 0);
+        }
+    }
+}
+
+#[test]
+fn s07_one_address_holds_no_more_than_its_share_of_places() {
+    for seed in SEEDS {
+        let mut limits = Limits::default();
+        limits.accept_burst_per_ip = 100;
+        let (mut world, hosts) = mesh_of(seed, 2, &config().limits(limits));
+        let to = world.addr(hosts[0]);
+        for _ in 0..100 {
+            world.raw_dial("10.0.9.1", to);
+        }
+        world.run_for(ms(10));
+        assert_eq!((strays(&world, hosts[0]), world.refused(hosts[0])), (8, 92), "seed {seed}");
+        assert_eq!(world.node(hosts[0]).stats().per_ip_limit, 92);
+        assert_eq!(world.notices(hosts[0]).len(), 1);
+        world.run_for(ms(5_010));
+        assert_eq!(strays(&world, hosts[0]), 0);
+    }
+}
+
+#[test]
+fn s07_one_address_gets_its_rate_and_others_theirs() {
+    for seed in SEEDS {
+        let (mut world, hosts) = mesh(seed, 2);
+        let to = world.addr(hosts[0]);
+        let admitted = |world: &World| world.core(hosts[0]).stats().accepts;
+        let before = admitted(&world);
+        // Two addresses, of which each connects and goes, 250 times a second.
+        for _ in 0..1_250 {
+            for ip in ["10.0.9.1", "10.0.9.2"] {
+                let conn = world.raw_dial(ip, to);
+                world.run_for(ms(2));
+                world.raw(conn).reset();
+            }
+        }
+        // 5 at once, and 20 in each of 5 seconds, of each.
+        let count = admitted(&world) - before;
+        assert!((200..=210).contains(&count), "seed {seed}: {count}");
+        let stats = world.node(hosts[0]).stats();
+        assert_eq!((stats.accept_limit_per_ip, stats.per_ip_limit), (2_500 - count, 0), "seed {seed}");
+        assert_eq!(world.notices(hosts[0]).len(), 2, "seed {seed}: one for each");
+        assert!(world.is_complete(), "seed {seed}");
+    }
+}
+
+#[test]
+fn s07_a_flood_of_ten_minutes_keeps_no_lost_peer_out() {
+    // With what is usual all of the thousand that come each second are let in, and else 200 of them.
+    let mut few = Limits::default();
+    (few.accept_burst, few.accept_interval) = (200, ms(5));
+    ten_minutes_of_flood(Limits::default(), |stats| stats.accepts > 599_000 && stats.accept_limit == 0);
+    ten_minutes_of_flood(few, |stats| stats.accepts <= 600 * 200 + 200 + 100 && stats.accept_limit > 450_000);
+}
+
+fn ten_minutes_of_flood(limits: Limits, are_right: impl Fn(&Stats) -> bool) {
+    let (mut world, hosts) = mesh_of(1, 3, &config().limits(limits));
+    world.keep_lines(50);
+    let to = world.addr(hosts[0]);
+    let flood = |world: &mut World, seconds: u32| {
+        for number in 0..seconds * 1_000 {
+            let source = number % 5_000;
+            world.raw_dial(&format!("10.7.{}.{}", source / 250, source % 250 + 1), to);
+            world.run_for(ms(1));
+        }
+    };
+    // Only the one that is lost can dial the one that is being flooded.
+    world.block_dials(hosts[0], hosts[2], Block::Refuse);
+    for round in 0..5 {
+        world.isolate(hosts[2]);
+        flood(&mut world, 20);
+        assert!(world.linked(hosts[0], hosts[1]) && !world.linked(hosts[0], hosts[2]));
+        world.heal(hosts[0], hosts[2]);
+        world.heal(hosts[1], hosts[2]);
+        flood(&mut world, 100);
+        assert!(world.is_complete(), "round {round}: it is back");
+    }
+    assert_eq!((world.downs(hosts[0], hosts[1]), world.downs(hosts[0], hosts[2])), (0, 5));
+    let stats = world.node(hosts[0]).stats();
+    assert!(are_right(&stats), "{stats:?}");
+    notices_are_rare(&world, hosts[0]);
+}
