@@ -2,7 +2,7 @@
 
 use alloc::string::String;
 use core::fmt;
-use core::net::{IpAddr, Ipv6Addr, SocketAddr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use core::str::FromStr;
 
 /// What a user names: `host:port`, where the host is a name, an IPv4 address or an IPv6 address in brackets.
@@ -139,24 +139,53 @@ pub(crate) fn source(ip: IpAddr) -> IpAddr {
 pub(crate) enum Reach {
     /// Never dialled on hearsay: link-local, multicast, broadcast, unspecified, or port 0.
     Never,
+    /// Set aside by the IANA registries of special-purpose addresses (RFC 6890), or not assigned: dialled on hearsay only
+    /// if it is listed.
+    Special,
     Loopback,
-    /// RFC 1918, RFC 6598 (shared address space) or RFC 4193 (unique local).
+    /// RFC 1918, RFC 6598 (shared address space), RFC 2544 (benchmarks) or RFC 4193 (unique local).
     Private,
     Global,
 }
 
 pub(crate) fn reach(address: SocketAddr) -> Reach {
-    let ip = address.ip().to_canonical();
-    if address.port() == 0 || ip.is_unspecified() || ip.is_multicast() {
-        return Reach::Never;
+    match address.ip().to_canonical() {
+        _ if address.port() == 0 => Reach::Never,
+        IpAddr::V4(v4) => reach_v4(v4),
+        IpAddr::V6(v6) => reach_v6(v6),
     }
-    match ip {
+}
+
+fn reach_v4(ip: Ipv4Addr) -> Reach {
+    match ip.octets() {
+        [0, ..] | [255, 255, 255, 255] => Reach::Never,
+        _ if ip.is_link_local() || ip.is_multicast() => Reach::Never,
         _ if ip.is_loopback() => Reach::Loopback,
-        IpAddr::V4(v4) if v4.is_link_local() || v4.is_broadcast() || v4.octets()[0] == 0 => Reach::Never,
-        IpAddr::V4(v4) if v4.is_private() || (v4.octets()[0] == 100 && v4.octets()[1] & 0xc0 == 64) => Reach::Private,
-        IpAddr::V6(v6) if v6.is_unicast_link_local() => Reach::Never,
-        IpAddr::V6(v6) if v6.is_unique_local() => Reach::Private,
+        [100, 64..128, ..] | [198, 18..20, ..] => Reach::Private,
+        _ if ip.is_private() => Reach::Private,
+        // Protocol assignments, documentation, the relays of 6to4, and what is reserved.
+        [192, 0, 0, _] | [192, 88, 99, _] | [240..=255, ..] => Reach::Special,
+        _ if ip.is_documentation() => Reach::Special,
         _ => Reach::Global,
+    }
+}
+
+fn reach_v6(ip: Ipv6Addr) -> Reach {
+    let [high, low] = [ip.segments()[6], ip.segments()[7]].map(u16::to_be_bytes);
+    match ip.segments() {
+        _ if ip.is_unspecified() || ip.is_multicast() || ip.is_unicast_link_local() => Reach::Never,
+        _ if ip.is_loopback() => Reach::Loopback,
+        _ if ip.is_unique_local() => Reach::Private,
+        // A translator or a relay passes on what is said there to the IPv4 address within.
+        [0x64, 0xff9b, 0, 0, 0, 0, ..] => reach_v4([high[0], high[1], low[0], low[1]].into()),
+        [0x2002, one, other, ..] => {
+            let [one, other] = [one, other].map(u16::to_be_bytes);
+            reach_v4([one[0], one[1], other[0], other[1]].into())
+        }
+        // Protocol assignments, Teredo among them, and documentation.
+        [0x2001, 0..0x200 | 0xdb8, ..] | [0x3fff, 0..0x1000, ..] => Reach::Special,
+        [0x2000..0x4000, ..] => Reach::Global,
+        _ => Reach::Special,
     }
 }
 
@@ -165,7 +194,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_reach_of_an_address_follows_its_registry() {
+    fn the_reach_of_an_address_follows_the_registries() {
         for (text, expected) in [
             ("127.0.0.1:1", Reach::Loopback),
             ("[::1]:1", Reach::Loopback),
@@ -185,6 +214,33 @@ mod tests {
             ("0.0.0.0:1", Reach::Never),
             ("[::]:1", Reach::Never),
             ("8.8.8.8:0", Reach::Never),
+            ("198.19.0.1:1", Reach::Private),
+            ("198.20.0.1:1", Reach::Global),
+            ("100.128.0.1:1", Reach::Global),
+            ("192.0.0.8:1", Reach::Special),
+            ("192.0.1.1:1", Reach::Global),
+            ("192.0.2.1:1", Reach::Special),
+            ("192.88.99.1:1", Reach::Special),
+            ("198.51.100.1:1", Reach::Special),
+            ("203.0.113.1:1", Reach::Special),
+            ("240.0.0.1:1", Reach::Special),
+            ("[64:ff9b::a00:1]:1", Reach::Private),
+            ("[64:ff9b::7f00:1]:1", Reach::Loopback),
+            ("[64:ff9b::a9fe:a9fe]:1", Reach::Never),
+            ("[64:ff9b::808:808]:1", Reach::Global),
+            ("[64:ff9b:1::808:808]:1", Reach::Special),
+            ("[2002:a00:1::1]:1", Reach::Private),
+            ("[2002:808:808::1]:1", Reach::Global),
+            ("[::10.0.0.1]:1", Reach::Special),
+            ("[2001:0:1::1]:1", Reach::Special),
+            ("[2001:1ff::1]:1", Reach::Special),
+            ("[2001:200::1]:1", Reach::Global),
+            ("[2001:db8::1]:1", Reach::Special),
+            ("[3fff:fff::1]:1", Reach::Special),
+            ("[3fff:1000::1]:1", Reach::Global),
+            ("[fec0::1]:1", Reach::Special),
+            ("[100::1]:1", Reach::Special),
+            ("[4000::1]:1", Reach::Special),
         ] {
             assert_eq!(reach(text.parse().unwrap()), expected, "{text}");
         }

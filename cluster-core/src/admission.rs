@@ -41,10 +41,10 @@ impl Admission {
         now: Instant,
         source: IpAddr,
         limits: &Limits,
-        known: impl FnOnce() -> bool,
+        known: bool,
     ) -> Result<Admitted, Reason> {
         let left = self.total.tokens(now, limits.accepts());
-        if left == 0 || left <= limits.accept_burst / 4 && !known() {
+        if left == 0 || left <= limits.accept_burst / 4 && !known {
             return Err(Reason::TooManyInbound);
         }
         let rate = limits.accepts_per_ip();
@@ -100,7 +100,7 @@ mod tests {
 
         fn admit(&mut self, millis: u64, number: u32) -> Result<Admitted, Reason> {
             let now = Instant::ZERO + Duration::from_millis(millis);
-            self.admission.admit(now, source(number), &self.limits, || number == 0)
+            self.admission.admit(now, source(number), &self.limits, number == 0)
         }
     }
 

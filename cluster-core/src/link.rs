@@ -43,8 +43,8 @@ pub(crate) enum LinkState {
     Accepted { generation: u64 },
     /// The one link of its pair of runs.
     Up { generation: u64 },
-    /// The driver was told to close it.
-    Closing { mode: CloseMode },
+    /// The driver was told to close it, first at `since`.
+    Closing { mode: CloseMode, since: Instant },
 }
 
 /// Why a link was dialled.
@@ -65,6 +65,8 @@ pub(crate) struct Link {
     pub(crate) dial: Option<Dial>,
     /// Where it was dialled, or where it comes from.
     pub(crate) remote: SocketAddr,
+    /// A peer had been seen at the source of this inbound link when it came.
+    pub(crate) familiar: bool,
     pub(crate) state: LinkState,
     pub(crate) proven: Option<Proven>,
     pub(crate) opened: Instant,
@@ -140,6 +142,7 @@ impl Link {
             id,
             dial,
             remote,
+            familiar: false,
             state: LinkState::Opening,
             proven: None,
             opened: now,
@@ -181,6 +184,14 @@ impl Link {
 
     pub(crate) fn is_closing(&self) -> bool {
         matches!(self.state, LinkState::Closing { .. })
+    }
+
+    /// Since when it waits for the other side to take its last words and let go; `None` if it does not.
+    pub(crate) fn lingers_since(&self) -> Option<Instant> {
+        match self.state {
+            LinkState::Closing { mode: CloseMode::Flush, since } => Some(since),
+            _ => None,
+        }
     }
 
     /// Whether frames of this link still reach the state machine.

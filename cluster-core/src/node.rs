@@ -503,13 +503,13 @@ impl Node {
     /// Asks the driver to end a link. What the link meant to its peer is settled by the caller.
     fn close(&mut self, id: LinkId, mode: CloseMode, reason: Reason) {
         let Some(link) = self.links.get_mut(&id) else { return };
-        if let LinkState::Closing { mode: current } = &mut link.state {
+        if let LinkState::Closing { mode: current, .. } = &mut link.state {
             if *current == mode || mode == CloseMode::Flush {
                 return;
             }
             *current = mode;
         } else {
-            link.state = LinkState::Closing { mode };
+            link.state = LinkState::Closing { mode, since: self.now };
         }
         link.ping = None;
         self.timers.cancel(Timer::Probe(id));

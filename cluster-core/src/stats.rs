@@ -57,6 +57,9 @@ pub struct Stats {
     pub self_connections: u64,
     /// Inbound connections refused or evicted at `max_pending`.
     pub pending_limit: u64,
+    /// Inbound connections that were refused, or cut off while the other side was taking its time to end them, because
+    /// too many were there: see [`Limits::max_inbound`](crate::Limits::max_inbound).
+    pub inbound_limit: u64,
     /// Inbound connections refused at `max_pending_per_ip`.
     pub per_ip_limit: u64,
     /// Inbound connections refused because too many come each second: `accept_burst`.

@@ -57,6 +57,8 @@ pub enum Abuse {
     Fickle,
     /// Neither answers nor reads for a while.
     Deaf,
+    /// Opens connections that nobody needs, and lets go of none on which everything is said.
+    Linger,
     /// Claims to be another run of a node of this world.
     ///
     /// Where nothing proves who is who, whoever is there first wins. So this harms a pair that is not connected, and
@@ -74,6 +76,7 @@ impl Abuse {
         Abuse::Misplaced,
         Abuse::Fickle,
         Abuse::Deaf,
+        Abuse::Linger,
         Abuse::Impostor,
     ];
 }

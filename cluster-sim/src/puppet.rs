@@ -52,6 +52,8 @@ pub struct Script {
     pub ack: bool,
     /// It reads from its sockets.
     pub read: bool,
+    /// It keeps its end of a connection that the other side has ended.
+    pub hold: bool,
     /// Its claims say that a user of its own asked for the connection.
     pub rejoin: bool,
     /// The frames and messages that it receives are kept, for [`World::heard`] and [`World::puppet_messages`].
@@ -73,6 +75,7 @@ impl Default for Script {
             pong: true,
             ack: true,
             read: true,
+            hold: false,
             rejoin: false,
             keep: true,
         }
@@ -411,6 +414,7 @@ impl Puppet {
             match io.read(strand.sock) {
                 Read::Bytes(bytes) => strand.channel.receive(bytes),
                 Read::Blocked => break,
+                Read::Ended if self.script.hold => break,
                 Read::Ended | Read::Reset => {
                     strand.state = PuppetState::Over;
                     io.close(strand.sock);

@@ -98,6 +98,17 @@ impl Limits {
         self.recv_budget.saturating_add((self.max_peers as u64).saturating_mul(sent))
     }
 
+    /// The most inbound links there are at a time: `max_peers + 2 × max_pending`.
+    ///
+    /// They are those of peers, those that wait to be granted something, and those that the node has closed and whose
+    /// other side takes its time to let go. When they leave no more than `max_pending` places, each connection that comes
+    /// in cuts off the one that has been closing for longest, so that nobody keeps others out by holding on to
+    /// connections on which everything was said.
+    #[must_use]
+    pub fn max_inbound(&self) -> usize {
+        self.max_peers.saturating_add(self.max_pending.saturating_mul(2))
+    }
+
     /// How fast frames may come on a link that advance nothing.
     pub(crate) fn control(&self) -> Rate {
         Rate { burst: self.control_burst, interval: self.control_interval }

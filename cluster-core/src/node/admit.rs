@@ -1,6 +1,5 @@
 //! Which inbound connections get a chance.
 
-use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
 
@@ -8,10 +7,9 @@ use super::{Leaving, Node};
 use crate::action::{Action, CloseMode};
 use crate::address::{canonical, source};
 use crate::error::Refused;
-use crate::id::{LinkId, NodeId};
+use crate::id::LinkId;
 use crate::link::Link;
 use crate::mutant::mutant;
-use crate::peer::Peer;
 use crate::reason::Reason;
 use crate::time::Instant;
 
@@ -20,7 +18,9 @@ impl Node {
     ///
     /// At `max_pending` connections that have not yet been granted anything, a random one of them makes room, so that
     /// a flood cannot keep honest nodes out; more connections each second than `accept_burst` are refused, and more of
-    /// one IP than `accept_burst_per_ip`, as far as they do not turn out to be members. An IPv4 address may be in the form that a socket of both IP versions gives it.
+    /// one IP than `accept_burst_per_ip`, as far as they do not turn out to be members. Where
+    /// [nearly as many inbound links are there as may be](crate::Limits::max_inbound), one that is closing is cut off.
+    /// An IPv4 address may be in the form that a socket of both IP versions gives it.
     ///
     /// # Errors
     ///
@@ -28,31 +28,40 @@ impl Node {
     pub fn accept(&mut self, now: Instant, from: SocketAddr) -> Result<LinkId, Refused> {
         self.advance(now);
         let from = canonical(from);
-        if let Err(reason) = self.admit(from) {
-            self.notice(from.ip(), reason.clone());
-            return Err(Refused { from, reason });
-        }
+        let familiar = match self.admit(from) {
+            Ok(familiar) => familiar,
+            Err(reason) => {
+                self.notice(from.ip(), reason.clone());
+                return Err(Refused { from, reason });
+            }
+        };
         self.stats.accepts += 1;
-        Ok(self.new_link(None, from))
+        let id = self.new_link(None, from);
+        if let Some(link) = self.links.get_mut(&id) {
+            link.familiar = familiar;
+        }
+        Ok(id)
     }
 
-    fn admit(&mut self, from: SocketAddr) -> Result<(), Reason> {
+    /// Makes room for a connection, and says whether it comes from where a peer was seen.
+    fn admit(&mut self, from: SocketAddr) -> Result<bool, Reason> {
         if matches!(self.leaving, Some(Leaving::Closing { .. } | Leaving::Left)) {
             return Err(Reason::LocalLeave);
         }
         let source = source(from.ip());
-        let max_pending = self.config.limits.max_pending;
-        let (mut inbound, mut pending, mut of_source) = (0, 0, 0);
+        let familiar = self.peers.values().any(|peer| peer.addresses.is_seen_at(source));
+        let (mut inbound, mut pending, mut strangers, mut of_source) = (0, 0, 0, 0);
         for link in self.links.values().filter(|link| link.is_inbound()) {
             inbound += 1;
             if link.is_pending() {
                 pending += 1;
+                strangers += usize::from(!link.familiar);
                 of_source += usize::from(link.source() == source);
             }
         }
         // Connections that were closed and not yet reported gone hold descriptors too.
-        if inbound >= self.max_inbound() {
-            self.stats.pending_limit += 1;
+        if inbound >= self.config.limits.max_inbound() {
+            self.stats.inbound_limit += 1;
             return Err(Reason::Exhausted);
         }
         if !source.is_loopback() {
@@ -60,27 +69,34 @@ impl Node {
                 self.stats.per_ip_limit += 1;
                 return Err(Reason::TooManyFromIp);
             }
-            self.charge_source(source)?;
+            self.charge_source(source, familiar)?;
+        }
+        let max_pending = self.config.limits.max_pending;
+        if inbound + max_pending >= self.config.limits.max_inbound() {
+            self.cut_off_the_slowest();
         }
         let for_strangers = max_pending - max_pending / 4;
-        if pending >= for_strangers && !is_known(&self.peers, source) {
-            let strangers = self.pending_strangers();
-            if strangers.len() >= for_strangers {
-                self.evict(&strangers);
-                return Ok(());
-            }
+        if pending >= for_strangers && strangers >= for_strangers && !familiar {
+            self.evict(|link| !link.familiar);
+        } else if pending >= max_pending {
+            self.evict(|_| true);
         }
-        if pending >= max_pending {
-            let all: Vec<LinkId> = self.links.values().filter(|link| link.is_pending()).map(|link| link.id).collect();
-            self.evict(&all);
+        Ok(familiar)
+    }
+
+    /// Of the inbound connections that were told everything, the one that has known it for longest is not waited for.
+    fn cut_off_the_slowest(&mut self) {
+        let inbound = self.links.values().filter(|link| link.is_inbound());
+        let lingering = inbound.filter_map(|link| Some((link.lingers_since()?, link.id)));
+        if let Some((_, slowest)) = lingering.min() {
+            self.stats.inbound_limit += 1;
+            self.close(slowest, CloseMode::Abort, Reason::Evicted);
         }
-        Ok(())
     }
 
     /// Counts a connection of this source, or says why it is one too many.
-    fn charge_source(&mut self, source: IpAddr) -> Result<(), Reason> {
-        let limits = &self.config.limits;
-        let outcome = self.admission.admit(self.now, source, limits, || is_known(&self.peers, source));
+    fn charge_source(&mut self, source: IpAddr, familiar: bool) -> Result<(), Reason> {
+        let outcome = self.admission.admit(self.now, source, &self.config.limits, familiar);
         match &outcome {
             Ok(admitted) => self.stats.accept_source_limit += u64::from(admitted.crowded),
             Err(Reason::TooManyFromIp) => self.stats.accept_limit_per_ip += 1,
@@ -89,19 +105,11 @@ impl Node {
         outcome.map(|_| ())
     }
 
-    /// The pending connections from where no peer was ever seen.
-    fn pending_strangers(&self) -> Vec<LinkId> {
-        let mut known = BTreeMap::new();
-        let mut is_stranger = |link: &&Link| {
-            let source = link.source();
-            link.is_pending() && !*known.entry(source).or_insert_with(|| is_known(&self.peers, source))
-        };
-        self.links.values().filter(|link| is_stranger(link)).map(|link| link.id).collect()
-    }
-
-    /// A random one of these connections makes room.
-    fn evict(&mut self, pending: &[LinkId]) {
+    /// A random one of these pending connections makes room.
+    fn evict(&mut self, of: impl Fn(&Link) -> bool) {
         self.stats.pending_limit += 1;
+        let pending = self.links.values().filter(|link| link.is_pending() && of(link));
+        let pending: Vec<LinkId> = pending.map(|link| link.id).collect();
         let unlucky = self.rng.below(pending.len() as u64) as usize;
         if let Some(evicted) = pending.get(unlucky) {
             self.drop_link(*evicted, CloseMode::Abort, Reason::Evicted);
@@ -114,10 +122,6 @@ impl Node {
         if !source.is_loopback() {
             self.admission.refund(source, &self.config.limits);
         }
-    }
-
-    fn max_inbound(&self) -> usize {
-        self.config.limits.max_peers + 2 * self.config.limits.max_pending
     }
 
     /// An inbound link had its time, or an outbound one did not get anywhere, or a close takes too long.
@@ -148,9 +152,4 @@ impl Node {
             None => self.stats.notices_suppressed += 1,
         }
     }
-}
-
-/// Whether a peer was seen at this source.
-fn is_known(peers: &BTreeMap<NodeId, Peer>, source: IpAddr) -> bool {
-    peers.values().any(|peer| peer.addresses.is_seen_at(source))
 }

@@ -303,10 +303,13 @@ impl Node {
     /// Whether an address that others name may be dialled: only kinds of address that this node has to do with, and the
     /// networks on its list, so that a liar cannot point it at strangers' loopback or private networks.
     pub(super) fn may_follow(&self, address: SocketAddr) -> bool {
-        let reach = reach(address);
         let ip = address.ip().to_canonical();
         let listed = || self.config.follow.iter().any(|network| network.contains(&ip));
-        reach != Reach::Never && (self.reaches.contains(&reach) || listed())
+        match reach(address) {
+            Reach::Never => false,
+            Reach::Special => listed(),
+            reach => self.reaches.contains(&reach) || listed(),
+        }
     }
 
     fn may_follow_now(&self, address: SocketAddr) -> bool {

@@ -60,7 +60,7 @@ impl Node {
 
     fn next_frame(&mut self, id: LinkId) -> Option<Frame> {
         let link = self.links.get_mut(&id)?;
-        if link.proven.is_none() || link.state == (LinkState::Closing { mode: CloseMode::Abort }) {
+        if link.proven.is_none() || matches!(link.state, LinkState::Closing { mode: CloseMode::Abort, .. }) {
             return None;
         }
         if let Some(frame) = link.slots.handshake.take() {

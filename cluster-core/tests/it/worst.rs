@@ -12,8 +12,8 @@ use cluster_core::wire::{
     Ack, Announce, Claim, Digest, Entry, List, Offer, PeerStream, Profile, Resume, StreamId, Update,
 };
 use cluster_core::{
-    Action, Bytes, Channel, Config, Credentials, Frame, Hello, Identity, Incarnation, Input, Instant, Limits, LinkId,
-    Node, NodeId, Proven, Role, Run, Secret, Start, Suite,
+    Action, Bytes, Channel, Config, Credentials, Disconnect, Frame, Hello, Identity, Incarnation, Input, Instant,
+    Limits, LinkId, Node, NodeId, Proven, Role, Run, Secret, Start, Suite,
 };
 
 const FRAMES: u64 = 100_000;
@@ -145,6 +145,34 @@ fn the_longest_lists_cost_by_their_entries_and_not_by_the_mesh() {
     println!("{} entries: {small:?} with 2 peers, {full:?} with 500", 200 * MAX_LIST);
     assert!(full < Duration::from_secs(1), "{full:?}");
     assert!(full < small * 8, "{full:?}, and {small:?} with two peers");
+}
+
+/// Connections of strangers, with as many of them waiting as may be: each new one displaces another.
+#[test]
+#[cfg_attr(debug_assertions, ignore = "only builds for release do no more than they have to")]
+fn connections_of_strangers_cost_little_however_many_peers_were_seen() {
+    const CONNECTIONS: u32 = 20_000;
+    let accepts = |peers| {
+        let round = |_| {
+            let (mut bench, _) = Bench::new(peers, 0);
+            let begin = Clock::now();
+            for number in 0..CONNECTIONS {
+                bench.now = bench.now + Duration::from_millis(1);
+                let _ = bench.node.accept(bench.now, place(0x10_0000 + number));
+                while let Some(action) = bench.node.poll_action() {
+                    if let Action::Close { link, .. } = action {
+                        bench.node.handle(bench.now, Input::Disconnected { link, cause: Disconnect::Closed });
+                    }
+                }
+            }
+            assert!(bench.node.stats().pending_limit > u64::from(CONNECTIONS) / 2);
+            begin.elapsed()
+        };
+        (0..3).map(round).min().unwrap()
+    };
+    let (small, full) = (accepts(2), accepts(500));
+    println!("{CONNECTIONS} connections: {small:?} with 2 peers, {full:?} with 500");
+    assert!(full < Duration::from_secs(1), "{full:?}");
 }
 
 /// A side of a secure channel that has the secret of this number.

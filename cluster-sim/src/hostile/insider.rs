@@ -20,6 +20,9 @@ use crate::world::World;
 /// Frames in one flood.
 const FLOOD: u64 = 64;
 
+/// Connections that one who does not let go of them has at a time.
+const HELD: usize = 32;
+
 #[derive(Debug)]
 pub(super) struct Insider {
     host: HostId,
@@ -76,6 +79,7 @@ impl Insider {
             (Abuse::Credit, Some(link)) => self.say(world, link, overdraft(rng)),
             (Abuse::Misplaced, Some(link)) => self.say(world, link, handshake(rng)),
             (Abuse::Fickle, Some(link)) => self.waver(world, rng, link),
+            (Abuse::Linger, _) => self.linger(world, rng),
             _ => {}
         }
     }
@@ -110,6 +114,18 @@ impl Insider {
         let other = [number.wrapping_add(1), number - 1, 0, u64::MAX, number + (1 << 40)][rng.below(5) as usize];
         let address = world.addr(to);
         world.puppet(self.host).dial_as(address, Run { id, incarnation: Incarnation(other) });
+    }
+
+    /// Dials a node again and again for nothing, and lets go of no connection that the node has ended.
+    fn linger(&self, world: &mut World, rng: &mut Rng) {
+        let nodes = world.running();
+        let Some(&whom) = nodes.get(rng.below(nodes.len().max(1) as u64) as usize) else { return };
+        let address = world.addr(whom);
+        let room = HELD.saturating_sub(world.open_puppet_links(self.host).len());
+        world.puppet(self.host).script(|script| (script.hold, script.claim) = (true, Some(0)));
+        for _ in 0..room.min(rng.below(8) as usize) {
+            world.puppet(self.host).dial(address);
+        }
     }
 
     /// Leaves, or comes back, or changes its mind about whom it accepts.

@@ -28,8 +28,8 @@ pub(super) fn within(usage: &Usage, counted: Counted, limits: &Limits) -> Verdic
     for (what, count, most) in [
         ("actions after the last", usage.actions, 0),
         ("timers", usage.timers, timers),
-        ("links", usage.links, max_peers + 2 * max_pending + outbound),
-        ("inbound links", counted.inbound, max_peers + 2 * max_pending),
+        ("links", usage.links, limits.max_inbound() + outbound),
+        ("inbound links", counted.inbound, limits.max_inbound()),
         ("pending links", counted.pending, max_pending),
         ("peers", usage.peers, max_peers),
         ("candidates", usage.candidates, max_candidates),

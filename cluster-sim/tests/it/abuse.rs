@@ -392,6 +392,8 @@ fn addresses_of_kinds_that_are_none_of_our_business_are_never_dialled_on_hearsay
         "[::ffff:169.254.169.254]:80",
         "[::ffff:127.0.0.1]:6379",
         "[2001:db8::1]:7000",
+        "[64:ff9b::a9fe:a9fe]:80",
+        "240.0.0.1:7000",
         "[::]:7000",
     ]
     .iter()

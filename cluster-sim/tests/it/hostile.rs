@@ -163,6 +163,7 @@ fn every_abuse_reaches_the_nodes() {
             Abuse::Credit | Abuse::Misplaced => (seen(|stats| stats.protocol_errors), 100),
             Abuse::Deaf => (effect(&world, &hosts, |world, host| world.downs(host, insider) as u64), 1),
             Abuse::Fickle => (effect(&world, &hosts, |world, host| world.downs(host, insider) as u64), 3),
+            Abuse::Linger => (seen(|stats| stats.links_outranked), 100),
             Abuse::Impostor => (effect(&world, &hosts, duplicates), 10),
         };
         assert!(seen >= least, "{abuse:?}: {seen}");

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use cluster_core::adapter::{EVENT_QUEUE, EventQueue};
 use cluster_core::wire::{Entry, List};
-use cluster_core::{Event, Frame, Incarnation, NodeId, PeerState, ProtocolError, Reason, Run, Usage};
+use cluster_core::{Event, Frame, Incarnation, Limits, NodeId, PeerState, ProtocolError, Reason, Run, Usage};
 use cluster_sim::{Abuse, Dialled, HostId, PuppetState, Script, Tempo, World};
 
 use crate::harness::*;
@@ -106,6 +106,36 @@ fn a_member_that_chatters_loses_its_link_and_is_left_alone_for_a_minute() {
         world.expect("it is tried again", secs(20), |world| world.sees(hosts[0], puppet));
         assert!(world.are_linked(&hosts), "seed {seed}");
         assert!(hosts.iter().all(|&host| hosts.iter().all(|&other| world.downs(host, other) == 0)));
+    }
+}
+
+#[test]
+fn a_member_that_holds_on_to_connections_that_were_closed_keeps_nobody_out() {
+    for seed in SEEDS {
+        let mut limits = Limits::default();
+        (limits.max_peers, limits.max_pending) = (8, 8);
+        let (mut world, hosts) = mesh_of(seed, 3, &config().limits(limits));
+        let member = world.add_puppet("10.0.9.1", Script { hold: true, ..Script::default() });
+        let to = world.addr(hosts[0]);
+        world.puppet(member).dial(to);
+        world.expect("it is up", secs(1), |world| world.sees(hosts[0], member));
+        world.puppet(member).script(|script| script.claim = Some(0));
+        let stats = world.core(hosts[0]).stats().clone();
+        for _ in 0..200 {
+            world.puppet(member).dial(to);
+            world.run_for(ms(10));
+        }
+        let newcomer = world.add(config());
+        world.node(newcomer).join(hosts[0]).unwrap();
+        for _ in 0..50 {
+            world.puppet(member).dial(to);
+            world.run_for(ms(10));
+        }
+        assert!(world.linked(hosts[0], newcomer), "seed {seed}");
+        let now = world.core(hosts[0]).stats();
+        assert!(now.inbound_limit > stats.inbound_limit + 100, "seed {seed}");
+        assert_eq!(now.pending_limit, stats.pending_limit, "seed {seed}");
+        assert!(world.are_linked(&hosts) && hosts.iter().all(|&host| world.downs(hosts[0], host) == 0), "seed {seed}");
     }
 }
 

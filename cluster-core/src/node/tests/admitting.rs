@@ -101,3 +101,30 @@ fn a_flood_leaves_a_quarter_of_the_rate_to_where_peers_were_seen() {
     assert_eq!(bench.accept(from(9, 9)), Err(Reason::TooManyInbound));
     bench.accept(SocketAddr::from(([10, 0, 0, 7], 50_000))).unwrap();
 }
+
+#[test]
+fn who_holds_on_to_connections_on_which_all_was_said_keeps_nobody_out() {
+    let mut bench = Bench::new(lan());
+    let member = run(7, 1);
+    let live = bench.up(member);
+    let limits = bench.node.limits().clone();
+    // A member that dials again and again, is told that its claim is outranked, and does not let go.
+    for _ in 0..2_000 {
+        let link = bench.node.accept(bench.now, from(1, 1)).unwrap();
+        let proven = Proven { run: member, version: 1, features: 0, secret: None };
+        bench.node.handle(bench.now, Input::Connected { link, proven, local: at(100) });
+        bench.node.handle(bench.now, Input::Frame { link, frame: claim(7, 0) });
+        while let Some(action) = bench.node.poll_action() {
+            if let Action::Close { link, mode: CloseMode::Abort, .. } = action {
+                bench.node.handle(bench.now, Input::Disconnected { link, cause: Disconnect::Closed });
+            }
+        }
+        assert!(bench.node.links.len() <= limits.max_inbound());
+        bench.now = bench.now + Duration::from_millis(1);
+    }
+    let cut_off = bench.node.stats().inbound_limit;
+    assert_eq!(cut_off, 1 + 2_000 - (limits.max_peers + limits.max_pending) as u64);
+    assert!(bench.node.links.contains_key(&live));
+    bench.up(run(8, 1));
+    assert_eq!(bench.node.peers().count(), 2);
+}
