@@ -8,6 +8,7 @@ use core::time::Duration;
 use crate::backoff::Backoff;
 use crate::id::{LinkId, NodeId, Run};
 use crate::limits::MAX_ADDRESSES;
+use crate::mutant::mutant;
 use crate::time::Instant;
 
 /// How long hearsay makes a run count as current.
@@ -125,7 +126,7 @@ impl Candidates {
             return if later { Heard::Later } else { Heard::Known };
         }
         let introduced = self.introduced.entry(by.id).or_default();
-        if self.by_id.len() >= cap || *introduced >= quota {
+        if self.by_id.len() >= cap || *introduced >= quota && !mutant!(NoQuota) {
             if *introduced == 0 {
                 self.introduced.remove(&by.id);
             }
@@ -180,6 +181,11 @@ impl Candidates {
 
     pub(crate) fn len(&self) -> usize {
         self.by_id.len()
+    }
+
+    /// How many of them the peer has introduced that has introduced most.
+    pub(crate) fn most_introduced(&self) -> usize {
+        self.introduced.values().copied().max().unwrap_or(0)
     }
 
     pub(crate) fn ids(&self) -> Vec<NodeId> {

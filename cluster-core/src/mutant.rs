@@ -90,6 +90,12 @@ mod chosen {
         TrimAtReceived,
         /// Drops the part of a message when its link is lost, and says that it has it.
         ForgetPartial,
+        /// Keeps what was accepted for a lost peer for ever.
+        NeverExpire,
+        /// Lets one peer fill the table of those who are known from hearsay.
+        NoQuota,
+        /// Answers an acknowledgement with one of its own.
+        EchoAcks,
     }
 
     impl Mutant {
@@ -118,6 +124,9 @@ mod chosen {
             Mutant::AckOnReceive,
             Mutant::TrimAtReceived,
             Mutant::ForgetPartial,
+            Mutant::NeverExpire,
+            Mutant::NoQuota,
+            Mutant::EchoAcks,
         ];
 
         /// Switches a bug on, instead of any other, for all nodes of this thread; `None`: no bug.

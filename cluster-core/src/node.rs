@@ -314,6 +314,7 @@ impl Node {
             links: self.links.len(),
             peers: self.peers.len(),
             candidates: self.candidates.len(),
+            introduced: self.candidates.most_introduced(),
             waiting_dials: self.dialer.waiting(),
             targets: self.targets.len(),
             tombstones: self.tombstones.len(),

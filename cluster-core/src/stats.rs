@@ -133,6 +133,8 @@ pub struct Usage {
     pub peers: usize,
     /// Nodes known from hearsay only: at most `max_candidates`.
     pub candidates: usize,
+    /// Of these, the most that one peer has introduced: at most `max_candidates_per_peer`.
+    pub introduced: usize,
     /// Nodes that wait for their turn to be dialled on hearsay, those included that were forgotten meanwhile: at most
     /// `max_peers` + `max_candidates`.
     pub waiting_dials: usize,

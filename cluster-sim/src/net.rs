@@ -162,7 +162,6 @@ struct NetHost {
     next_port: u16,
     /// No descriptor is left.
     exhausted: bool,
-    dials: u32,
     buffers: Option<Buffers>,
     /// Its ends of all the connections there are.
     socks: BTreeSet<Sock>,
@@ -203,6 +202,8 @@ pub(crate) struct Net {
     listeners: BTreeMap<SocketAddr, Listener>,
     conns: Conns,
     ways: Ways,
+    /// How many dials there were from each host to each other.
+    dials: BTreeMap<(HostId, HostId), u32>,
     fates: BTreeMap<SocketAddr, Fate>,
     forwards: BTreeMap<SocketAddr, SocketAddr>,
     next_nat_port: u16,
@@ -229,6 +230,7 @@ impl Net {
             listeners: BTreeMap::new(),
             conns: Conns::default(),
             ways: Ways::new(seed),
+            dials: BTreeMap::new(),
             fates: BTreeMap::new(),
             forwards: BTreeMap::new(),
             next_nat_port: 50_000,
@@ -262,7 +264,6 @@ impl Net {
             masquerade: None,
             next_port: 40_000,
             exhausted: false,
-            dials: 0,
             buffers: None,
             socks: BTreeSet::new(),
         });
@@ -299,10 +300,13 @@ impl Net {
         }
         let local = SocketAddr::new(entry.ip, entry.next_port);
         entry.next_port = entry.next_port.checked_add(1).unwrap_or(40_000);
-        let index = entry.dials;
-        entry.dials = entry.dials.wrapping_add(1);
+        let target = self.destination(to).unwrap_or(host);
+        // A connection more of one pair of hosts does not change what is drawn for those of others.
+        let dials = self.dials.entry((host, target)).or_default();
+        let index = *dials;
+        *dials = dials.wrapping_add(1);
         let pipe = |side: u32| {
-            let rng = Small::new(self.seed, Purpose::Pipe, host.0, index << 1 | side);
+            let rng = Small::new(self.seed, Purpose::Pipe, host.0 << 16 | target.0, index << 1 | side);
             Pipe::new(rng, self.chunked, self.buffers.send, self.buffers.receive)
         };
         let holder = if raw { Holder::Test } else { Holder::Process };
@@ -314,7 +318,6 @@ impl Net {
         });
         let sock = Sock { conn, side: Side::Dialer };
         self.hosts[host.index()].socks.insert(sock);
-        let target = self.destination(to).unwrap_or(host);
         queue.push_after(self.ways.latency(host, target), Due::Syn { conn, attempt: 0 });
         Some(sock)
     }

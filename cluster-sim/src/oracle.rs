@@ -640,7 +640,7 @@ impl Oracle {
             }
             watch.runs.is(own)?;
             let stats = node.stats();
-            watch.ends.drained(node, stats.takeovers, reborn)?;
+            watch.ends.drained(node, watch.clock, stats.takeovers, reborn)?;
             watch.events.drained(node, stats.takeovers)?;
             watch.suspects.drained(when.clock, stats.own_stalls, &watch.timing)?;
             watch.links.drained()?;
@@ -775,11 +775,14 @@ impl Oracle {
             return self.flow(own, peer).map_or(Ok(()), Flow::begins_anew);
         }
         watch.credit.over(peer);
-        // Whoever is no node may have any reason.
-        if self.is_node(peer)
-            && let Some(Some(watch)) = self.watches.get_mut(host.index())
-        {
-            watch.ends.gone(peer, when.clock, watch.timing.session_ttl);
+        let is_node = self.is_node(peer);
+        if let Some(Some(watch)) = self.watches.get_mut(host.index()) {
+            // Whoever is no node may have any reason.
+            if is_node {
+                watch.ends.gone(peer, when.clock, watch.timing.session_ttl);
+            } else {
+                watch.ends.parted(peer.id);
+            }
         }
         self.flow(own, peer).map_or(Ok(()), Flow::over)
     }

@@ -109,6 +109,11 @@ impl World {
         self.factory = factory;
     }
 
+    /// Whether applications run on the nodes that start.
+    pub(crate) fn has_apps(&self) -> bool {
+        self.factory.is_some()
+    }
+
     /// Adds a host, and starts a node on it unless the spec says otherwise.
     ///
     /// # Panics

@@ -11,6 +11,7 @@ use crate::id::{LinkId, NodeId, Run};
 use crate::limits::ACK_DELAY;
 use crate::link::Link;
 use crate::message::{Broadcast, Message, Receipt, SendError, SendErrorKind};
+use crate::mutant::mutant;
 use crate::peer::Peer;
 use crate::session::{Acked, Due, Leftover, Past, Place, ReceiveStream, Reservation, Session};
 use crate::time::Instant;
@@ -266,6 +267,9 @@ impl Node {
                 self.settle(from, acked);
                 if !acked.needed {
                     self.tolerate(link);
+                }
+                if mutant!(EchoAcks) {
+                    self.edit(link, |link| link.slots.ack = true);
                 }
             }
             Err(error) => self.violated(link, error),

@@ -21,7 +21,16 @@ pub(super) struct Counted {
 
 /// Whether a node holds no more than its limits allow, and has as many links as its driver.
 pub(super) fn within(usage: &Usage, counted: Counted, limits: &Limits) -> Verdict {
-    let Limits { max_peers, max_pending, max_accept_sources, max_candidates, max_tombstones, max_dials, .. } = *limits;
+    let Limits {
+        max_peers,
+        max_pending,
+        max_accept_sources,
+        max_candidates,
+        max_candidates_per_peer,
+        max_tombstones,
+        max_dials,
+        ..
+    } = *limits;
     let timers = 8 * usage.links + 5 * usage.peers + usage.candidates + 2 * usage.targets + OWN_TIMERS;
     // Each peer may have a link and a dial; and each user's target as many dials as its name has records.
     let outbound = 2 * max_peers + max_dials + MAX_RECORDS * usage.targets;
@@ -33,6 +42,7 @@ pub(super) fn within(usage: &Usage, counted: Counted, limits: &Limits) -> Verdic
         ("pending links", counted.pending, max_pending),
         ("peers", usage.peers, max_peers),
         ("candidates", usage.candidates, max_candidates),
+        ("candidates of one introducer", usage.introduced, max_candidates_per_peer),
         ("dials that wait", usage.waiting_dials, max_candidates + max_peers),
         ("targets", usage.targets, MAX_TARGETS),
         ("joins", counted.joins, MAX_TARGETS),
@@ -92,6 +102,7 @@ mod tests {
         let mut full = Usage::default();
         full.peers = limits.max_peers;
         full.candidates = limits.max_candidates;
+        full.introduced = limits.max_candidates_per_peer;
         full.waiting_dials = limits.max_candidates + limits.max_peers;
         full.targets = MAX_TARGETS;
         full.tombstones = 3 * limits.max_tombstones;
@@ -104,12 +115,13 @@ mod tests {
         full.timers = 8 * 10 + 5 * limits.max_peers + limits.max_candidates + 2 * MAX_TARGETS + OWN_TIMERS;
         let counted = Counted { links: 10, inbound: 10, pending: limits.max_pending, joins: MAX_TARGETS };
         within(&full, counted, &limits).unwrap();
-        let more: [fn(&mut Usage, &mut Counted); 15] = [
+        let more: [fn(&mut Usage, &mut Counted); 16] = [
             |usage, _| usage.actions += 1,
             |usage, _| usage.timers += 1,
             |usage, _| usage.links += 1,
             |usage, _| usage.peers += 1,
             |usage, _| usage.candidates += 1,
+            |usage, _| usage.introduced += 1,
             |usage, _| usage.waiting_dials += 1,
             |usage, _| usage.targets += 1,
             |usage, _| usage.tombstones += 1,

@@ -1,6 +1,6 @@
 //! S8, the part of it that is about time: a session ends only when nothing can come of it any more. Before its time to
 //! live is over that is so if either user has ended it, if a later run of either is there, or if its place in a table was
-//! needed.
+//! needed. And it does end then: L3, of peers that never come back.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,6 +8,9 @@ use std::time::Duration;
 use cluster_core::{Instant, Node, NodeId, Reason, Run};
 
 use super::Verdict;
+
+/// By how much a session may outlive its time: its peer may be coming back at that very moment.
+const GRACE: Duration = Duration::from_secs(6);
 
 /// Sessions of one run of a node that live although the peer is lost.
 #[derive(Debug, Default)]
@@ -53,8 +56,12 @@ impl Ends {
 
     /// The node has nothing more to say for now; it may be another run than before. A takeover excuses what ended with
     /// it, and nothing later.
-    pub(super) fn drained(&mut self, node: &Node, takeovers: u64, reborn: bool) -> Verdict {
+    pub(super) fn drained(&mut self, node: &Node, now: Instant, takeovers: u64, reborn: bool) -> Verdict {
+        let ttl = node.timing().session_ttl;
         let taken_over = takeovers > std::mem::replace(&mut self.takeovers, takeovers);
+        if let Some((peer, lost)) = self.lost.iter().find(|(_, lost)| now - lost.since > lost.ttl.max(ttl) + GRACE) {
+            return Err(format!("the session with {peer:?}, which is lost, goes on for longer than {:?}", lost.ttl));
+        }
         if self.early.is_empty() {
             return Ok(());
         }
@@ -83,7 +90,7 @@ mod tests {
         ends.down(peer, reason, Instant::ZERO, TTL);
         acts(&mut ends);
         ends.gone(peer, Instant::ZERO + after, TTL);
-        ends.drained(&node(), 0, false)
+        ends.drained(&node(), Instant::ZERO, 0, false)
     }
 
     #[test]
@@ -96,6 +103,17 @@ mod tests {
     }
 
     #[test]
+    fn a_session_that_outlives_its_time_is_found() {
+        let at = |after: Duration| {
+            let mut ends = Ends::default();
+            ends.down(run(1, 1), &Reason::Timeout, Instant::ZERO, TTL);
+            ends.drained(&node(), Instant::ZERO + after, 0, false)
+        };
+        at(TTL).unwrap();
+        at(TTL + GRACE * 2).unwrap_err();
+    }
+
+    #[test]
     fn a_takeover_excuses_only_what_ended_with_it() {
         let peer = run(1, 1);
         let lose = |ends: &mut Ends| {
@@ -104,11 +122,11 @@ mod tests {
         };
         let mut ends = Ends::default();
         lose(&mut ends);
-        ends.drained(&node(), 1, false).unwrap();
+        ends.drained(&node(), Instant::ZERO, 1, false).unwrap();
         lose(&mut ends);
-        ends.drained(&node(), 1, false).unwrap_err();
-        ends.drained(&node(), 2, false).unwrap();
+        ends.drained(&node(), Instant::ZERO, 1, false).unwrap_err();
+        ends.drained(&node(), Instant::ZERO, 2, false).unwrap();
         lose(&mut ends);
-        ends.drained(&node(), 2, false).unwrap_err();
+        ends.drained(&node(), Instant::ZERO, 2, false).unwrap_err();
     }
 }

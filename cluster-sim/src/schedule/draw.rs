@@ -25,7 +25,7 @@ const MOST: u64 = 3 << 19;
 /// One schedule in so many is watched for [`QUIET`] at its end.
 const QUIET_ONES: u64 = 8;
 
-const QUIET: Duration = Duration::from_secs(300);
+const QUIET: Duration = Duration::from_secs(600);
 
 /// The nodes of one schedule in so many have a secret.
 const SECURE_ONES: u64 = 3;
@@ -304,17 +304,24 @@ impl Drawer {
         }
     }
 
-    /// Two sides of random size; one time in three some hosts are on neither side and reach both.
+    /// Two sides. One time in three every size of them is as likely as any other, one time in three each host takes one
+    /// by chance, and one time in three some are on neither side and reach both.
     fn partition(&mut self, at: u64) {
-        let overlap = self.rng.below(3) == 0;
+        let how = self.rng.below(3);
+        let mut hosts: Vec<u32> = (0..self.nodes).collect();
+        self.rng.shuffle(&mut hosts);
+        let size = 1 + self.rng.below(u64::from(self.nodes)) as usize;
         let (mut one, mut other) = (Vec::new(), Vec::new());
-        for host in 0..self.nodes {
-            match self.rng.below(if overlap { 3 } else { 2 }) {
+        for (index, host) in hosts.into_iter().enumerate() {
+            let side = if how == 0 { u64::from(index >= size) } else { self.rng.below(1 + how) };
+            match side {
                 0 => one.push(host),
                 1 => other.push(host),
                 _ => {}
             }
         }
+        one.sort_unstable();
+        other.sort_unstable();
         if !one.is_empty() && !other.is_empty() {
             self.spell(at, 120_000, Op::Partition { one, other }, Op::HealAll);
         }
