@@ -94,8 +94,8 @@ mod chosen {
         NeverExpire,
         /// Lets one peer fill the table of those who are known from hearsay.
         NoQuota,
-        /// Answers an acknowledgement with one of its own.
-        EchoAcks,
+        /// Answers an answer.
+        EchoPongs,
     }
 
     impl Mutant {
@@ -126,7 +126,7 @@ mod chosen {
             Mutant::ForgetPartial,
             Mutant::NeverExpire,
             Mutant::NoQuota,
-            Mutant::EchoAcks,
+            Mutant::EchoPongs,
         ];
 
         /// Switches a bug on, instead of any other, for all nodes of this thread; `None`: no bug.

@@ -106,10 +106,16 @@ impl Node {
     /// A ping was answered.
     pub(super) fn ponged(&mut self, id: LinkId, token: u64) {
         let now = self.now;
+        if mutant!(EchoPongs) {
+            self.edit(id, |link| link.slots.pong = Some(token));
+        }
         let Some(link) = self.links.get_mut(&id) else { return };
         let Some((ping, sent)) = link.ping.filter(|ping| ping.token == token).and_then(|ping| Some((ping, ping.sent?)))
         else {
-            return self.tolerate(id);
+            if !mutant!(EchoPongs) {
+                self.tolerate(id);
+            }
+            return;
         };
         link.ping = None;
         let Some(run) = link.run() else { return };

@@ -11,7 +11,6 @@ use crate::id::{LinkId, NodeId, Run};
 use crate::limits::ACK_DELAY;
 use crate::link::Link;
 use crate::message::{Broadcast, Message, Receipt, SendError, SendErrorKind};
-use crate::mutant::mutant;
 use crate::peer::Peer;
 use crate::session::{Acked, Due, Leftover, Past, Place, ReceiveStream, Reservation, Session};
 use crate::time::Instant;
@@ -267,9 +266,6 @@ impl Node {
                 self.settle(from, acked);
                 if !acked.needed {
                     self.tolerate(link);
-                }
-                if mutant!(EchoAcks) {
-                    self.edit(link, |link| link.slots.ack = true);
                 }
             }
             Err(error) => self.violated(link, error),
