@@ -131,11 +131,23 @@ fn write(path: &Path, key: impl fmt::Display) -> Result<(), KeyFileError> {
     let mut text = Zeroizing::new(String::with_capacity(LONGEST as usize));
     // Writing to a string does not fail.
     let _ = writeln!(text, "{key}");
-    let written = options.open(path).and_then(|mut file| {
+    let written = create(path, &options, |file| {
         file.write_all(text.as_bytes())?;
         file.sync_all()
     });
     written.map_err(|error| KeyFileError::new(path, Kind::Io(error)))
+}
+
+/// Fills a new file. If that fails, the file is taken away again: half a key is none, and would be in the way of the
+/// next attempt.
+fn create(path: &Path, options: &OpenOptions, fill: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
+    let mut file = options.open(path)?;
+    fill(&mut file).inspect_err(|_| {
+        // Where an open file cannot be removed it is closed first.
+        drop(file);
+        // What failed first is what is told.
+        let _ = std::fs::remove_file(path);
+    })
 }
 
 /// Whether anybody but its owner may read the file.
@@ -276,6 +288,26 @@ mod tests {
         assert!(read_identity(&path).unwrap_err().is_missing());
         let made = open_identity(&path).unwrap();
         assert_eq!(open_identity(&path).unwrap().id(), made.id());
+        std::fs::remove_dir_all(directory).unwrap();
+    }
+
+    #[test]
+    fn a_file_that_could_not_be_written_is_not_left_behind_and_one_that_was_there_before_is() {
+        let directory = directory("full");
+        let path = directory.join("secret");
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true);
+        let failed = create(&path, &options, |file| {
+            file.write_all(b"0123")?;
+            Err(io::ErrorKind::StorageFull.into())
+        });
+        assert_eq!(failed.unwrap_err().kind(), io::ErrorKind::StorageFull);
+        assert!(!path.exists());
+        let secret = generate_secret().unwrap();
+        write_secret(&path, &secret).unwrap();
+        let exists = create(&path, &options, |_| unreachable!("there is a file already"));
+        assert_eq!(exists.unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(read_secret(&path).unwrap(), secret);
         std::fs::remove_dir_all(directory).unwrap();
     }
 
