@@ -43,7 +43,7 @@ const LONGEST: u64 = 256;
 ///
 /// The operating system gives no randomness.
 pub fn generate_secret() -> io::Result<Secret> {
-    entropy().map(Secret::from_bytes)
+    drawn().map(|bytes| Secret::from_bytes(*bytes))
 }
 
 /// A new identity.
@@ -52,7 +52,7 @@ pub fn generate_secret() -> io::Result<Secret> {
 ///
 /// The operating system gives no randomness.
 pub fn generate_identity() -> io::Result<Identity> {
-    entropy().map(Identity::from_bytes)
+    drawn().map(|bytes| Identity::from_bytes(*bytes))
 }
 
 /// Reads a secret from a file.
@@ -226,14 +226,19 @@ pub fn suite() -> Suite {
     Suite::ChaChaPoly
 }
 
-/// 32 bytes that nobody can guess: what all randomness of a node comes from, or a key.
+/// 32 bytes that nobody can guess: what all randomness of a node comes from, or a key. Wiping them is up to the caller.
 ///
 /// # Errors
 ///
 /// The operating system gives no randomness.
 pub fn entropy() -> io::Result<[u8; 32]> {
-    let mut bytes = [0; 32];
-    getrandom::fill(&mut bytes).map_err(io::Error::other)?;
+    drawn().map(|bytes| *bytes)
+}
+
+/// The same, wiped when it is dropped.
+fn drawn() -> io::Result<Zeroizing<[u8; 32]>> {
+    let mut bytes = Zeroizing::new([0; 32]);
+    getrandom::fill(&mut *bytes).map_err(io::Error::other)?;
     Ok(bytes)
 }
 
@@ -244,7 +249,7 @@ pub fn entropy() -> io::Result<[u8; 32]> {
 ///
 /// The operating system gives no randomness.
 pub fn start(listen: SocketAddr) -> io::Result<Start> {
-    Ok(Start { seed: entropy()?, incarnation: incarnation(), listen: Some(listen) })
+    Ok(Start { seed: *drawn()?, incarnation: incarnation(), listen: Some(listen) })
 }
 
 fn incarnation() -> Incarnation {
@@ -266,6 +271,8 @@ mod tests {
         let starts: Vec<_> = (0..1_000).map(|_| start(address).unwrap()).collect();
         assert!(starts.windows(2).all(|pair| pair[0].incarnation < pair[1].incarnation));
         assert!(starts.windows(2).all(|pair| pair[0].seed != pair[1].seed));
+        // A seed is wiped with what it came in.
+        assert!(std::mem::needs_drop::<Start>());
     }
 
     /// A directory of its own for each test.
