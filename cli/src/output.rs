@@ -72,7 +72,7 @@ impl Report<'_> {
                 "event": "undelivered", "id": id.to_string(), "messages": messages, "certainty": certainty,
             }),
             Report::Stats(stats) => {
-                let counters = counters(stats).into_iter().map(|(name, count)| (name.to_owned(), count.into()));
+                let counters = stats.counters().map(|(name, count)| (name.to_owned(), count.into()));
                 let mut object: Map<String, Value> = counters.collect();
                 object.insert("event".into(), "stats".into());
                 Value::Object(object)
@@ -100,7 +100,7 @@ impl Report<'_> {
             }
             Report::Undelivered { id, messages, certainty } => format!("! {messages} messages to {id} {certainty}"),
             Report::Stats(stats) => {
-                let reached = counters(stats).into_iter().filter(|(_, count)| *count > 0);
+                let reached = stats.counters().filter(|(_, count)| *count > 0);
                 let lines: String = reached.map(|(name, count)| format!("\n  {name} {count}")).collect();
                 format!("counters above zero{lines}")
             }
@@ -140,17 +140,17 @@ fn state(state: PeerState) -> &'static str {
     }
 }
 
-/// Every counter with its name.
-fn counters(stats: &Stats) -> Vec<(&'static str, u64)> {
-    macro_rules! named {
-        ($($name:ident)*) => { vec![$((stringify!($name), stats.$name)),*] };
-    }
-    named! {
-        messages_sent messages_received messages_undelivered bytes_sent bytes_received frames_sent frames_received
-        dials accepts links_up links_outranked probes timeouts write_stalls own_stalls protocol_errors
-        control_limit         failed_handshakes self_connections pending_limit per_ip_limit accept_limit
-        accept_limit_per_ip accept_source_limit peer_limit send_window_limit message_limit
-        recv_budget_limit candidate_limit addresses_refused dial_limit dial_limit_per_ip tombstone_limit notices_suppressed
-        entries_sent entry_bytes_sent
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stats_tell_every_counter_and_as_text_those_above_zero() {
+        let mut stats = Stats::default();
+        (stats.not_allowed, stats.takeovers) = (2, 1);
+        let json = Report::Stats(&stats).json();
+        assert!(stats.counters().all(|(name, count)| json[name] == count), "{json}");
+        assert_eq!((&json["event"], &json["not_allowed"]), (&"stats".into(), &2.into()));
+        assert_eq!(Report::Stats(&stats).text(), "counters above zero\n  takeovers 1\n  not_allowed 2");
     }
 }
