@@ -3,8 +3,11 @@
 
 use std::net::SocketAddr;
 
+use bytes::Bytes;
+use cluster_core::wire::Profile;
 use cluster_core::{
-    Channel, Config, Credentials, Event, Hello, Identity, Incarnation, Keyring, NodeId, Role, Run, Secret, Stats, Suite,
+    Channel, Config, Credentials, Event, Hello, Identity, Incarnation, Keyring, Name, NodeId, Role, Run, Secret, Stats,
+    Suite,
 };
 use cluster_sim::{
     Abuse, Attack, Crash, Greeting, HostId, PuppetState, RawConn, RawState, Restart, Script, Tempo, World,
@@ -246,20 +249,36 @@ fn a_bit_that_is_flipped_on_the_way_never_makes_peers() {
 #[test]
 fn s50_who_has_the_secret_cannot_be_somebody_else() {
     for seed in SEEDS {
-        let (mut world, hosts) = mesh_of(seed, 3, &secure().name("alice".parse().unwrap()));
-        let victim = world.run(hosts[1]);
-        let script = Script { secrets: Some(secret(1).into()), ..Script::default() };
-        let thief = world.add_puppet("10.0.9.9", script);
+        let name: Name = "alice".parse().unwrap();
+        let (mut world, hosts) = mesh_of(seed, 3, &secure().name(name.clone()));
         let to = world.addr(hosts[0]);
-        let later = Incarnation(victim.incarnation.0 + 1_000);
-        world.puppet(thief).dial_as(to, Run { id: victim.id, incarnation: later });
-        world.run_for(secs(5));
-        // It is a member, but the one that its key makes it.
-        assert_eq!(world.downs(hosts[0], hosts[1]), 0);
-        assert!(world.are_linked(&hosts));
-        assert_ne!(world.run(thief).id, victim.id);
-        assert_eq!(world.ups(hosts[0], thief), 1);
-        assert_eq!(world.count_events(hosts[0], |event| matches!(event, Event::DuplicateIdentity { .. })), 0);
+        // Each of the mesh, the node that is dialled too, as it is and as a later run of it; and by its name.
+        let victims = hosts.iter().flat_map(|&host| [(host, 0), (host, 1_000)]);
+        for (number, (victim, later)) in victims.enumerate() {
+            let profile = Profile {
+                name: Some(name.clone()),
+                metadata: Bytes::new(),
+                addresses: Vec::new(),
+                max_message: 1 << 20,
+                window: 1 << 16,
+            };
+            let script = Script { secrets: Some(secret(1).into()), profile: Some(profile), ..Script::default() };
+            let thief = world.add_puppet(&format!("10.0.9.{number}"), script);
+            let Run { id, incarnation } = world.run(victim);
+            world.puppet(thief).dial_as(to, Run { id, incarnation: Incarnation(incarnation.0 + later) });
+            world.run_for(secs(5));
+            // It is a member, but the one that its key makes it.
+            assert!(hosts.iter().all(|&host| world.run(thief).id != world.id(host)));
+            assert_eq!(world.ups(hosts[0], thief), 1, "seed {seed}, thief {number}");
+            assert!(world.are_linked(&hosts));
+        }
+        let pairs = || hosts.iter().flat_map(|&a| hosts.iter().map(move |&b| (a, b))).filter(|(a, b)| a != b);
+        assert!(pairs().all(|(a, b)| (world.ups(a, b), world.downs(a, b)) == (1, 0)), "seed {seed}");
+        for &host in &hosts {
+            let stats = world.core(host).stats();
+            assert_eq!((stats.duplicate_identities, stats.stale_incarnations, stats.self_connections), (0, 0, 0));
+            assert_eq!(world.count_events(host, |event| matches!(event, Event::DuplicateIdentity { .. })), 0);
+        }
     }
 }
 
