@@ -72,7 +72,7 @@ impl Report<'_> {
                 "event": "undelivered", "id": id.to_string(), "messages": messages, "certainty": certainty,
             }),
             Report::Stats(stats) => {
-                let counters = counters(stats).into_iter().map(|(name, count)| (name.to_owned(), count.into()));
+                let counters = stats.counters().map(|(name, count)| (name.to_owned(), count.into()));
                 let mut object: Map<String, Value> = counters.collect();
                 object.insert("event".into(), "stats".into());
                 Value::Object(object)
@@ -93,14 +93,14 @@ impl Report<'_> {
                 let then = if reason.is_transient() { "reconnecting" } else { "gone" };
                 format!("- {}: {reason}, {then}", who(*id, *name))
             }
-            Report::Message { from, name, text } => format!("{}> {text}", who(*from, *name)),
+            Report::Message { from, name, text } => format!("{}> {}", who(*from, *name), shown(text)),
             Report::Peers(peers) => {
                 let lines = peers.iter().map(|peer| format!("\n  {} {}", peer_text(peer), state(peer.state)));
                 format!("{} peers{}", peers.len(), lines.collect::<String>())
             }
             Report::Undelivered { id, messages, certainty } => format!("! {messages} messages to {id} {certainty}"),
             Report::Stats(stats) => {
-                let reached = counters(stats).into_iter().filter(|(_, count)| *count > 0);
+                let reached = stats.counters().filter(|(_, count)| *count > 0);
                 let lines: String = reached.map(|(name, count)| format!("\n  {name} {count}")).collect();
                 format!("counters above zero{lines}")
             }
@@ -133,6 +133,24 @@ fn text(name: Option<&Name>) -> Option<&str> {
     name.map(Name::as_str)
 }
 
+/// What others wrote, in one line that a terminal shows as it is: what could move the cursor, change the colours, begin
+/// a line that looks like one of ours or turn the order of the letters around is written as an escape.
+fn shown(text: &str) -> String {
+    let acts = |char: char| {
+        let invisible =
+            matches!(char, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        char.is_control() || invisible
+    };
+    text.chars().fold(String::with_capacity(text.len()), |mut shown, char| {
+        if acts(char) {
+            shown.extend(char.escape_default());
+        } else {
+            shown.push(char);
+        }
+        shown
+    })
+}
+
 fn state(state: PeerState) -> &'static str {
     match state {
         PeerState::Up => "up",
@@ -140,17 +158,33 @@ fn state(state: PeerState) -> &'static str {
     }
 }
 
-/// Every counter with its name.
-fn counters(stats: &Stats) -> Vec<(&'static str, u64)> {
-    macro_rules! named {
-        ($($name:ident)*) => { vec![$((stringify!($name), stats.$name)),*] };
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_one_line_of_text_that_does_nothing_to_the_terminal() {
+        let from = NodeId::from_bytes([7; 16]);
+        let line = |text: &str| Report::Message { from, name: None, text }.text();
+        let fake = "\n\u{1b}[31m+ bob\r\t\u{7}\u{7f}\u{85}\u{9b}2J\u{202e}\u{2066}\u{2028}";
+        let harmless = r"\n\u{1b}[31m+ bob\r\t\u{7}\u{7f}\u{85}\u{9b}2J\u{202e}\u{2066}\u{2028}";
+        assert_eq!(line(fake), format!("{from}> {harmless}"));
+        let readable = r#"grüße, "你好" \ 🦀"#;
+        assert_eq!(line(readable), format!("{from}> {readable}"));
+        for char in
+            ('\0'..=' ').chain('\u{7f}'..='\u{9f}').chain('\u{202a}'..='\u{202e}').chain('\u{2066}'..='\u{2069}')
+        {
+            assert_eq!(shown(&char.to_string()).contains(char), char == ' ', "{char:?}");
+        }
     }
-    named! {
-        messages_sent messages_received messages_undelivered bytes_sent bytes_received frames_sent frames_received
-        dials accepts links_up links_outranked probes timeouts write_stalls own_stalls protocol_errors
-        control_limit         failed_handshakes self_connections pending_limit per_ip_limit accept_limit
-        accept_limit_per_ip accept_source_limit peer_limit send_window_limit message_limit
-        recv_budget_limit candidate_limit addresses_refused dial_limit dial_limit_per_ip tombstone_limit notices_suppressed
-        entries_sent entry_bytes_sent
+
+    #[test]
+    fn stats_tell_every_counter_and_as_text_those_above_zero() {
+        let mut stats = Stats::default();
+        (stats.not_allowed, stats.takeovers) = (2, 1);
+        let json = Report::Stats(&stats).json();
+        assert!(stats.counters().all(|(name, count)| json[name] == count), "{json}");
+        assert_eq!((&json["event"], &json["not_allowed"]), (&"stats".into(), &2.into()));
+        assert_eq!(Report::Stats(&stats).text(), "counters above zero\n  takeovers 1\n  not_allowed 2");
     }
 }

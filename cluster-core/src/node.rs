@@ -24,6 +24,8 @@ use core::fmt;
 use core::net::SocketAddr;
 use core::time::Duration;
 
+use zeroize::Zeroize as _;
+
 use self::dial::Dialer;
 use self::timer::Timer;
 use crate::action::{Action, CloseMode};
@@ -53,7 +55,7 @@ use crate::tombstone::Tombstones;
 use crate::unread::Unread;
 use crate::wire::{Profile, Update};
 
-/// What a node is born with, besides its [`Config`].
+/// What a node is born with, besides its [`Config`]. The seed is wiped when this is dropped.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Start {
     /// All randomness comes from here, and with it the keys of the links: `Debug` does not show it. A driver draws it
@@ -69,6 +71,12 @@ impl fmt::Debug for Start {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Start { seed: _, incarnation, listen } = self;
         f.debug_struct("Start").field("incarnation", incarnation).field("listen", listen).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Start {
+    fn drop(&mut self) {
+        self.seed.zeroize();
     }
 }
 
@@ -149,8 +157,8 @@ impl Node {
     /// [`ConfigError`] if two settings contradict each other.
     pub fn new(config: Config, start: Start, now: Instant) -> Result<Node, ConfigError> {
         config.check()?;
-        let Start { seed, incarnation, listen } = start;
-        let seed = Seed::new(seed);
+        let Start { ref seed, incarnation, listen } = start;
+        let seed = Seed::new(*seed);
         let mut drawn = Rng::new(&seed, Purpose::Identity);
         let identity = config.is_secure().then(|| match &config.identity {
             Some(identity) => identity.clone(),

@@ -1,9 +1,25 @@
 //! Counters: what a node has done, and how often it reached each of its bounds; and how full its tables are.
 
-/// What a node counts, since it was made. All counters only rise.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Stats {
+/// Declares the counters once, so that none can be left out where all of them are told.
+macro_rules! counters {
+    ($($(#[$about:meta])* pub $name:ident: u64,)*) => {
+        /// What a node counts, since it was made. All counters only rise.
+        #[derive(Clone, Debug, Default, PartialEq, Eq)]
+        #[non_exhaustive]
+        pub struct Stats {
+            $($(#[$about])* pub $name: u64,)*
+        }
+
+        impl Stats {
+            /// Every counter with its name, in the order of the fields. A later version may have more of them.
+            pub fn counters(&self) -> impl Iterator<Item = (&'static str, u64)> + use<> {
+                [$((stringify!($name), self.$name)),*].into_iter()
+            }
+        }
+    };
+}
+
+counters! {
     /// Messages accepted by `send` and `broadcast`, once per receiver.
     pub messages_sent: u64,
     /// Messages taken by the application.
@@ -157,4 +173,19 @@ pub struct Usage {
     pub closed_streams: usize,
     /// Nodes whose undelivered messages were [not yet read](crate::Node::defer): at most twice `max_peers`.
     pub unread: usize,
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::format;
+    use alloc::vec::Vec;
+
+    use super::Stats;
+
+    #[test]
+    fn every_counter_is_told_with_its_name_and_its_count() {
+        let stats = Stats { messages_sent: 1, not_allowed: 2, entry_bytes_sent: 3, ..Stats::default() };
+        let told: Vec<_> = stats.counters().map(|(name, count)| format!("{name}: {count}")).collect();
+        assert_eq!(format!("Stats {{ {} }}", told.join(", ")), format!("{stats:?}"));
+    }
 }

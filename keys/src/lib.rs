@@ -43,7 +43,7 @@ const LONGEST: u64 = 256;
 ///
 /// The operating system gives no randomness.
 pub fn generate_secret() -> io::Result<Secret> {
-    entropy().map(Secret::from_bytes)
+    drawn().map(|bytes| Secret::from_bytes(*bytes))
 }
 
 /// A new identity.
@@ -52,7 +52,7 @@ pub fn generate_secret() -> io::Result<Secret> {
 ///
 /// The operating system gives no randomness.
 pub fn generate_identity() -> io::Result<Identity> {
-    entropy().map(Identity::from_bytes)
+    drawn().map(|bytes| Identity::from_bytes(*bytes))
 }
 
 /// Reads a secret from a file.
@@ -131,11 +131,23 @@ fn write(path: &Path, key: impl fmt::Display) -> Result<(), KeyFileError> {
     let mut text = Zeroizing::new(String::with_capacity(LONGEST as usize));
     // Writing to a string does not fail.
     let _ = writeln!(text, "{key}");
-    let written = options.open(path).and_then(|mut file| {
+    let written = create(path, &options, |file| {
         file.write_all(text.as_bytes())?;
         file.sync_all()
     });
     written.map_err(|error| KeyFileError::new(path, Kind::Io(error)))
+}
+
+/// Fills a new file. If that fails, the file is taken away again: half a key is none, and would be in the way of the
+/// next attempt.
+fn create(path: &Path, options: &OpenOptions, fill: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
+    let mut file = options.open(path)?;
+    fill(&mut file).inspect_err(|_| {
+        // Where an open file cannot be removed it is closed first.
+        drop(file);
+        // What failed first is what is told.
+        let _ = std::fs::remove_file(path);
+    })
 }
 
 /// Whether anybody but its owner may read the file.
@@ -214,14 +226,19 @@ pub fn suite() -> Suite {
     Suite::ChaChaPoly
 }
 
-/// 32 bytes that nobody can guess: what all randomness of a node comes from, or a key.
+/// 32 bytes that nobody can guess: what all randomness of a node comes from, or a key. Wiping them is up to the caller.
 ///
 /// # Errors
 ///
 /// The operating system gives no randomness.
 pub fn entropy() -> io::Result<[u8; 32]> {
-    let mut bytes = [0; 32];
-    getrandom::fill(&mut bytes).map_err(io::Error::other)?;
+    drawn().map(|bytes| *bytes)
+}
+
+/// The same, wiped when it is dropped.
+fn drawn() -> io::Result<Zeroizing<[u8; 32]>> {
+    let mut bytes = Zeroizing::new([0; 32]);
+    getrandom::fill(&mut *bytes).map_err(io::Error::other)?;
     Ok(bytes)
 }
 
@@ -232,7 +249,7 @@ pub fn entropy() -> io::Result<[u8; 32]> {
 ///
 /// The operating system gives no randomness.
 pub fn start(listen: SocketAddr) -> io::Result<Start> {
-    Ok(Start { seed: entropy()?, incarnation: incarnation(), listen: Some(listen) })
+    Ok(Start { seed: *drawn()?, incarnation: incarnation(), listen: Some(listen) })
 }
 
 fn incarnation() -> Incarnation {
@@ -254,6 +271,8 @@ mod tests {
         let starts: Vec<_> = (0..1_000).map(|_| start(address).unwrap()).collect();
         assert!(starts.windows(2).all(|pair| pair[0].incarnation < pair[1].incarnation));
         assert!(starts.windows(2).all(|pair| pair[0].seed != pair[1].seed));
+        // A seed is wiped with what it came in.
+        assert!(std::mem::needs_drop::<Start>());
     }
 
     /// A directory of its own for each test.
@@ -276,6 +295,26 @@ mod tests {
         assert!(read_identity(&path).unwrap_err().is_missing());
         let made = open_identity(&path).unwrap();
         assert_eq!(open_identity(&path).unwrap().id(), made.id());
+        std::fs::remove_dir_all(directory).unwrap();
+    }
+
+    #[test]
+    fn a_file_that_could_not_be_written_is_not_left_behind_and_one_that_was_there_before_is() {
+        let directory = directory("full");
+        let path = directory.join("secret");
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true);
+        let failed = create(&path, &options, |file| {
+            file.write_all(b"0123")?;
+            Err(io::ErrorKind::StorageFull.into())
+        });
+        assert_eq!(failed.unwrap_err().kind(), io::ErrorKind::StorageFull);
+        assert!(!path.exists());
+        let secret = generate_secret().unwrap();
+        write_secret(&path, &secret).unwrap();
+        let exists = create(&path, &options, |_| unreachable!("there is a file already"));
+        assert_eq!(exists.unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(read_secret(&path).unwrap(), secret);
         std::fs::remove_dir_all(directory).unwrap();
     }
 

@@ -70,10 +70,9 @@ impl Node {
         // Whoever has no secret is to be reached from this machine only, unless that is confirmed.
         config.check_address(address).map_err(BindError::Config)?;
         // Randomness, and a number greater at each start, are ours to give.
-        let mut seed = [0; 32];
-        getrandom::fill(&mut seed).map_err(|error| BindError::Entropy(io::Error::other(error)))?;
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros() as u64;
-        let start = Start { seed, incarnation: Incarnation(wall), listen: Some(address) };
+        let mut start = Start { seed: [0; 32], incarnation: Incarnation(wall), listen: Some(address) };
+        getrandom::fill(&mut start.seed).map_err(|error| BindError::Entropy(io::Error::other(error)))?;
         let core = Core::new(config, start, Instant::ZERO).map_err(BindError::Config)?;
 
         let poll = Poll::new().map_err(BindError::Exhausted)?;

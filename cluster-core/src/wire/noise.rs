@@ -20,7 +20,7 @@ use snow::resolvers::RingResolver as Ciphers;
 use snow::resolvers::{CryptoResolver, DefaultResolver};
 use snow::types::{Cipher, Dh, Hash, Random};
 use snow::{Builder, Error, HandshakeState, TransportState};
-use zeroize::Zeroize as _;
+use zeroize::Zeroizing;
 
 use super::curve::KeyPair;
 use super::name::Name;
@@ -137,7 +137,7 @@ impl Handshake {
     ) -> Result<Handshake, Failed> {
         let Credentials { identity, keyring, entropy, .. } = credentials;
         let name = format!("Noise_XXpsk0_25519_{}_SHA256", suite.name());
-        let resolver = Resolver { public: *identity.public(), entropy: *entropy };
+        let resolver = Resolver { public: *identity.public(), entropy: Zeroizing::new(*entropy) };
         let prologue = prologue(cluster, initiator);
         let builder = Builder::with_resolver(name.parse()?, Box::new(resolver))
             .prologue(&prologue)?
@@ -221,12 +221,12 @@ fn prologue(cluster: &Name, initiator: &Preamble) -> Vec<u8> {
 /// The parts of a handshake: ciphers and hash of `snow`, but our own curve and randomness.
 struct Resolver {
     public: [u8; 32],
-    entropy: [u8; 32],
+    entropy: Zeroizing<[u8; 32]>,
 }
 
 impl CryptoResolver for Resolver {
     fn resolve_rng(&self) -> Option<Box<dyn Random>> {
-        Some(Box::new(Once(Some(self.entropy))))
+        Some(Box::new(Once(Some(self.entropy.clone()))))
     }
 
     fn resolve_dh(&self, choice: &DHChoice) -> Option<Box<dyn Dh>> {
@@ -242,20 +242,14 @@ impl CryptoResolver for Resolver {
     }
 }
 
-impl Drop for Resolver {
-    fn drop(&mut self) {
-        self.entropy.zeroize();
-    }
-}
-
-/// Randomness for the one thing that a side draws in a handshake: its ephemeral key.
-struct Once(Option<[u8; 32]>);
+/// Randomness for the one thing that a side draws in a handshake: its ephemeral key. Wiped when it is taken, and when it
+/// is never used.
+struct Once(Option<Zeroizing<[u8; 32]>>);
 
 impl Random for Once {
     fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Error> {
-        let mut entropy = self.0.take().filter(|entropy| entropy.len() == bytes.len()).ok_or(Error::Rng)?;
-        bytes.copy_from_slice(&entropy);
-        entropy.zeroize();
+        let entropy = self.0.take().filter(|entropy| entropy.len() == bytes.len()).ok_or(Error::Rng)?;
+        bytes.copy_from_slice(&*entropy);
         Ok(())
     }
 }
@@ -342,9 +336,11 @@ mod tests {
 
     #[test]
     fn one_ephemeral_key_is_all_that_the_entropy_makes() {
-        let mut once = Once(Some([7; 32]));
+        let mut once = Once(Some(Zeroizing::new([7; 32])));
         let mut bytes = [0; 32];
         assert_eq!((once.try_fill_bytes(&mut bytes), bytes), (Ok(()), [7; 32]));
         assert_eq!(once.try_fill_bytes(&mut bytes), Err(Error::Rng));
+        // What is not drawn, because the handshake ends before that, is wiped with the handshake.
+        assert!(core::mem::needs_drop::<Once>() && core::mem::needs_drop::<Resolver>());
     }
 }

@@ -3,8 +3,11 @@
 
 use std::net::SocketAddr;
 
+use bytes::Bytes;
+use cluster_core::wire::Profile;
 use cluster_core::{
-    Channel, Config, Credentials, Event, Hello, Identity, Incarnation, Keyring, NodeId, Role, Run, Secret, Stats, Suite,
+    Channel, Config, Credentials, Event, Hello, Identity, Incarnation, Keyring, Name, NodeId, Role, Run, Secret, Stats,
+    Suite,
 };
 use cluster_sim::{
     Abuse, Attack, Crash, Greeting, HostId, PuppetState, RawConn, RawState, Restart, Script, Tempo, World,
@@ -219,14 +222,24 @@ fn meddle(world: &mut World, alice: HostId, bob: HostId, middle: SocketAddr, for
 #[test]
 fn a_bit_that_is_flipped_on_the_way_never_makes_peers() {
     // Messages 1 and 3 with the preamble, and message 2 with its own; what follows is sealed records.
-    let lengths = [(true, 62 + 74 + 40), (false, 135 + 40)];
-    for (forward, length) in lengths {
+    let lengths = [(true, 62 + 74), (false, 135)];
+    for (forward, handshake) in lengths {
         let mut world = World::new(1);
         let hosts = world.add_many(2, &secure());
         let middle = world.raw_listen("10.66.0.2:7000", Greeting::Wait);
-        for at in 0..length {
-            let met = meddle(&mut world, hosts[0], hosts[1], middle, forward, at);
-            assert!(!met, "byte {at}, forward {forward}");
+        for at in 0..handshake + 40 {
+            let before = lasting(&world, hosts[1]);
+            assert!(!meddle(&mut world, hosts[0], hosts[1], middle, forward, at), "byte {at}, forward {forward}");
+            let mut after = lasting(&world, hosts[1]);
+            if at >= handshake {
+                // Whoever is at the other end has proven to be a member: an altered record is counted as its breach.
+                after.0.protocol_errors = before.0.protocol_errors;
+            }
+            if at >= handshake && !forward {
+                // What it has said by then is unaltered, and where it can be dialled is remembered.
+                after.1 = before.1;
+            }
+            assert_eq!(after, before, "byte {at}, forward {forward}");
         }
         // The one in the middle is harmless as long as it only carries.
         assert!(meddle(&mut world, hosts[0], hosts[1], middle, forward, usize::MAX));
@@ -236,20 +249,36 @@ fn a_bit_that_is_flipped_on_the_way_never_makes_peers() {
 #[test]
 fn s50_who_has_the_secret_cannot_be_somebody_else() {
     for seed in SEEDS {
-        let (mut world, hosts) = mesh_of(seed, 3, &secure().name("alice".parse().unwrap()));
-        let victim = world.run(hosts[1]);
-        let script = Script { secrets: Some(secret(1).into()), ..Script::default() };
-        let thief = world.add_puppet("10.0.9.9", script);
+        let name: Name = "alice".parse().unwrap();
+        let (mut world, hosts) = mesh_of(seed, 3, &secure().name(name.clone()));
         let to = world.addr(hosts[0]);
-        let later = Incarnation(victim.incarnation.0 + 1_000);
-        world.puppet(thief).dial_as(to, Run { id: victim.id, incarnation: later });
-        world.run_for(secs(5));
-        // It is a member, but the one that its key makes it.
-        assert_eq!(world.downs(hosts[0], hosts[1]), 0);
-        assert!(world.are_linked(&hosts));
-        assert_ne!(world.run(thief).id, victim.id);
-        assert_eq!(world.ups(hosts[0], thief), 1);
-        assert_eq!(world.count_events(hosts[0], |event| matches!(event, Event::DuplicateIdentity { .. })), 0);
+        // Each of the mesh, the node that is dialled too, as it is and as a later run of it; and by its name.
+        let victims = hosts.iter().flat_map(|&host| [(host, 0), (host, 1_000)]);
+        for (number, (victim, later)) in victims.enumerate() {
+            let profile = Profile {
+                name: Some(name.clone()),
+                metadata: Bytes::new(),
+                addresses: Vec::new(),
+                max_message: 1 << 20,
+                window: 1 << 16,
+            };
+            let script = Script { secrets: Some(secret(1).into()), profile: Some(profile), ..Script::default() };
+            let thief = world.add_puppet(&format!("10.0.9.{number}"), script);
+            let Run { id, incarnation } = world.run(victim);
+            world.puppet(thief).dial_as(to, Run { id, incarnation: Incarnation(incarnation.0 + later) });
+            world.run_for(secs(5));
+            // It is a member, but the one that its key makes it.
+            assert!(hosts.iter().all(|&host| world.run(thief).id != world.id(host)));
+            assert_eq!(world.ups(hosts[0], thief), 1, "seed {seed}, thief {number}");
+            assert!(world.are_linked(&hosts));
+        }
+        let pairs = || hosts.iter().flat_map(|&a| hosts.iter().map(move |&b| (a, b))).filter(|(a, b)| a != b);
+        assert!(pairs().all(|(a, b)| (world.ups(a, b), world.downs(a, b)) == (1, 0)), "seed {seed}");
+        for &host in &hosts {
+            let stats = world.core(host).stats();
+            assert_eq!((stats.duplicate_identities, stats.stale_incarnations, stats.self_connections), (0, 0, 0));
+            assert_eq!(world.count_events(host, |event| matches!(event, Event::DuplicateIdentity { .. })), 0);
+        }
     }
 }
 

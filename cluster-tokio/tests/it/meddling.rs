@@ -1,18 +1,18 @@
 //! Who stands between nodes with a secret, or has it and says to be somebody else, changes nothing but counters.
 
-use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use cluster_tokio::cluster_core::wire::{Claim, Frame, Offer, PeerStream, Profile, Resume, StreamId};
 use cluster_tokio::cluster_core::{Channel, Credentials, Hello, Received, Role, wire};
-use cluster_tokio::{Config, Event, Events, Identity, Node, Run, Secret, Suite};
+use cluster_tokio::{Config, Event, Events, Identity, Node, NodeId, PeerInfo, PeerState, Run, Secret, Suite};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-use crate::world::{bind_with, text, until, until_complete, up, within};
+use crate::world::{bind_with, event, text, until, until_complete, up, within};
 
 /// The bytes before the first record.
 const PREAMBLE: usize = 12;
@@ -228,34 +228,68 @@ async fn a_node_whose_own_bytes_come_back_finds_nobody() {
     assert_eq!(within("a join", carol.join(bob.local_addr())).await, Ok(bob.id()));
 }
 
-/// Shakes hands as who has the secret and this identity, and says to be `run`. The connection, and who answered.
-async fn pretend(address: SocketAddr, identity: Identity, run: Run) -> (TcpStream, Run) {
-    let hello =
-        Hello { run, cluster: "default".parse().unwrap(), versions: wire::VERSIONS, features: 0, nonce: [3; 16] };
-    let keyring = Secret::from_bytes([1; 32]).into();
-    let credentials = Credentials { identity, keyring, suite: Suite::ChaChaPoly, entropy: [4; 32] };
-    let mut channel = Channel::secure(Role::Initiator, hello, credentials);
-    let mut stream = TcpStream::connect(address).await.unwrap();
-    let shaking = async {
-        loop {
-            let output = channel.output();
-            let bytes: Vec<u8> = output.pieces().flatten().copied().collect();
-            output.advance(bytes.len());
-            stream.write_all(&bytes).await.unwrap();
-            if let Some(Received::Connected(proven)) = channel.poll().unwrap() {
-                let output = channel.output();
-                let bytes: Vec<u8> = output.pieces().flatten().copied().collect();
-                stream.write_all(&bytes).await.unwrap();
-                return proven.run;
-            }
-            let mut buffer = vec![0; 1_024];
-            let length = stream.read(&mut buffer).await.unwrap();
-            assert_ne!(length, 0, "the handshake goes through");
-            channel.receive(buffer[..length].to_vec().into());
+/// Somebody who has the secret, at the end of a connection.
+struct Member {
+    stream: TcpStream,
+    channel: Channel,
+}
+
+impl Member {
+    /// Shakes hands as who has this identity, and says to be `run`. The member, and who answered.
+    async fn pretend(address: SocketAddr, identity: Identity, run: Run) -> (Member, Run) {
+        let hello =
+            Hello { run, cluster: "default".parse().unwrap(), versions: wire::VERSIONS, features: 0, nonce: [3; 16] };
+        let keyring = Secret::from_bytes([1; 32]).into();
+        let credentials = Credentials { identity, keyring, suite: Suite::ChaChaPoly, entropy: [4; 32] };
+        let channel = Channel::secure(Role::Initiator, hello, credentials);
+        let mut member = Member { stream: TcpStream::connect(address).await.unwrap(), channel };
+        member.flush().await;
+        match member.hear().await {
+            Some(Received::Connected(proven)) => (member, proven.run),
+            other => panic!("the handshake does not go through: {other:?}"),
         }
-    };
-    let answered = within("a handshake", shaking).await;
-    (stream, answered)
+    }
+
+    async fn say(&mut self, frame: Frame) {
+        self.channel.send(frame);
+        self.flush().await;
+    }
+
+    async fn flush(&mut self) {
+        let output = self.channel.output();
+        let bytes: Vec<u8> = output.pieces().flatten().copied().collect();
+        output.advance(bytes.len());
+        // It may be closed before all is written.
+        let _ = self.stream.write_all(&bytes).await;
+    }
+
+    /// What comes next, or `None` if the other side has closed.
+    async fn hear(&mut self) -> Option<Received> {
+        let hearing = async {
+            loop {
+                if let Some(received) = self.channel.poll().unwrap() {
+                    return Some(received);
+                }
+                let mut buffer = vec![0; 1_024];
+                match self.stream.read(&mut buffer).await {
+                    Ok(length @ 1..) => self.channel.receive(buffer[..length].to_vec().into()),
+                    _ => return None,
+                }
+            }
+        };
+        within("a word", hearing).await
+    }
+}
+
+fn alices() -> Profile {
+    let name = Some("alice".parse().unwrap());
+    Profile { name, metadata: Vec::new().into(), addresses: Vec::new(), max_message: 1_024, window: 65_536 }
+}
+
+/// What a node shows of another, at the time when it is up.
+fn info(node: &Node, id: NodeId) -> PeerInfo {
+    let found = node.peers().into_iter().find(|peer| peer.run.id == id && peer.state == PeerState::Up);
+    found.expect("it is up")
 }
 
 #[tokio::test]
@@ -263,34 +297,62 @@ async fn who_has_the_secret_and_says_to_be_another_is_not() {
     for listed in [false, true] {
         let identities = [10, 11].map(|byte| Identity::from_bytes([byte; 32]));
         let ids = identities.each_ref().map(Identity::id);
-        let config = |at: usize| {
-            let config = secure().identity(identities[at].clone());
+        let config = |at: usize, name: &str| {
+            let config = secure().identity(identities[at].clone()).name(name.parse().unwrap());
             if listed { config.allow(ids.to_vec()) } else { config }
         };
-        let [bob, alice] = [bind_with(config(0)).await, bind_with(config(1)).await];
+        let [bob, alice] = [bind_with(config(0, "bob")).await, bind_with(config(1, "alice")).await];
         within("a join", alice.join(bob.local_addr())).await.unwrap();
         until_complete(&[bob.clone(), alice.clone()]).await;
         let mut events = [bob.events(), alice.events()];
         events.iter_mut().for_each(read_all);
-        let before = (bob.peers(), alice.peers());
+        let before = (info(&bob, alice.id()), info(&alice, bob.id()));
 
         // As the other one, as a later run of it, and as the very node it talks to.
         let later = |run: Run| Run { incarnation: cluster_tokio::Incarnation(run.incarnation.0 + 1), ..run };
-        for run in [alice.run(), later(alice.run()), bob.run()] {
-            let (mut stream, answered) = pretend(bob.local_addr(), Identity::from_bytes([12; 32]), run).await;
-            assert_eq!(answered.id, bob.id());
-            // It has a key of its own, and so it is at most itself. As itself it asks for nothing here.
-            let mut answer = Vec::new();
-            let _ = within("close", stream.read_to_end(&mut answer)).await;
-            assert_eq!((bob.peers(), alice.peers()), before);
+        for (number, run) in (12..).zip([alice.run(), later(alice.run()), bob.run()]) {
+            let identity = Identity::from_bytes([number; 32]);
+            let proven = identity.id();
+            let (mut member, answered) = Member::pretend(bob.local_addr(), identity, run).await;
+            assert_eq!(answered, bob.run());
+            member.say(Frame::Claim(Claim { generation: 1, rejoin: true, profile: alices() })).await;
+            if listed {
+                assert_eq!(member.hear().await, None, "it is not on the list, and is told nothing");
+                assert_eq!(up(&bob), [alice.id()].into());
+            } else {
+                let accepted = member.hear().await;
+                assert!(matches!(accepted, Some(Received::Frame(Frame::Accept(_)))), "{accepted:?}");
+                let offer = Offer { stream: StreamId(7), next: 0, peer: PeerStream::None };
+                member.say(Frame::Resume(Resume { offer })).await;
+                // It has a key of its own, and so it is at most itself, whatever it calls itself.
+                let found = event(&mut events[0], "a peer", |event| match event {
+                    Event::PeerUp(peer) => Some(peer),
+                    Event::Delivered { .. } => None,
+                    // The last of them was let go of.
+                    Event::PeerDown { peer, .. } if peer.id != alice.id() => None,
+                    other => panic!("{other:?}"),
+                });
+                let found = found.await;
+                assert_eq!((found.run.id, found.run.incarnation), (proven, run.incarnation));
+                assert_eq!(found.name, before.0.name);
+            }
+            assert_eq!((info(&bob, alice.id()), info(&alice, bob.id())), before);
         }
-        events.iter_mut().for_each(undisturbed);
+        let stats = bob.stats();
+        assert_eq!(stats.not_allowed, if listed { 3 } else { 0 });
+        assert_eq!((stats.self_connections, stats.duplicate_identities, stats.stale_incarnations), (0, 0, 0));
         alice.send(bob.id(), "as before").await.unwrap();
-        assert_eq!(text(&bob).await, "as before");
+        let message = within("a message", bob.recv()).await.unwrap();
+        assert_eq!((message.from, &message.payload[..]), (alice.run(), &b"as before"[..]));
+        while let Some(event) = events[0].try_next() {
+            let of_others = matches!(&event, Event::PeerDown { peer, .. } if !listed && peer.id != alice.id());
+            assert!(of_others || matches!(event, Event::Delivered { .. }), "{event:?}");
+        }
+        undisturbed(&mut events[1]);
         if !listed {
             let carol = bind_with(secure()).await;
             assert_eq!(within("a join", carol.join(bob.local_addr())).await, Ok(bob.id()));
-            until("both are there", || up(&bob) == BTreeSet::from([alice.id(), carol.id()])).await;
+            until("both are there", || up(&bob).is_superset(&[alice.id(), carol.id()].into())).await;
         }
     }
 }
