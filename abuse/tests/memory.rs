@@ -10,8 +10,8 @@ use cluster_abuse::seeds;
 use cluster_core::limits::{MAX_ADDRESSES, MAX_CHUNK, MAX_LIST, MAX_METADATA};
 use cluster_core::wire::{Announce, Claim, Data, Entry, List, Offer, PeerStream, Profile, Resume, StreamId, Update};
 use cluster_core::{
-    Advertised, Bytes, Channel, Config, Frame, Incarnation, Input, Instant, LinkId, Node, NodeId, Proven, Role, Run,
-    Start,
+    Advertised, Bytes, Channel, Config, Frame, Incarnation, Input, Instant, LinkId, Node, NodeId, Proven, Received,
+    Role, Run, Start,
 };
 
 /// What a link may hold at most of what one peer makes it hold, whatever the peer declares.
@@ -239,6 +239,45 @@ fn a_message_that_is_declared_and_does_not_come_costs_nothing() {
     let (node, _, peak) = cost_of(pieces(&bytes, 1_000));
     assert_eq!(node.memory().received, window);
     assert!(peak < PER_STREAM_BYTE * window + PER_STREAM, "{peak} bytes");
+}
+
+#[test]
+fn what_is_kept_of_a_chunk_is_twice_its_size_at_most_however_its_record_is_filled() {
+    // As many entries as a record has room for beside the chunk; they cost nothing, and keep the record alive if the
+    // chunk is a part of it.
+    let filler = |chunk: usize| {
+        let count = (MAX_CHUNK - chunk).saturating_sub(100) / 58;
+        (count > 0).then(|| Frame::List(List { buckets: 0, reply: false, entries: entries(count.min(MAX_LIST), 4) }))
+    };
+    for mode in modes() {
+        for chunk in [1, 100, 4_096, 8_192, 16_384, 30_000, 40_000, MAX_CHUNK] {
+            let (mut node, link) = node();
+            let (mut honest, mut open) = connected(mode, 0);
+            let window = node.limits().initial_window as usize;
+            let (count, stream) = ((window / chunk).min(150), Bytes::from(vec![0x40; chunk]));
+            let mut record = |index| {
+                honest.send(Frame::Data(Data { offset: (index * chunk) as u64, bytes: stream.clone() }));
+                filler(chunk).into_iter().for_each(|frame| honest.send(frame));
+                channels::take(&mut honest)
+            };
+            let records: Vec<Vec<u8>> = (0..count).map(&mut record).collect();
+            let kept = measure(|| {
+                for record in &records {
+                    open.receive(Bytes::copy_from_slice(record));
+                    while let Ok(Some(received)) = open.poll() {
+                        if let Received::Frame(frame) = received {
+                            node.handle(NOW, Input::Frame { link, frame });
+                            drain(&mut node, link);
+                        }
+                    }
+                }
+            });
+            let received = (count * chunk) as u64;
+            assert_eq!((node.memory().received, node.stats().protocol_errors), (received, 0));
+            let kept = kept.bytes_current.unsigned_abs();
+            assert!(kept < PER_STREAM_BYTE * received + (24 << 10), "{kept} bytes for {count} of {chunk}, {mode:?}");
+        }
+    }
 }
 
 #[test]

@@ -10,7 +10,7 @@ pub(crate) const READ_BUFFER: usize = 256 << 10;
 
 /// A read that fills less than this part of its buffer is copied, so that what is kept of it never pins more than
 /// this times its size.
-const PINNED: usize = 8;
+const PINNED: usize = 4;
 
 /// The most buffers kept for the next reads, over all links. Idle links hold none.
 const BUFFERS: usize = 16;

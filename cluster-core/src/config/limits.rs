@@ -5,8 +5,8 @@ use core::time::Duration;
 use crate::bucket::Rate;
 use crate::session::MAX_HEAD;
 
-/// The bounds of a node's memory and work. Each has a counter in [`Stats`](crate::Stats) that says how often it was
-/// reached.
+/// The bounds of a node's memory and work. Whatever is refused, dropped or put off at one of them is counted in
+/// [`Stats`](crate::Stats).
 ///
 /// What other nodes send, and what is sent to them, takes at most [`max_memory`](Limits::max_memory) bytes:
 ///
@@ -14,6 +14,10 @@ use crate::session::MAX_HEAD;
 ///   recv_budget                                        received, and not yet taken
 /// + max_peers × max(send_window, max_message + 9)      accepted, and not yet known to be delivered
 /// ```
+///
+/// These are bytes of messages. Memory is allocated for up to twice as many of what is received: what is kept of a record
+/// keeps the whole record, unless that is less than half of it. Without a secret records are parts of whatever the driver
+/// reads at once, and it is up to eight times as many with the 256 KiB of the adapters.
 ///
 /// A driver that [keeps undelivered messages](crate::Node::defer) until its user reads of them keeps at most
 /// `max_peers × max(send_window, max_message + 9)` bytes more, and only while he does not.

@@ -154,8 +154,9 @@ fn put(elements: &impl Serialize, out: &mut Vec<u8>) {
 
 /// Takes the next frame off the front of `rest`, the remaining plaintext of a record; `None` if it was one to skip.
 ///
-/// A chunk shorter than an eighth of `backing`, the size of the buffer behind `rest`, is copied, so that it does not
-/// keep that buffer alive.
+/// A chunk is copied if it is shorter than half of `backing`, the size of the buffer behind `rest`, and is no full chunk,
+/// so that who fills records with what counts for nothing has little of them kept: of a record by itself, which is what
+/// a sealed one is opened to, twice as much as counts.
 pub(crate) fn next(rest: &mut Bytes, backing: usize) -> Result<Option<Frame>, FrameError> {
     let kind = kind(rest)?;
     match kind {
@@ -211,7 +212,7 @@ fn read_data(rest: &mut Bytes, backing: usize) -> Result<Data, FrameError> {
     if end > rest.len() || offset.argument.checked_add(chunk.argument).is_none() {
         return Err(FrameError::Malformed);
     }
-    let few = end - begin < backing / 8;
+    let few = end - begin < (backing / 2).min(MAX_CHUNK);
     let bytes = if few { Bytes::copy_from_slice(&rest[begin..end]) } else { rest.slice(begin..end) };
     rest.advance(end);
     Ok(Data { offset: offset.argument, bytes })
