@@ -343,6 +343,27 @@ impl Node {
         Memory { received: received + self.inbox.buffered(), retained, unread: self.unread.total() }
     }
 
+    /// The part of [`memory`](Node::memory) that is in the present streams of one peer.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn memory_of(&self, peer: NodeId) -> Memory {
+        let peer = self.peers.get(&peer);
+        Memory { received: peer.map_or(0, Peer::buffered), retained: peer.map_or(0, Peer::retained), unread: 0 }
+    }
+
+    /// The part of [`memory`](Node::memory) that is in the present streams of no peer.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn memory_besides(&self) -> Memory {
+        Memory { received: self.inbox.buffered(), retained: 0, unread: self.unread.total() }
+    }
+
+    /// The nodes that [`memory_of`](Node::memory_of) has something to say of.
+    #[doc(hidden)]
+    pub fn peer_ids(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.peers.keys().copied()
+    }
+
     /// The bounds in force.
     #[must_use]
     pub fn limits(&self) -> &Limits {

@@ -13,7 +13,7 @@
 //! | [`agreement`] | S2: both ends agree which link that is |
 //! | [`handshakes`] | S3, I10: up only by a handshake; strangers change nothing |
 //! | [`sessions`], [`ends`], [`numbers`] | S6 to S8, I4: each message one outcome, a true one; order |
-//! | [`bounds`] | S9, I5: every table within its bound |
+//! | [`bounds`], [`memory`] | S9, I5: every table within its bound, and the bytes in all streams |
 //! | [`departed`] | S10, I6: who left or was disconnected stays away |
 //! | [`dials`] | S10, S11, I8: whom a node dials, and how fast |
 //! | [`runs`] | S13: incarnations and generations |
@@ -38,6 +38,7 @@ mod ends;
 mod events;
 mod handshakes;
 mod links;
+mod memory;
 mod numbers;
 mod runs;
 mod sessions;
@@ -63,6 +64,7 @@ use self::ends::Ends;
 use self::events::Events;
 use self::handshakes::{Handshakes, Untouched};
 use self::links::Links;
+use self::memory::Held;
 use self::numbers::Numbers;
 use self::runs::Runs;
 use self::sessions::Flow;
@@ -130,8 +132,7 @@ struct Watch {
     unfinished: BTreeSet<LinkId>,
     /// Peers whose chunk the node has not dealt with yet.
     fed: BTreeSet<Run>,
-    /// Something has happened that bytes may have come into the node's streams by, since they were last counted.
-    moved: bool,
+    held: Held,
     /// When, by the world's time, a join last began or ended.
     joined: u64,
     /// The latest its clock has shown when it had nothing more to say: a node counts on from there.
@@ -225,7 +226,7 @@ impl Oracle {
             talks: Talks::default(),
             unfinished: BTreeSet::new(),
             fed: BTreeSet::new(),
-            moved: true,
+            held: Held::default(),
             joined: 0,
             clock,
             listen,
@@ -266,7 +267,7 @@ impl Oracle {
     /// The node's user has changed its settings.
     pub(crate) fn configured(&mut self, host: HostId, node: &Node) {
         self.check(host, |watch| {
-            watch.moved = true;
+            watch.held.touch_all();
             watch.limits = node.limits().clone();
             watch.credit.configured(&watch.limits);
             watch.timing = node.timing().clone();
@@ -289,7 +290,7 @@ impl Oracle {
     /// The node has accepted a message.
     pub(crate) fn accepted(&mut self, host: HostId, to: Run, payload: Bytes) {
         let Some(Some(watch)) = self.watches.get_mut(host.index()) else { return };
-        watch.moved = true;
+        watch.held.touch(to.id);
         let from = watch.runs.now();
         if !self.are_nodes(from, to) {
             return;
@@ -311,7 +312,7 @@ impl Oracle {
     /// The node's user acknowledges a message that it has taken.
     pub(crate) fn acknowledged(&mut self, host: HostId, receipt: Receipt) {
         let Some(Some(watch)) = self.watches.get_mut(host.index()) else { return };
-        watch.moved = true;
+        watch.held.touch_all();
         let (born, own) = (watch.runs.born(), watch.runs.now());
         let Some((from, places)) = watch.credit.acknowledged(receipt) else { return };
         for place in places {
@@ -444,7 +445,11 @@ impl Oracle {
     pub(crate) fn got(&mut self, host: HostId, link: LinkId, frame: &Frame, ip: IpAddr) {
         let Some(Some(watch)) = self.watches.get_mut(host.index()) else { return };
         watch.untouched.other();
-        watch.moved |= concerns_streams(frame);
+        match (frame, watch.links.find(link).and_then(|open| open.peer)) {
+            (Frame::Data(_) | Frame::Ack(_), Some(peer)) => watch.held.touch(peer.id),
+            _ if concerns_streams(frame) => watch.held.touch_all(),
+            _ => {}
+        }
         let verdict = watch.links.got(link, frame);
         self.judge(host, verdict, |text| text);
         let Some(peer) = self.watch(host).and_then(|watch| watch.links.find(link)).and_then(|open| open.peer) else {
@@ -559,7 +564,10 @@ impl Oracle {
         }
         self.judge(host, verdict, |text| text);
         self.check(host, |watch| {
-            watch.moved = true;
+            match event {
+                Event::Delivered { peer, .. } => watch.held.touch(peer.id),
+                _ => watch.held.touch_all(),
+            }
             watch.untouched.event();
             watch.numbers.event(event);
             match event {
@@ -590,7 +598,7 @@ impl Oracle {
         let Some(own) = self.watch(host).map(|watch| watch.runs.now()) else { return };
         let mut place = None;
         self.check(host, |watch| {
-            watch.moved = true;
+            watch.held.touch(message.from.id);
             watch.untouched.other();
             watch.events.message(message.from)?;
             watch.numbers.message(watch.runs.born(), own, message.from, &message.payload)?;
@@ -646,9 +654,7 @@ impl Oracle {
             watch.links.drained()?;
             let usage = node.usage();
             bounds::within(&usage, watch.counted(), &watch.limits)?;
-            if std::mem::take(&mut watch.moved) {
-                bounds::within_memory(node.memory(), &watch.limits)?;
-            }
+            watch.held.drained(node, &watch.limits)?;
             watch.untouched.drained(&usage)?;
             if watch.events.has_left() {
                 contract::nothing_after_left(node, links)?;
@@ -661,7 +667,7 @@ impl Oracle {
     pub(crate) fn sweep(&mut self, host: HostId, node: &Node) {
         self.check(host, |watch| {
             watch.events.sweep(node)?;
-            bounds::within_memory(node.memory(), &watch.limits)?;
+            watch.held.sweep(node, &watch.limits)?;
             if node.is_consistent() { Ok(()) } else { Err("its links and peers contradict each other".to_owned()) }
         });
     }

@@ -3,7 +3,7 @@
 use cluster_core::limits::{
     MAX_ADDRESSES, MAX_ALIASES, MAX_CLOSED_STREAMS, MAX_NOTICE_SOURCES, MAX_RECORDS, MAX_TARGETS,
 };
-use cluster_core::{Limits, Memory, Usage};
+use cluster_core::{Limits, Usage};
 
 use super::Verdict;
 
@@ -63,38 +63,9 @@ pub(super) fn within(usage: &Usage, counted: Counted, limits: &Limits) -> Verdic
     Ok(())
 }
 
-/// Whether the messages in the streams of a node take no more than its limits allow.
-pub(super) fn within_memory(memory: Memory, limits: &Limits) -> Verdict {
-    let Memory { received, retained, unread, .. } = memory;
-    let (most, sent) = (limits.max_memory(), limits.max_memory() - limits.recv_budget);
-    if received <= limits.recv_budget && received + retained <= most && retained + unread <= 2 * sent {
-        return Ok(());
-    }
-    Err(format!(
-        "{memory:?}, and {} bytes are allowed to be received, {} in all",
-        limits.recv_budget,
-        limits.max_memory()
-    ))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn one_byte_more_than_allowed_is_found() {
-        let mut limits = Limits::default();
-        (limits.max_peers, limits.send_window, limits.max_message, limits.recv_budget) = (2, 100, 200, 1_000);
-        let memory = |received, retained, unread| {
-            let mut memory = Memory::default();
-            (memory.received, memory.retained, memory.unread) = (received, retained, unread);
-            memory
-        };
-        within_memory(memory(1_000, 418, 418), &limits).unwrap();
-        within_memory(memory(1_000, 419, 0), &limits).unwrap_err();
-        within_memory(memory(1_001, 0, 0), &limits).unwrap_err();
-        within_memory(memory(0, 418, 419), &limits).unwrap_err();
-    }
 
     #[test]
     fn one_entry_more_than_allowed_is_found_in_every_table() {
