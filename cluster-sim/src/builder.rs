@@ -127,7 +127,8 @@ impl Builder {
     }
 
     /// Faults are drawn from the seed, as by [`Faults::random`]; but with no [`Fault::Insider`] where
-    /// [applications](Builder::app) run, for it sends them what no application would.
+    /// [applications](Builder::app) run, for it sends them what no application would, nor where nodes may have no more
+    /// peers than there are others.
     #[must_use]
     pub fn random_faults(mut self) -> Builder {
         self.faults = None;
@@ -182,7 +183,8 @@ impl Builder {
         if !self.given {
             let faults = self.faults.clone().unwrap_or_else(|| {
                 let faults = Faults::random(schedule.seed);
-                if self.factory.is_some() { faults.with(Fault::Insider, Rate::OFF) } else { faults }
+                let insiders = self.factory.is_none() && schedule.has_room(self.config.as_ref());
+                if insiders { faults } else { faults.with(Fault::Insider, Rate::OFF) }
             });
             schedule.add_faults(&faults);
             if self.traffic == Rate::OFF {

@@ -113,6 +113,9 @@ impl Failure {
 
     /// Finds the shortest schedule that shows the same, and writes it and its timeline to files.
     pub(crate) fn explain(builder: &Builder, found: Schedule, cause: Cause) -> Box<Failure> {
+        if let Cause::Impossible(_) = cause {
+            return Failure::plain(found, cause);
+        }
         let symptom = cause.symptom();
         let (schedule, runs) = shrink(&found, |schedule| match builder.attempt_with(schedule, 0) {
             (Err(cause), at) if cause.symptom() == symptom => Some(at),

@@ -208,6 +208,7 @@ fn fail(builder: &Builder) -> Box<Failure> {
 mod tests {
     use super::*;
     use crate::{Fault, Faults, Op, Rate, World};
+    use cluster_core::{Config, Limits};
     use std::cell::Cell;
     use std::time::Duration;
 
@@ -283,5 +284,22 @@ mod tests {
     fn a_world_that_cannot_be_is_told_as_such() {
         let failure = Swarm::new(0..3).run(|_| World::builder().nodes(0)).unwrap_err();
         assert_eq!(failure.to_string(), "seed 0 fails: a world needs at least one node\n");
+    }
+
+    #[test]
+    fn a_config_with_which_nodes_cannot_be_a_mesh_is_told_as_such() {
+        let with = |max_peers| {
+            let mut limits = Limits::default();
+            limits.max_peers = max_peers;
+            World::builder().nodes(4).config(Config::insecure_plaintext().limits(limits))
+        };
+        let failure = Swarm::new(0..3).run(|_| with(2)).unwrap_err();
+        let text = "seed 0 fails: a node with a max_peers of 2 has no place for 3 others\n";
+        assert_eq!((failure.to_string().as_str(), failure.runs), (text, 0));
+        let crowd = with(3).faults(Faults::none().with(Fault::Insider, Rate::HIGH)).run().unwrap_err();
+        assert!(matches!(crowd.cause, Cause::Impossible(_)), "{crowd}");
+        let plans = (0..50).map(|seed| with(3).random_faults().seed(seed).plan().unwrap());
+        let mut steps = plans.flat_map(|plan| plan.steps);
+        assert!(!steps.any(|step| matches!(step.op, Op::Insider { .. })), "there is no room for one");
     }
 }

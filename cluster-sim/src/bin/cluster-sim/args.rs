@@ -243,7 +243,8 @@ pub(crate) fn help() -> String {
         let _ = write!(kinds, "{}{fault}{comma}", if column > 2 { " " } else { "" });
         column += fault.name().len() + 2;
     }
-    HELP.replace("{kinds}", &kinds).replace("{marked}", &ALL_MARKED.to_string())
+    let (nodes, marked) = (Schedule::MAX_NODES.to_string(), ALL_MARKED.to_string());
+    HELP.replace("{kinds}", &kinds).replace("{nodes}", &nodes).replace("{marked}", &marked)
 }
 
 const HELP: &str = "\
@@ -255,7 +256,7 @@ Usage: cluster-sim [options]
 
 What to run
   -s, --seed S         where all randomness comes from [0]
-  -n, --nodes N        how many nodes, 1 to 1000 [3]
+  -n, --nodes N        how many nodes, 1 to {nodes} [3]
   -d, --duration D     how long faults last: 90s, 500ms, 10m, 1h [60s]
   -f, --faults LIST    random: kinds and rates drawn from each seed [random];
                        none; all; or kinds, as in cut,crash=low,pause=0.1
@@ -340,8 +341,7 @@ mod tests {
 
     #[test]
     fn what_contradicts_itself_is_refused() {
-        for line in ["--nodes 0", "--swarm 0", "--jobs 0", "--hashes 3 --text", "--replay a --swarm 2", "-n 1001", "x"]
-        {
+        for line in ["--nodes 0", "--swarm 0", "--jobs 0", "--hashes 3 --text", "--replay a --swarm 2", "-n 514", "x"] {
             assert!(ask(line).is_err(), "{line}");
         }
     }
