@@ -192,6 +192,7 @@ impl Builder {
                 schedule.steps.retain(|step| !matches!(step.op, Op::Send { .. }));
             }
             schedule.add_traffic(self.traffic);
+            schedule.check()?;
         }
         Ok(schedule)
     }
@@ -331,5 +332,30 @@ impl Invariants {
 impl fmt::Debug for Invariants {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} invariants", self.0.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schedule::Step;
+
+    #[test]
+    fn messages_are_drawn_no_larger_than_a_step_may_send() {
+        let (max_message, initial_window) = (128 << 20, 100 << 20);
+        let profile = Profile { max_message, initial_window, recv_window: 128 << 20, ..Profile::default() };
+        let builder = World::builder().profile(Profile { spare_credit: 1 << 30, ..profile }).traffic(Rate::HIGH);
+        for seed in 0..50 {
+            let plan = builder.clone().seed(seed).plan();
+            assert_eq!(plan.and_then(|plan| plan.check()), Ok(()), "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn what_is_drawn_on_top_of_a_full_schedule_is_too_much() {
+        let mut schedule = Schedule::new(1, 3, Duration::from_secs(60));
+        schedule.steps = vec![Step { at: Duration::ZERO, op: Op::HealAll }; Schedule::MAX_STEPS];
+        let builder = Builder { schedule, ..World::builder().traffic(Rate::HIGH) };
+        assert!(matches!(builder.plan(), Err(ScheduleError::TooManySteps { .. })));
     }
 }

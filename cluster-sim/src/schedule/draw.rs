@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use cluster_core::limits::MAX_CHUNK;
 
+use super::op::MAX_LENGTH;
 use super::{Fault, Faults, Identity, Op, Pace, Profile, Rate, Schedule, Setting, Step};
 use crate::rng::{Purpose, Rng};
 use crate::{Abuse, Attack, Block, Crash, Fate, Latency, Tempo, Twin};
@@ -395,10 +396,10 @@ impl Drawer {
         self.push(at, Op::SetConfig { host, setting });
     }
 
-    /// Messages, of a size that is likely to be special.
+    /// Messages, of a size that is likely to be special, as far as a step may send one of it.
     fn message(&mut self, profile: &Profile, at: u64) {
         let chunk = MAX_CHUNK as u64;
-        let cap = profile.max_message;
+        let cap = profile.max_message.min(MAX_LENGTH);
         let special = [
             0,
             1,
@@ -420,7 +421,7 @@ impl Drawer {
             }
             return;
         }
-        let length = self.rng.pick(&special);
+        let length = self.rng.pick(&special).min(MAX_LENGTH);
         let from = self.host();
         if self.rng.below(4) == 0 {
             return self.push(at, Op::Broadcast { from, length });
