@@ -280,6 +280,15 @@ mod tests {
         assert!(matches!(Schedule::from_json("{}"), Err(ScheduleError::Syntax(_))));
     }
     #[test]
+    fn what_is_too_long_can_be_drawn_and_is_refused_then() {
+        let mut schedule = Schedule::new(7, 3, Duration::MAX);
+        schedule.add_faults(&Faults::all(Rate::HIGH));
+        schedule.add_traffic(Rate::HIGH);
+        assert!(!schedule.steps.is_empty());
+        assert_eq!(schedule.check(), Err(WorldError::TooLong { span: Duration::MAX }.into()));
+    }
+
+    #[test]
     fn every_node_must_have_a_place_for_each_other_and_for_members_that_mean_harm() {
         let mut schedule = Schedule::new(7, Schedule::MAX_NODES, Duration::from_secs(10));
         assert_eq!(schedule.check(), Ok(()));

@@ -145,7 +145,8 @@ struct Drawer {
 impl Drawer {
     fn new(rng: Rng, schedule: &Schedule) -> Drawer {
         let window = schedule.profile.initial_window.min(schedule.profile.send_window).min(MOST);
-        let duration = schedule.duration.as_millis() as u64;
+        // Of a longer one the schedule's own check tells.
+        let duration = schedule.duration.min(Schedule::MAX_DURATION).as_millis() as u64;
         let Schedule { nodes, ref profile, .. } = *schedule;
         Drawer { rng, nodes, secure: profile.secure, duration, window, steps: Vec::new() }
     }
