@@ -11,6 +11,7 @@ use crate::machine::{Bind, Bursts, Late, Process, Spec, parse};
 use crate::net::{Block, Buffers, Fate};
 use crate::queue::Due;
 use crate::rng::{Purpose, Rng};
+use crate::schedule::Schedule;
 use crate::trace::What;
 use crate::way::Latency;
 use crate::world::{World, nanos};
@@ -320,8 +321,14 @@ impl World {
     }
 
     /// The monotonic clock of `host` jumps forward.
+    ///
+    /// # Panics
+    ///
+    /// If it jumps by more than [`Schedule::MAX_DURATION`], and by more than it was set back.
     #[track_caller]
     pub fn clock_forward(&mut self, host: HostId, by: Duration) {
+        let most = Schedule::MAX_DURATION.max(self.machine(host).clock.behind());
+        assert!(by <= most, "a clock jumps forward by {most:?} at the most, and not by {by:?}");
         self.fault(host, format!("clock forward {by:?}"));
         self.machines[host.index()].clock.jump(true, by);
         self.turn(host);
@@ -776,6 +783,23 @@ mod tests {
         assert!(partition.contains("n2 is no host of this world, which has 1") && partition.contains("faults.rs"));
         assert!(words(&mut || world.isolate(far)).contains("n2 is no host"));
         assert!(words(&mut || world.crash(far, Crash::Kill)).contains("n2 is no host"));
+    }
+
+    #[test]
+    fn a_clock_jumps_forward_by_thirty_days_or_as_far_as_it_was_set_back() {
+        let mut world = World::new(1);
+        let host = world.add(Config::insecure_plaintext());
+        for by in [Duration::MAX, Schedule::MAX_DURATION + Duration::from_nanos(1)] {
+            let Err(Caught::Panic(text)) = caught(|| world.clock_forward(host, by)) else { panic!("it was refused") };
+            assert!(text.contains("a clock jumps forward by 2592000s at the most"), "{text}");
+        }
+        world.clock_forward(host, Schedule::MAX_DURATION);
+        for _ in 0..2 {
+            world.clock_back(host, Schedule::MAX_DURATION);
+        }
+        world.clock_forward(host, Schedule::MAX_DURATION * 2);
+        world.run_for(Duration::from_secs(1));
+        assert!(world.is_running(host));
     }
 
     #[test]
