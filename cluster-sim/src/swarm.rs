@@ -11,7 +11,7 @@ use crate::failure::{Cause, Failure};
 use crate::marks::Marks;
 use crate::schedule::Schedule;
 
-/// One seed in so many runs twice, and the two runs are compared.
+/// One seed in so many, from the first on, runs twice, and the two runs are compared.
 const TWICE: u64 = 10;
 
 /// Runs what `builder` describes with every seed, on all cores, and panics at the first one that fails: with the seed,
@@ -20,7 +20,7 @@ const TWICE: u64 = 10;
 /// names, or in `cluster-sim` below that for temporary files.
 ///
 /// The builder gets the seed also by [`Builder::seed`], unless it has a schedule of its own. One seed in ten runs twice,
-/// to see that nothing depends on anything but the seed. [`Swarm`] does the same without panicking.
+/// and the first one always, to see that nothing depends on anything but the seed. [`Swarm`] does the same without panicking.
 ///
 /// ```
 /// use cluster_sim::{check_seeds, Rate, World};
@@ -127,7 +127,7 @@ impl<'a> Swarm<'a> {
             }
             let builder = builder(seed).seed(seed);
             let plan = builder.plan().map_err(Cause::Impossible);
-            match plan.and_then(|plan| attempt(&builder, &plan, seed.is_multiple_of(TWICE))) {
+            match plan.and_then(|plan| attempt(&builder, &plan, (seed - self.seeds.start).is_multiple_of(TWICE))) {
                 Ok(summary) => tally.add(&summary),
                 Err(_) => {
                     work.lowest.fetch_min(seed, Ordering::Relaxed);
@@ -209,7 +209,7 @@ mod tests {
     use super::*;
     use crate::{Fault, Faults, Op, Rate, World};
     use cluster_core::{Config, Limits};
-    use std::cell::Cell;
+    use std::cell::{Cell, RefCell};
     use std::time::Duration;
 
     fn short(_: u64) -> Builder {
@@ -265,6 +265,21 @@ mod tests {
         let failure = Swarm::new(7..9).run(builder).unwrap_err();
         assert_eq!(failure.seed, 7);
         assert!(failure.to_string().contains("my own") && failure.schedule.steps.is_empty(), "{failure}");
+    }
+
+    #[test]
+    fn one_seed_in_ten_runs_twice_from_the_first_on() {
+        thread_local!(static BEGUN: RefCell<Vec<u64>> = const { RefCell::new(Vec::new()) });
+        let note = |world: &World| {
+            if world.steps() == 1 {
+                BEGUN.with_borrow_mut(|begun| begun.push(world.seed()));
+            }
+            Ok(())
+        };
+        let builder = |_| short(0).faults(Faults::none()).invariant(note);
+        let tally = Swarm::new(7..20).threads(1).run(builder).unwrap();
+        assert_eq!(BEGUN.take(), [7, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 17, 18, 19]);
+        assert_eq!(tally.seeds, 13);
     }
 
     #[test]
