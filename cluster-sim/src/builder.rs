@@ -247,18 +247,19 @@ impl Builder {
 
     /// Runs a schedule as it is.
     pub(crate) fn attempt(&self, schedule: &Schedule) -> Result<Summary, Cause> {
-        self.attempt_with(schedule, 0).0
+        self.attempt_with(schedule, 0).result
     }
 
-    /// Runs a schedule, keeping so many lines of the trace. The time is that of the end.
-    pub(crate) fn attempt_with(&self, schedule: &Schedule, lines: usize) -> (Result<Summary, Cause>, Instant) {
+    /// Runs a schedule, keeping so many lines of the trace.
+    pub(crate) fn attempt_with(&self, schedule: &Schedule, lines: usize) -> Attempt {
         let config = match schedule.node_config(self.config.as_ref()) {
             Ok(config) => config,
-            Err(error) => return (Err(Cause::Impossible(error)), Instant::ZERO),
+            Err(error) => return Attempt { result: Err(Cause::Impossible(error)), end: Instant::ZERO, steps: 0 },
         };
         let mut world = self.empty_world(schedule.seed);
         world.keep_lines(lines);
-        (self.attempt_in(&mut world, schedule, &config), world.now())
+        let result = self.attempt_in(&mut world, schedule, &config);
+        Attempt { result, end: world.now(), steps: world.steps() }
     }
 
     fn attempt_in(&self, world: &mut World, schedule: &Schedule, config: &Config) -> Result<Summary, Cause> {
@@ -312,6 +313,16 @@ impl Builder {
     }
 }
 
+/// One run, however it ended.
+#[derive(Debug)]
+pub(crate) struct Attempt {
+    pub(crate) result: Result<Summary, Cause>,
+    /// The time at which it ended.
+    pub(crate) end: Instant,
+    /// How many steps were simulated until then.
+    pub(crate) steps: u64,
+}
+
 /// What users want to hold.
 #[derive(Clone, Default)]
 pub(crate) struct Invariants(Vec<Invariant>);
@@ -339,6 +350,14 @@ impl fmt::Debug for Invariants {
 mod tests {
     use super::*;
     use crate::schedule::Step;
+
+    #[test]
+    fn a_run_that_fails_tells_how_long_it_was() {
+        let late = |world: &World| if world.steps() < 100 { Ok(()) } else { Err("late".to_owned()) };
+        let attempt = World::builder().invariant(late).attempt_with(&Schedule::random(1), 0);
+        assert!(matches!(attempt.result, Err(Cause::Violation(_))), "{attempt:?}");
+        assert_eq!((attempt.steps, attempt.end > Instant::ZERO), (100, true));
+    }
 
     #[test]
     fn messages_are_drawn_no_larger_than_a_step_may_send() {

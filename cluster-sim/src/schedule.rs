@@ -25,7 +25,7 @@ pub use self::fault::{Fault, Faults, Rate, UnknownFault};
 pub use self::op::{Identity, Op, Setting};
 pub(crate) use self::print::test_of_builder;
 pub use self::profile::{Pace, Profile};
-pub(crate) use self::shrink::shrink;
+pub(crate) use self::shrink::{Tried, shrink};
 #[cfg(feature = "proptest")]
 pub use self::strategy::{ScheduleTree, Schedules, schedules};
 
