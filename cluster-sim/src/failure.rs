@@ -111,6 +111,11 @@ impl Failure {
         })
     }
 
+    /// Why a schedule fails, with the trace: it runs once more for that.
+    pub(crate) fn with_trace(builder: &Builder, schedule: &Schedule, cause: Cause) -> Cause {
+        builder.attempt_with(schedule, shown_lines()).result.err().unwrap_or(cause)
+    }
+
     /// Finds the shortest schedule that shows the same, and writes it and its timeline to files.
     pub(crate) fn explain(builder: &Builder, found: Schedule, cause: Cause) -> Box<Failure> {
         if let Cause::Impossible(_) = cause {
@@ -122,8 +127,7 @@ impl Failure {
             let fails = result.is_err_and(|cause| cause.symptom() == symptom);
             Tried { failed: fails.then_some(end), steps }
         });
-        // Once more, for the trace.
-        let cause = builder.attempt_with(&schedule, shown_lines()).result.err().unwrap_or(cause);
+        let cause = Failure::with_trace(builder, &schedule, cause);
         let test = if builder.is_plain() { schedule.to_test() } else { test_of_builder(&schedule) };
         let file = keep(&schedule, "json", |path| std::fs::write(path, schedule.to_json()));
         let timeline = timeline_of(builder, &schedule)

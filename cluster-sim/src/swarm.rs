@@ -43,6 +43,7 @@ pub fn check_seeds(seeds: Range<u64>, builder: impl Fn(u64) -> Builder + Sync) {
 pub struct Swarm<'a> {
     seeds: Range<u64>,
     threads: usize,
+    shrink: bool,
     progress: Option<Box<dyn Fn(Progress) + Sync + 'a>>,
 }
 
@@ -73,13 +74,21 @@ impl<'a> Swarm<'a> {
     #[must_use]
     pub fn new(seeds: Range<u64>) -> Swarm<'a> {
         let threads = thread::available_parallelism().map_or(1, |cores| cores.get());
-        Swarm { seeds, threads, progress: None }
+        Swarm { seeds, threads, shrink: true, progress: None }
     }
 
     /// On so many threads; with one, on the thread that calls.
     #[must_use]
     pub fn threads(mut self, threads: usize) -> Swarm<'a> {
         self.threads = threads.max(1);
+        self
+    }
+
+    /// Whether a shorter schedule is looked for when a seed fails, which takes some hundred runs. Default: yes. If not,
+    /// the failure has the schedule as it was drawn, which may be long, and neither a test nor files.
+    #[must_use]
+    pub fn shrink(mut self, shrink: bool) -> Swarm<'a> {
+        self.shrink = shrink;
         self
     }
 
@@ -94,7 +103,8 @@ impl<'a> Swarm<'a> {
     ///
     /// # Errors
     ///
-    /// What is wrong with the lowest seed that fails, with the shortest schedule that shows it.
+    /// What is wrong with the lowest seed that fails, with the shortest schedule that shows it, unless it is
+    /// [not looked for](Swarm::shrink).
     pub fn run(self, builder: impl Fn(u64) -> Builder + Sync) -> Result<Tally, Box<Failure>> {
         let work = Work {
             next: AtomicU64::new(self.seeds.start),
@@ -113,7 +123,7 @@ impl<'a> Swarm<'a> {
             });
         }
         match work.lowest.into_inner() {
-            failed if failed < self.seeds.end => Err(fail(&builder(failed).seed(failed))),
+            failed if failed < self.seeds.end => Err(fail(&builder(failed).seed(failed), self.shrink)),
             _ => Ok(work.tally.into_inner().unwrap_or_default()),
         }
     }
@@ -188,15 +198,19 @@ fn attempt(builder: &Builder, schedule: &Schedule, twice: bool) -> Result<Summar
     Ok(first)
 }
 
-/// Runs a seed that has failed again, for the whole story.
-fn fail(builder: &Builder) -> Box<Failure> {
+/// Runs a seed that has failed again, for the whole story, or only for its end.
+fn fail(builder: &Builder, shrink: bool) -> Box<Failure> {
     let schedule = match builder.plan() {
         Ok(schedule) => schedule,
         Err(error) => return Failure::impossible(builder, error),
     };
     match attempt(builder, &schedule, true) {
         Err(cause @ Cause::NotRepeatable { .. }) => Failure::plain(schedule, cause),
-        Err(cause) => Failure::explain(builder, schedule, cause),
+        Err(cause) if shrink => Failure::explain(builder, schedule, cause),
+        Err(cause) => {
+            let cause = Failure::with_trace(builder, &schedule, cause);
+            Failure::plain(schedule, cause)
+        }
         Ok(summary) => {
             let cause = Cause::NotRepeatable { first: None, second: Some(summary.hash) };
             Failure::plain(schedule, cause)
@@ -257,6 +271,22 @@ mod tests {
         assert!(failure.to_string().contains(&format!("The timeline is in {}\n", page.display())), "{failure}");
         let again = builder(0).schedule(failure.schedule.clone()).run().unwrap_err();
         assert_eq!(again.cause, failure.cause);
+    }
+
+    #[test]
+    fn a_schedule_that_is_not_to_be_shrunk_is_told_as_it_was_drawn() {
+        thread_local!(static RUNS: Cell<u64> = const { Cell::new(0) });
+        let late = |world: &World| {
+            RUNS.set(RUNS.get() + u64::from(world.steps() == 1));
+            if world.steps() < 500 { Ok(()) } else { Err("it is late".to_owned()) }
+        };
+        let builder = |_| short(0).faults(Faults::all(Rate::LOW)).invariant(late);
+        let failure = Swarm::new(3..9).threads(1).shrink(false).run(builder).unwrap_err();
+        assert_eq!((failure.seed, Ok(&failure.schedule)), (3, builder(3).seed(3).plan().as_ref()));
+        assert!(RUNS.get() <= 3, "found, made sure of, and traced: {} runs", RUNS.get());
+        let Cause::Violation(violation) = &failure.cause else { panic!("{failure}") };
+        assert!(violation.text == "it is late" && !violation.tail.is_empty(), "{failure}");
+        assert!(failure.test.is_empty() && failure.file.is_err() && failure.timeline.is_err());
     }
 
     #[test]

@@ -45,7 +45,7 @@ pub(crate) fn swarm(ask: &Ask, count: u64) -> Result<bool, String> {
     let end = ask.seed.checked_add(count).ok_or("the seeds go beyond the largest number")?;
     ask.builder(ask.seed).plan().map_err(impossible)?;
     let bar = Bar::new();
-    let mut swarm = Swarm::new(ask.seed..end).progress(|progress| bar.tell(progress));
+    let mut swarm = Swarm::new(ask.seed..end).progress(|progress| bar.tell(progress)).shrink(ask.shrink);
     if let Some(jobs) = ask.jobs {
         swarm = swarm.threads(jobs);
     }
