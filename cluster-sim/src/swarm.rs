@@ -45,7 +45,10 @@ pub struct Swarm<'a> {
     threads: usize,
     shrink: bool,
     progress: Option<Box<dyn Fn(Progress) + Sync + 'a>>,
+    each: Option<OnSummary<'a>>,
 }
+
+type OnSummary<'a> = Box<dyn Fn(&Summary) + Sync + 'a>;
 
 /// How far a [`Swarm`] is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,7 +77,7 @@ impl<'a> Swarm<'a> {
     #[must_use]
     pub fn new(seeds: Range<u64>) -> Swarm<'a> {
         let threads = thread::available_parallelism().map_or(1, |cores| cores.get());
-        Swarm { seeds, threads, shrink: true, progress: None }
+        Swarm { seeds, threads, shrink: true, progress: None, each: None }
     }
 
     /// On so many threads; with one, on the thread that calls.
@@ -96,6 +99,13 @@ impl<'a> Swarm<'a> {
     #[must_use]
     pub fn progress(mut self, progress: impl Fn(Progress) + Sync + 'a) -> Swarm<'a> {
         self.progress = Some(Box::new(progress));
+        self
+    }
+
+    /// Calls this with what each run was like that ended well, from any of the threads and in no order.
+    #[must_use]
+    pub fn each(mut self, each: impl Fn(&Summary) + Sync + 'a) -> Swarm<'a> {
+        self.each = Some(Box::new(each));
         self
     }
 
@@ -138,7 +148,12 @@ impl<'a> Swarm<'a> {
             let builder = builder(seed).seed(seed);
             let plan = builder.plan().map_err(Cause::Impossible);
             match plan.and_then(|plan| attempt(&builder, &plan, (seed - self.seeds.start).is_multiple_of(TWICE))) {
-                Ok(summary) => tally.add(&summary),
+                Ok(summary) => {
+                    tally.add(&summary);
+                    if let Some(each) = &self.each {
+                        each(&summary);
+                    }
+                }
                 Err(_) => {
                     work.lowest.fetch_min(seed, Ordering::Relaxed);
                 }
@@ -245,6 +260,17 @@ mod tests {
         let mut told = told.into_inner().unwrap();
         told.sort_unstable();
         assert_eq!(told, [1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn how_each_seed_ended_is_told_once() {
+        let told = Mutex::new(Vec::new());
+        let swarm = Swarm::new(5..9).threads(2).each(|summary| told.lock().unwrap().push((summary.seed, summary.hash)));
+        swarm.run(short).unwrap();
+        let mut told = told.into_inner().unwrap();
+        told.sort_unstable();
+        let alone = (5..9).map(|seed| (seed, short(0).seed(seed).run().unwrap().hash));
+        assert_eq!(told, alone.collect::<Vec<_>>());
     }
 
     #[test]

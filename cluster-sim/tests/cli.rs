@@ -96,7 +96,8 @@ fn a_swarm_says_how_many_seeds_were_well_and_hashes_are_the_same_each_time() {
     assert!(out(&swarm).starts_with("seeds 10 to 15: no violation; "), "{}", out(&swarm));
     assert_eq!(error(&swarm), "", "no progress is shown where no terminal is");
 
-    let [first, second] = [(); 2].map(|()| out(&run(&directory, "--hashes 3 --duration 5s --faults cut --seed 7")));
+    let hashes = |jobs| out(&run(&directory, &format!("--hashes 3 --duration 5s --faults cut --seed 7 --jobs {jobs}")));
+    let [first, second] = [1, 3].map(hashes);
     let seeds: Vec<&str> = first.lines().filter_map(|line| line.split(' ').next()).collect();
     assert_eq!((seeds, &first), (vec!["7", "8", "9"], &second));
 }
@@ -120,6 +121,9 @@ fn wrong_arguments_and_files_end_with_2_and_say_why() {
         ("--replay old.json", "version 99"),
         ("--replay few.json", "few.json: a node with a max_peers of 1 has no place for 4 others"),
         ("--duration 1s --faults none --report nowhere/r.html", "nowhere/r.html: "),
+        ("--replay old.json --nodes 5", "the file says everything about its run"),
+        ("--swarm 5 --hashes 5", "use one of them"),
+        ("--jobs 2", "one run is on one thread"),
         ("--swarm 2 --seed 18446744073709551615", "beyond the largest number"),
     ] {
         let output = run(&directory, line);

@@ -29,7 +29,7 @@ pub(crate) enum Request {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Ask {
     pub(crate) mode: Mode,
-    pub(crate) seed: u64,
+    seed: Option<u64>,
     nodes: Option<u32>,
     duration: Option<Duration>,
     /// As it was written, and what it means.
@@ -58,7 +58,7 @@ impl Default for Ask {
     fn default() -> Ask {
         Ask {
             mode: Mode::One,
-            seed: 0,
+            seed: None,
             nodes: None,
             duration: None,
             faults: None,
@@ -76,6 +76,11 @@ impl Default for Ask {
 }
 
 impl Ask {
+    /// The first seed, if there are many.
+    pub(crate) fn seed(&self) -> u64 {
+        self.seed.unwrap_or(0)
+    }
+
     /// The run with this seed.
     pub(crate) fn builder(&self, seed: u64) -> Builder {
         let builder = World::builder().converge(self.converge);
@@ -117,7 +122,28 @@ impl Ask {
         if self.replay.is_some() && self.mode != Mode::One {
             return Err("--replay runs one schedule: use it without --swarm and --hashes".into());
         }
+        if self.replay.is_some() && !(self.is_drawn() && self.seed.is_none()) {
+            let words = "the file says everything about its run: use --replay without --seed, --nodes, --duration, \
+                         --faults and --traffic";
+            return Err(words.into());
+        }
+        if self.jobs.is_some() && self.mode == Mode::One {
+            return Err("one run is on one thread: use --jobs with --swarm or --hashes".into());
+        }
         Ok(())
+    }
+
+    /// There are this many runs, unless something else was said already.
+    fn choose(&mut self, mode: Mode) -> Result<(), lexopt::Error> {
+        match (self.mode, mode) {
+            (Mode::Swarm(_), Mode::Hashes(_)) | (Mode::Hashes(_), Mode::Swarm(_)) => {
+                Err("--swarm and --hashes are two things to do: use one of them".into())
+            }
+            _ => {
+                self.mode = mode;
+                Ok(())
+            }
+        }
     }
 }
 
@@ -130,7 +156,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Request,
             Short('h') | Long("help") => return Ok(Request::Help),
             Short('V') | Long("version") => return Ok(Request::Version),
             Short('n') | Long("nodes") => ask.nodes = Some(nodes(parser.value()?.parse()?)?),
-            Short('s') | Long("seed") => ask.seed = parser.value()?.parse()?,
+            Short('s') | Long("seed") => ask.seed = Some(parser.value()?.parse()?),
             Short('d') | Long("duration") => ask.duration = Some(parser.value()?.parse_with(duration)?),
             Short('f') | Long("faults") => {
                 let text = parser.value()?.string()?;
@@ -144,8 +170,8 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Request,
             }
             Long("no-heal") => ask.converge = false,
             Long("no-shrink") => ask.shrink = false,
-            Long("swarm") => ask.mode = Mode::Swarm(at_least_one("--swarm", parser.value()?.parse()?)?),
-            Long("hashes") => ask.mode = Mode::Hashes(at_least_one("--hashes", parser.value()?.parse()?)?),
+            Long("swarm") => ask.choose(Mode::Swarm(at_least_one("--swarm", parser.value()?.parse()?)?))?,
+            Long("hashes") => ask.choose(Mode::Hashes(at_least_one("--hashes", parser.value()?.parse()?)?))?,
             Short('j') | Long("jobs") => {
                 ask.jobs = Some(at_least_one("--jobs", parser.value()?.parse()?)? as usize);
             }
@@ -262,7 +288,8 @@ What to run
                        none; all; or kinds, as in cut,crash=low,pause=0.1
       --traffic RATE   how much the nodes send each other [low]
       --no-heal        stop after the last fault
-      --replay FILE    run the schedule in this file instead
+      --replay FILE    run the schedule in this file instead, which says all of
+                       the above but --no-heal
 
 How many runs
       --swarm COUNT    this many seeds, from --seed on, until one fails
@@ -312,7 +339,7 @@ mod tests {
     #[test]
     fn the_line_that_repeats_a_run_asks_for_the_same() {
         for line in ["", "-n 5", "-d 90s --no-heal", "-d 1500ms --faults cut,crash=0.5 --traffic off", "-f none"] {
-            let first = Ask { seed: 7, ..ask(line).unwrap() };
+            let first = Ask { seed: Some(7), ..ask(line).unwrap() };
             let again = first.again(7);
             assert_eq!(ask(again.strip_prefix("cluster-sim ").unwrap()), Ok(first), "{again}");
         }
@@ -341,8 +368,18 @@ mod tests {
 
     #[test]
     fn what_contradicts_itself_is_refused() {
-        for line in ["--nodes 0", "--swarm 0", "--jobs 0", "--hashes 3 --text", "--replay a --swarm 2", "-n 514", "x"] {
+        for line in ["--nodes 0", "--swarm 0", "--swarm 2 --jobs 0", "--hashes 3 --text", "-n 514", "x"] {
             assert!(ask(line).is_err(), "{line}");
+        }
+        let alone = ["-s 1", "-n 2", "-d 5s", "-f cut", "--traffic low", "--swarm 2", "--hashes 2", "--jobs 2"];
+        for line in alone.map(|other| format!("--replay a {other}")) {
+            assert!(ask(&line).is_err(), "{line}");
+        }
+        for line in ["--swarm 5 --hashes 5", "--hashes 5 --swarm 5", "--jobs 2"] {
+            assert!(ask(line).is_err(), "{line}");
+        }
+        for line in ["--replay a --no-heal --no-shrink --text", "--swarm 5 --swarm 6", "--hashes 5 --jobs 2"] {
+            assert!(ask(line).is_ok(), "{line}");
         }
     }
 
