@@ -8,8 +8,12 @@ use cluster_sim::{Crash, Op, Profile, Schedule, Step};
 
 /// Runs the command in a directory, where it also keeps the schedules and timelines of runs that fail.
 fn run(directory: &Path, line: &str) -> Output {
+    run_words(directory, &line.split_whitespace().collect::<Vec<_>>())
+}
+
+fn run_words(directory: &Path, words: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_cluster-sim"));
-    command.args(line.split_whitespace()).current_dir(directory).env("CLUSTER_SIM_DIR", directory);
+    command.args(words).current_dir(directory).env("CLUSTER_SIM_DIR", directory);
     command.env("CLUSTER_SIM_LINES", "5").output().unwrap()
 }
 
@@ -85,6 +89,18 @@ fn a_run_that_fails_ends_with_1_the_shortest_schedule_and_the_line_that_repeats_
     assert_eq!((whole.status.code(), out(&whole).contains("of 4 steps")), (Some(1), false));
     assert_eq!(Schedule::from_json(&read(&directory, "whole.json")), Ok(hopeless()));
     assert_eq!(run(&directory, "--replay s.json --no-heal").status.code(), Some(0), "nothing is promised then");
+}
+
+#[test]
+fn the_line_that_repeats_a_run_can_be_pasted_whatever_its_file_is_called() {
+    let directory = directory("spaces");
+    std::fs::write(directory.join("my run.json"), hopeless().to_json()).unwrap();
+    let output = run_words(&directory, &["--replay", "my run.json", "--no-shrink"]);
+    assert_eq!(output.status.code(), Some(1), "{}", error(&output));
+    assert!(out(&output).ends_with("\nAgain: cluster-sim --replay 'my run.json'\n"), "{}", out(&output));
+    let output = run_words(&directory, &["--faults", ""]);
+    assert_eq!(output.status.code(), Some(2), "{}", out(&output));
+    assert!(error(&output).contains("--faults names no fault"), "{}", error(&output));
 }
 
 #[test]

@@ -105,7 +105,9 @@ impl Ask {
         let given = [
             self.nodes.map(|nodes| format!("--nodes {nodes}")),
             self.duration.map(|duration| format!("--duration {}", span(duration))),
-            self.faults.as_ref().map(|(faults, _)| format!("--faults {}", faults.replace(' ', ""))),
+            self.faults
+                .as_ref()
+                .map(|(faults, _)| format!("--faults {}", faults.split_whitespace().collect::<String>())),
             self.traffic.as_ref().map(|(traffic, _)| format!("--traffic {traffic}")),
             (!self.converge).then(|| "--no-heal".to_owned()),
         ];
@@ -227,7 +229,11 @@ fn span(duration: Duration) -> String {
 /// `random` (which is `None`), `none`, `all`, or names, each with or without `=RATE`.
 fn faults(text: &str) -> Result<Option<Faults>, String> {
     let mut faults = Faults::none();
-    for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+    let mut parts = text.split(',').map(str::trim).filter(|part| !part.is_empty()).peekable();
+    if parts.peek().is_none() {
+        return Err("--faults names no fault: none is what switches all of them off".to_owned());
+    }
+    for part in parts {
         let (name, wanted) = match part.split_once('=') {
             Some((name, text)) => (name, rate(text)?),
             None => (part, Rate::HIGH),
@@ -361,7 +367,7 @@ mod tests {
         assert_eq!(rates, [Rate::HIGH, Rate::LOW, Rate::new(0.5).unwrap(), Rate::OFF]);
         assert_eq!(faults("random").unwrap(), None);
         assert_eq!(faults("all=low,cut=off").unwrap().map(|all| all.rate(Fault::Cut)), Some(Rate::OFF));
-        for text in ["quake", "cut=often", "cut=2", "random,cut"] {
+        for text in ["quake", "cut=often", "cut=2", "random,cut", "", " ", ","] {
             assert!(faults(text).is_err(), "{text}");
         }
     }

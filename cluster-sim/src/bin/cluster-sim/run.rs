@@ -158,9 +158,19 @@ fn again(ask: &Ask, seed: u64) -> String {
     match &ask.replay {
         Some(path) => {
             let heal = if ask.converge { "" } else { " --no-heal" };
-            format!("cluster-sim --replay {}{heal}", path.display())
+            format!("cluster-sim --replay {}{heal}", quoted(&path.display().to_string()))
         }
         None => ask.again(seed),
+    }
+}
+
+/// A word as a shell takes it.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_-./+:,@%=".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
     }
 }
 
@@ -244,6 +254,16 @@ mod tests {
         };
         assert!(shrunk("--swarm 2"));
         assert!(!shrunk("--swarm 2 --no-shrink") && !shrunk("--hashes 2 --no-shrink"));
+    }
+
+    #[test]
+    fn a_path_is_quoted_where_a_shell_would_see_more_in_it() {
+        for plain in ["s.json", "/tmp/cluster-sim/seed-7.json", "C:/a+b,c@d%20=e"] {
+            assert_eq!(quoted(plain), plain);
+        }
+        assert_eq!(quoted("my runs/s.json"), "'my runs/s.json'");
+        assert_eq!(quoted("it's $HOME"), r"'it'\''s $HOME'");
+        assert_eq!(quoted(""), "''");
     }
 
     #[test]
