@@ -25,7 +25,7 @@ fn main() -> ExitCode {
     let mut missed = 0;
     for mutant in mutants {
         let begin = Instant::now();
-        let found = Swarm::new(0..SEEDS).run(|seed| {
+        let found = Swarm::new(0..SEEDS).shrink(false).run(|seed| {
             Mutant::choose(Some(mutant));
             World::builder().schedule(Schedule::random(seed))
         });
@@ -35,7 +35,7 @@ fn main() -> ExitCode {
                 let (seed, steps) = (failure.schedule.seed, failure.schedule.steps.len());
                 let text = failure.cause.to_string();
                 let text = text.lines().next().unwrap_or_default();
-                println!("{mutant:?}: found by seed {seed}, shrunk to {steps} steps, {took} s: {text}");
+                println!("{mutant:?}: found by seed {seed}, whose schedule has {steps} steps, {took} s: {text}");
             }
             Ok(_) => {
                 missed += 1;

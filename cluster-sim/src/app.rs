@@ -136,19 +136,21 @@ impl World {
     /// If no application of this type runs there, or it is paused.
     #[track_caller]
     pub fn with_app<A: App, T>(&mut self, host: HostId, act: impl FnOnce(&mut A, &mut Ctx<'_>) -> T) -> T {
-        assert!(!self.machines[host.index()].paused, "{host} is paused: its process does not run");
+        assert!(!self.machine(host).paused, "{host} is paused: its process does not run");
         assert!(self.find_app::<A>(host).is_some(), "no {} runs on {host}", type_name::<A>());
         self.with_driver(host, |driver, io| driver.with_app(io, act)).expect("it was found")
     }
 
     /// What the applications of `host` have kept.
     #[must_use]
+    #[track_caller]
     pub fn disk(&self, host: HostId) -> &Disk {
-        &self.machines[host.index()].disk
+        &self.machine(host).disk
     }
 
+    #[track_caller]
     fn find_app<A: App>(&self, host: HostId) -> Option<&A> {
-        self.machines[host.index()].process.driver()?.app()?.downcast_ref()
+        self.machine(host).process.driver()?.app()?.downcast_ref()
     }
 }
 

@@ -127,7 +127,8 @@ impl Builder {
     }
 
     /// Faults are drawn from the seed, as by [`Faults::random`]; but with no [`Fault::Insider`] where
-    /// [applications](Builder::app) run, for it sends them what no application would.
+    /// [applications](Builder::app) run, for it sends them what no application would, nor where nodes may have no more
+    /// peers than there are others.
     #[must_use]
     pub fn random_faults(mut self) -> Builder {
         self.faults = None;
@@ -182,7 +183,8 @@ impl Builder {
         if !self.given {
             let faults = self.faults.clone().unwrap_or_else(|| {
                 let faults = Faults::random(schedule.seed);
-                if self.factory.is_some() { faults.with(Fault::Insider, Rate::OFF) } else { faults }
+                let insiders = self.factory.is_none() && schedule.has_room(self.config.as_ref());
+                if insiders { faults } else { faults.with(Fault::Insider, Rate::OFF) }
             });
             schedule.add_faults(&faults);
             if self.traffic == Rate::OFF {
@@ -190,6 +192,7 @@ impl Builder {
                 schedule.steps.retain(|step| !matches!(step.op, Op::Send { .. }));
             }
             schedule.add_traffic(self.traffic);
+            schedule.check()?;
         }
         Ok(schedule)
     }
@@ -244,18 +247,19 @@ impl Builder {
 
     /// Runs a schedule as it is.
     pub(crate) fn attempt(&self, schedule: &Schedule) -> Result<Summary, Cause> {
-        self.attempt_with(schedule, 0).0
+        self.attempt_with(schedule, 0).result
     }
 
-    /// Runs a schedule, keeping so many lines of the trace. The time is that of the end.
-    pub(crate) fn attempt_with(&self, schedule: &Schedule, lines: usize) -> (Result<Summary, Cause>, Instant) {
+    /// Runs a schedule, keeping so many lines of the trace.
+    pub(crate) fn attempt_with(&self, schedule: &Schedule, lines: usize) -> Attempt {
         let config = match schedule.node_config(self.config.as_ref()) {
             Ok(config) => config,
-            Err(error) => return (Err(Cause::Impossible(error)), Instant::ZERO),
+            Err(error) => return Attempt { result: Err(Cause::Impossible(error)), end: Instant::ZERO, steps: 0 },
         };
         let mut world = self.empty_world(schedule.seed);
         world.keep_lines(lines);
-        (self.attempt_in(&mut world, schedule, &config), world.now())
+        let result = self.attempt_in(&mut world, schedule, &config);
+        Attempt { result, end: world.now(), steps: world.steps() }
     }
 
     fn attempt_in(&self, world: &mut World, schedule: &Schedule, config: &Config) -> Result<Summary, Cause> {
@@ -309,6 +313,16 @@ impl Builder {
     }
 }
 
+/// One run, however it ended.
+#[derive(Debug)]
+pub(crate) struct Attempt {
+    pub(crate) result: Result<Summary, Cause>,
+    /// The time at which it ended.
+    pub(crate) end: Instant,
+    /// How many steps were simulated until then.
+    pub(crate) steps: u64,
+}
+
 /// What users want to hold.
 #[derive(Clone, Default)]
 pub(crate) struct Invariants(Vec<Invariant>);
@@ -329,5 +343,38 @@ impl Invariants {
 impl fmt::Debug for Invariants {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} invariants", self.0.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schedule::Step;
+
+    #[test]
+    fn a_run_that_fails_tells_how_long_it_was() {
+        let late = |world: &World| if world.steps() < 100 { Ok(()) } else { Err("late".to_owned()) };
+        let attempt = World::builder().invariant(late).attempt_with(&Schedule::random(1), 0);
+        assert!(matches!(attempt.result, Err(Cause::Violation(_))), "{attempt:?}");
+        assert_eq!((attempt.steps, attempt.end > Instant::ZERO), (100, true));
+    }
+
+    #[test]
+    fn messages_are_drawn_no_larger_than_a_step_may_send() {
+        let (max_message, initial_window) = (128 << 20, 100 << 20);
+        let profile = Profile { max_message, initial_window, recv_window: 128 << 20, ..Profile::default() };
+        let builder = World::builder().profile(Profile { spare_credit: 1 << 30, ..profile }).traffic(Rate::HIGH);
+        for seed in 0..50 {
+            let plan = builder.clone().seed(seed).plan();
+            assert_eq!(plan.and_then(|plan| plan.check()), Ok(()), "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn what_is_drawn_on_top_of_a_full_schedule_is_too_much() {
+        let mut schedule = Schedule::new(1, 3, Duration::from_secs(60));
+        schedule.steps = vec![Step { at: Duration::ZERO, op: Op::HealAll }; Schedule::MAX_STEPS];
+        let builder = Builder { schedule, ..World::builder().traffic(Rate::HIGH) };
+        assert!(matches!(builder.plan(), Err(ScheduleError::TooManySteps { .. })));
     }
 }

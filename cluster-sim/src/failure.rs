@@ -4,8 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::builder::Builder;
-use crate::schedule::{Schedule, ScheduleError, shrink, test_of_builder};
+use crate::builder::{Attempt, Builder};
+use crate::schedule::{Schedule, ScheduleError, Tried, shrink, test_of_builder};
 use crate::timeline::Timeline;
 use crate::violation::Violation;
 use crate::world::shown_lines;
@@ -111,15 +111,23 @@ impl Failure {
         })
     }
 
+    /// Why a schedule fails, with the trace: it runs once more for that.
+    pub(crate) fn with_trace(builder: &Builder, schedule: &Schedule, cause: Cause) -> Cause {
+        builder.attempt_with(schedule, shown_lines()).result.err().unwrap_or(cause)
+    }
+
     /// Finds the shortest schedule that shows the same, and writes it and its timeline to files.
     pub(crate) fn explain(builder: &Builder, found: Schedule, cause: Cause) -> Box<Failure> {
+        if let Cause::Impossible(_) = cause {
+            return Failure::plain(found, cause);
+        }
         let symptom = cause.symptom();
-        let (schedule, runs) = shrink(&found, |schedule| match builder.attempt_with(schedule, 0) {
-            (Err(cause), at) if cause.symptom() == symptom => Some(at),
-            _ => None,
+        let (schedule, runs) = shrink(&found, |schedule| {
+            let Attempt { result, end, steps } = builder.attempt_with(schedule, 0);
+            let fails = result.is_err_and(|cause| cause.symptom() == symptom);
+            Tried { failed: fails.then_some(end), steps }
         });
-        // Once more, for the trace.
-        let cause = builder.attempt_with(&schedule, shown_lines()).0.err().unwrap_or(cause);
+        let cause = Failure::with_trace(builder, &schedule, cause);
         let test = if builder.is_plain() { schedule.to_test() } else { test_of_builder(&schedule) };
         let file = keep(&schedule, "json", |path| std::fs::write(path, schedule.to_json()));
         let timeline = timeline_of(builder, &schedule)

@@ -11,6 +11,7 @@ use crate::machine::{Bind, Bursts, Late, Process, Spec, parse};
 use crate::net::{Block, Buffers, Fate};
 use crate::queue::Due;
 use crate::rng::{Purpose, Rng};
+use crate::schedule::Schedule;
 use crate::trace::What;
 use crate::way::Latency;
 use crate::world::{World, nanos};
@@ -147,6 +148,7 @@ impl World {
     /// # Panics
     ///
     /// If no node has run there yet.
+    #[track_caller]
     pub fn add_clone(&mut self, of: HostId, twin: Twin) -> HostId {
         let run = self.run(of);
         let later = self.wall_clock().max(run.incarnation.0.saturating_add(1));
@@ -164,12 +166,14 @@ impl World {
     /// # Panics
     ///
     /// If the text is no IP address, or the address is taken.
+    #[track_caller]
     pub fn change_address(&mut self, host: HostId, ip: &str) {
         let ip = parse(ip);
         assert!(self.net.owner(ip).is_none_or(|owner| owner == host), "{ip} is taken");
         self.readdress(host, ip);
     }
 
+    #[track_caller]
     fn readdress(&mut self, host: HostId, ip: IpAddr) {
         self.condition(host, format!("moves to {ip}"));
         self.net.readdress(host, ip);
@@ -184,6 +188,7 @@ impl World {
     }
 
     /// The host gets the next address that is free, see [`change_address`](World::change_address).
+    #[track_caller]
     pub fn renumber(&mut self, host: HostId) {
         let ip = self.free_ip();
         self.readdress(host, ip);
@@ -194,6 +199,7 @@ impl World {
     /// # Panics
     ///
     /// If nothing runs there.
+    #[track_caller]
     pub fn crash(&mut self, host: HostId, how: Crash) {
         self.condition(host, format!("crash {how:?}"));
         let machine = &mut self.machines[host.index()];
@@ -217,6 +223,7 @@ impl World {
     /// # Panics
     ///
     /// If a node that has not left runs there, or the new address is taken.
+    #[track_caller]
     pub fn restart(&mut self, host: HostId, how: Restart) {
         assert!(!self.is_running(host), "{host} runs already");
         self.condition(host, "restart".to_owned());
@@ -252,6 +259,7 @@ impl World {
     }
 
     /// Powers a host on without starting a node: its kernel resets what belongs to connections of before.
+    #[track_caller]
     pub fn power_on(&mut self, host: HostId) {
         self.condition(host, "power on".to_owned());
         self.net.power_on(&mut self.queue, host);
@@ -259,12 +267,14 @@ impl World {
     }
 
     /// The process on `host` does not run: bytes queue up in the kernel, and deadlines pass.
+    #[track_caller]
     pub fn pause(&mut self, host: HostId) {
         self.condition(host, "pause".to_owned());
         self.set_paused(host, true);
     }
 
     /// The process on `host` does not run for `span`, unless it is [resumed](World::resume) earlier.
+    #[track_caller]
     pub fn pause_for(&mut self, host: HostId, span: Duration) {
         self.condition(host, "pause".to_owned());
         let number = self.set_paused(host, true);
@@ -272,6 +282,7 @@ impl World {
     }
 
     /// The process on `host` runs again.
+    #[track_caller]
     pub fn resume(&mut self, host: HostId) {
         self.condition(host, "resume".to_owned());
         self.set_paused(host, false);
@@ -281,6 +292,7 @@ impl World {
 
     /// The process on `host` is woken for its deadlines late, each time by anything up to `up_to`; zero: in time. What
     /// the network has for it wakes it in time, and then it also sees what is due.
+    #[track_caller]
     pub fn set_late(&mut self, host: HostId, up_to: Duration) {
         self.condition(host, format!("late by up to {up_to:?}"));
         let rng = Rng::new(self.seed, Purpose::Late, host.0, self.machines[host.index()].life);
@@ -296,6 +308,7 @@ impl World {
     /// # Panics
     ///
     /// If it would run at less than half or more than one and a half times the right speed.
+    #[track_caller]
     pub fn set_drift(&mut self, host: HostId, ppm: i32) {
         assert!(ppm.unsigned_abs() <= 500_000, "{ppm} millionths are more than a clock may drift");
         self.condition(host, format!("drift {ppm} ppm"));
@@ -308,7 +321,14 @@ impl World {
     }
 
     /// The monotonic clock of `host` jumps forward.
+    ///
+    /// # Panics
+    ///
+    /// If it jumps by more than [`Schedule::MAX_DURATION`], and by more than it was set back.
+    #[track_caller]
     pub fn clock_forward(&mut self, host: HostId, by: Duration) {
+        let most = Schedule::MAX_DURATION.max(self.machine(host).clock.behind());
+        assert!(by <= most, "a clock jumps forward by {most:?} at the most, and not by {by:?}");
         self.fault(host, format!("clock forward {by:?}"));
         self.machines[host.index()].clock.jump(true, by);
         self.turn(host);
@@ -317,6 +337,7 @@ impl World {
 
     /// The monotonic clock of `host` jumps back, which none should. A node counts on from the latest time it has
     /// seen, and its deadlines are not reached before the clock is there again.
+    #[track_caller]
     pub fn clock_back(&mut self, host: HostId, by: Duration) {
         self.fault(host, format!("clock back {by:?}"));
         let machine = &mut self.machines[host.index()];
@@ -327,6 +348,7 @@ impl World {
     }
 
     /// The monotonic clock of `host` shows the same time again and again, or goes on from where it would be.
+    #[track_caller]
     pub fn clock_stop(&mut self, host: HostId, stop: bool) {
         self.condition(host, format!("clock stopped: {stop}"));
         let now = self.queue.now();
@@ -339,12 +361,14 @@ impl World {
 
     /// Whether the user of `host`'s node takes messages as they come (the default) or not at all. Who takes none does
     /// not read of what came to nothing, either.
+    #[track_caller]
     pub fn set_consuming(&mut self, host: HostId, consuming: bool) {
         self.condition(host, format!("consuming: {consuming}"));
         self.set_appetite(host, if consuming { None } else { Some(0) });
     }
 
     /// The user of `host`'s node takes at most `count` messages more, then none.
+    #[track_caller]
     pub fn consume(&mut self, host: HostId, count: u64) {
         self.set_appetite(host, Some(count));
     }
@@ -355,6 +379,7 @@ impl World {
     /// # Panics
     ///
     /// If `every` is shorter than a microsecond: time would stand still.
+    #[track_caller]
     pub fn consume_in_bursts(&mut self, host: HostId, count: u64, every: Duration) {
         assert!(every >= Duration::from_micros(1), "messages are taken once in a microsecond at the most");
         self.fault(host, format!("consuming: {count} every {every:?}"));
@@ -367,8 +392,9 @@ impl World {
     /// ([`Acknowledge::Manual`](cluster_core::Acknowledge::Manual)); messages that wait for their number to be reached
     /// are acknowledged at once. With 0, the default, only
     /// [`NodeMut::acknowledge`](crate::NodeMut::acknowledge) acknowledges.
+    #[track_caller]
     pub fn set_acknowledging(&mut self, host: HostId, every: u64) {
-        self.machines[host.index()].acknowledging = every;
+        self.machine_mut(host).acknowledging = every;
         if self.is_running(host) && !self.machines[host.index()].paused {
             self.with_driver(host, |driver, io| {
                 driver.acknowledge_all(io);
@@ -378,12 +404,14 @@ impl World {
     }
 
     /// Whether messages are kept for [`World::messages`]. Default: yes.
+    #[track_caller]
     pub fn keep_messages(&mut self, host: HostId, keep: bool) {
-        self.machines[host.index()].log.keep_messages = keep;
+        self.machine_mut(host).log.keep_messages = keep;
     }
 
     /// Whether the process on `host` reads from its sockets as bytes come (the default) or not at all, so that TCP
     /// holds the senders back.
+    #[track_caller]
     pub fn set_reading(&mut self, host: HostId, reading: bool) {
         self.condition(host, format!("reading: {reading}"));
         self.machines[host.index()].reading = if reading { None } else { Some(0) };
@@ -391,12 +419,14 @@ impl World {
     }
 
     /// The process on `host` reads at most `bytes` more from its sockets, then none.
+    #[track_caller]
     pub fn read(&mut self, host: HostId, bytes: u64) {
-        self.machines[host.index()].reading = Some(bytes);
+        self.machine_mut(host).reading = Some(bytes);
         self.read_on(host);
     }
 
     /// No descriptor is left on `host`: its dials fail, and its kernel keeps what connects to it waiting.
+    #[track_caller]
     pub fn exhaust(&mut self, host: HostId, exhausted: bool) {
         self.condition(host, format!("exhausted: {exhausted}"));
         self.net.exhaust(host, exhausted);
@@ -412,8 +442,9 @@ impl World {
         self.feed(host);
     }
 
+    #[track_caller]
     fn set_appetite(&mut self, host: HostId, appetite: Option<u64>) {
-        let machine = &mut self.machines[host.index()];
+        let machine = self.machine_mut(host);
         machine.appetite = appetite;
         machine.bursts = None;
         machine.appetites = machine.appetites.wrapping_add(1);
@@ -455,12 +486,6 @@ impl World {
         self.assert_here(host);
         self.trace.add(self.queue.now(), Some(host), What::Condition(text));
     }
-
-    #[track_caller]
-    fn assert_here(&self, host: HostId) {
-        let hosts = self.machines.len();
-        assert!(host.index() < hosts, "{host} is no host of this world, which has {hosts}: it is of another one");
-    }
 }
 
 /// The network.
@@ -473,7 +498,9 @@ impl World {
     }
 
     /// How long everything takes that goes from one host to another.
+    #[track_caller]
     pub fn set_latency_from(&mut self, from: HostId, to: HostId, latency: impl Into<Latency>) {
+        self.assert_here(to);
         let latency = latency.into();
         self.fault(from, format!("latency to {to}: {latency:?}"));
         self.net.set_delay(Some((from, to)), latency.into());
@@ -498,7 +525,9 @@ impl World {
     /// # Panics
     ///
     /// If it is 0: that is a [cut](World::cut_one_way).
+    #[track_caller]
     pub fn set_bandwidth_from(&mut self, from: HostId, to: HostId, bytes_per_second: Option<u64>) {
+        self.assert_here(to);
         assert_ne!(bytes_per_second, Some(0), "a way that carries nothing is cut");
         self.fault(from, format!("bandwidth to {to}: {bytes_per_second:?}"));
         self.net.set_rate(&mut self.queue, Some((from, to)), bytes_per_second);
@@ -525,7 +554,9 @@ impl World {
 
     /// The buffers of new connections of this host: its send buffer for what it writes, its receive buffer for what
     /// it reads.
+    #[track_caller]
     pub fn set_buffers_of(&mut self, host: HostId, buffers: Buffers) {
+        self.assert_here(host);
         self.net.set_buffers(host, buffers);
     }
 
@@ -549,7 +580,9 @@ impl World {
 
     /// What `from` sends gets to `to` again, whether the way was cut or clogged. What it has sent in the meantime
     /// arrives in a burst, as far as the bandwidth allows.
+    #[track_caller]
     pub fn heal_one_way(&mut self, from: HostId, to: HostId) {
+        self.assert_here(to);
         self.condition(from, format!("heal towards {to}"));
         self.net.unclog(&mut self.queue, from, to);
         self.net.set_cut(&mut self.queue, from, to, false);
@@ -562,7 +595,9 @@ impl World {
     /// # Panics
     ///
     /// If one of the spans is shorter than a microsecond: time would stand still.
+    #[track_caller]
     pub fn clog(&mut self, from: HostId, to: HostId, open: Duration, shut: Duration) {
+        self.assert_here(to);
         assert!(open.min(shut) >= Duration::from_micros(1), "a clogged way turns once in a microsecond at the most");
         self.fault(from, format!("clog towards {to}: open {open:?}, shut {shut:?}"));
         self.net.clog(&mut self.queue, from, to, nanos(open), nanos(shut));
@@ -581,6 +616,7 @@ impl World {
     }
 
     /// Undoes [`cut`](World::cut), [`cut_one_way`](World::cut_one_way) and [`clog`](World::clog) in both directions.
+    #[track_caller]
     pub fn heal(&mut self, a: HostId, b: HostId) {
         self.heal_one_way(a, b);
         self.heal_one_way(b, a);
@@ -604,7 +640,9 @@ impl World {
     }
 
     /// Cuts a host off from every other.
+    #[track_caller]
     pub fn isolate(&mut self, host: HostId) {
+        self.assert_here(host);
         for other in self.others(host) {
             self.cut(host, other);
         }
@@ -618,19 +656,25 @@ impl World {
     }
 
     /// Keeps dials, but nothing else, of `from` out of `to`.
+    #[track_caller]
     pub fn block_dials(&mut self, from: HostId, to: HostId, how: Block) {
+        self.assert_here(to);
         self.condition(from, format!("dials to {to}: {how:?}"));
         self.net.set_block(from, to, Some(how));
     }
 
     /// Undoes [`block_dials`](World::block_dials).
+    #[track_caller]
     pub fn allow_dials(&mut self, from: HostId, to: HostId) {
+        self.assert_here(to);
         self.condition(from, format!("dials to {to} allowed"));
         self.net.set_block(from, to, None);
     }
 
     /// Resets every connection between two hosts; both ends notice at once. Returns how many ends were told.
+    #[track_caller]
     pub fn reset_connections(&mut self, a: HostId, b: HostId) -> usize {
+        self.assert_here(b);
         self.fault(a, format!("reset all with {b}"));
         let count = self.net.reset_between(a, b);
         self.wake_all();
@@ -639,7 +683,9 @@ impl World {
 
     /// Resets the ends that `at` has of connections with `peer`, of which `peer` learns nothing until it sends: then
     /// the kernel of `at` answers with a reset. Returns how many ends were told.
+    #[track_caller]
     pub fn reset_one_side(&mut self, at: HostId, peer: HostId) -> usize {
+        self.assert_here(peer);
         self.fault(at, format!("reset towards {peer}, which is not told"));
         let count = self.net.reset_at(at, peer);
         self.wake_all();
@@ -648,7 +694,9 @@ impl World {
 
     /// Resets the ends that `at` has of connections with `peer`, which are half-open from then on: `peer` never learns
     /// of it, whatever it sends. New connections are as any other. Returns how many ends were told.
+    #[track_caller]
     pub fn half_open(&mut self, at: HostId, peer: HostId) -> usize {
+        self.assert_here(peer);
         self.fault(at, format!("half-open towards {peer}"));
         self.net.sever(&mut self.queue, at, peer);
         let count = self.net.reset_at(at, peer);
@@ -658,7 +706,9 @@ impl World {
 
     /// The connections that stand between two hosts carry nothing any more, ever, and neither end is told: something in
     /// between has forgotten them. New connections are as any other. Returns how many there are.
+    #[track_caller]
     pub fn sever_connections(&mut self, a: HostId, b: HostId) -> usize {
+        self.assert_here(b);
         self.fault(a, format!("connections with {b} severed"));
         self.net.sever(&mut self.queue, a, b)
     }
@@ -689,7 +739,9 @@ impl World {
     }
 
     /// Dials of `host` seem to come from this address; `None`: from its own.
+    #[track_caller]
     pub fn masquerade(&mut self, host: HostId, ip: Option<&str>) {
+        self.assert_here(host);
         self.net.masquerade(host, ip.map(parse));
     }
 
@@ -731,6 +783,23 @@ mod tests {
         assert!(partition.contains("n2 is no host of this world, which has 1") && partition.contains("faults.rs"));
         assert!(words(&mut || world.isolate(far)).contains("n2 is no host"));
         assert!(words(&mut || world.crash(far, Crash::Kill)).contains("n2 is no host"));
+    }
+
+    #[test]
+    fn a_clock_jumps_forward_by_thirty_days_or_as_far_as_it_was_set_back() {
+        let mut world = World::new(1);
+        let host = world.add(Config::insecure_plaintext());
+        for by in [Duration::MAX, Schedule::MAX_DURATION + Duration::from_nanos(1)] {
+            let Err(Caught::Panic(text)) = caught(|| world.clock_forward(host, by)) else { panic!("it was refused") };
+            assert!(text.contains("a clock jumps forward by 2592000s at the most"), "{text}");
+        }
+        world.clock_forward(host, Schedule::MAX_DURATION);
+        for _ in 0..2 {
+            world.clock_back(host, Schedule::MAX_DURATION);
+        }
+        world.clock_forward(host, Schedule::MAX_DURATION * 2);
+        world.run_for(Duration::from_secs(1));
+        assert!(world.is_running(host));
     }
 
     #[test]

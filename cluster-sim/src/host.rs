@@ -26,6 +26,8 @@ const AHEAD: usize = 1 << 20;
 const MAX_ACTIONS: u32 = 1 << 18;
 
 /// Names a host of a [`World`](crate::World): a machine with an address that runs one node at a time.
+///
+/// It is of the world that gave it: another one panics that has no host of this number.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HostId(pub(crate) u32);
 
@@ -415,5 +417,129 @@ impl Driver {
         }
         io.disconnected(id, &cause);
         self.node.handle(io.clock(), Input::Disconnected { link: id, cause });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use cluster_core::{Config, Instant};
+
+    use super::HostId;
+    use crate::catch::{Caught, caught};
+    use crate::net::{Block, Buffers};
+    use crate::{Crash, Latency, Restart, Twin, World};
+
+    /// A verb, given one host of the world and one of another.
+    type Verb = fn(&mut World, HostId, HostId);
+
+    #[test]
+    fn whoever_is_handed_a_host_of_another_world_says_so_and_where_it_was() {
+        const SPAN: Duration = Duration::from_secs(1);
+        struct Idle;
+        impl crate::App for Idle {}
+        let verbs: &[(u32, Verb)] = &[
+            (line!(), |world, _, far| _ = world.is_running(far)),
+            (line!(), |world, _, far| _ = world.can_act(far)),
+            (line!(), |world, _, far| _ = world.run(far)),
+            (line!(), |world, _, far| _ = world.id(far)),
+            (line!(), |world, _, far| _ = world.addr(far)),
+            (line!(), |world, _, far| _ = world.events(far)),
+            (line!(), |world, _, far| _ = world.count_events(far, |_| true)),
+            (line!(), |world, near, far| _ = world.ups(far, near)),
+            (line!(), |world, near, far| _ = world.downs(near, far)),
+            (line!(), |world, _, far| _ = world.messages(far)),
+            (line!(), |world, _, far| _ = world.taken(far)),
+            (line!(), |world, near, far| _ = world.numbered(far, near)),
+            (line!(), |world, near, far| _ = world.numbered(near, far)),
+            (line!(), |world, _, far| _ = world.notices(far)),
+            (line!(), |world, _, far| _ = world.closes(far)),
+            (line!(), |world, _, far| _ = world.ends(far)),
+            (line!(), |world, _, far| _ = world.writable(far)),
+            (line!(), |world, _, far| _ = world.refused(far)),
+            (line!(), |world, _, far| _ = world.wire(far)),
+            (line!(), |world, _, far| _ = world.dials_from(far, Instant::ZERO)),
+            (line!(), |world, near, far| _ = world.opened(near, far)),
+            (line!(), |world, near, far| _ = world.opened(far, near)),
+            (line!(), |world, _, far| _ = world.links(far)),
+            (line!(), |world, near, far| _ = world.sees(far, near)),
+            (line!(), |world, near, far| _ = world.sees(near, far)),
+            (line!(), |world, near, far| _ = world.linked(near, far)),
+            (line!(), |world, near, far| _ = world.is_mesh(&[near, far])),
+            (line!(), |world, _, far| _ = world.node(far)),
+            (line!(), |world, near, far| _ = world.node(near).join(far)),
+            (line!(), |world, near, far| _ = world.node(near).add_seed(far)),
+            (line!(), |world, _, far| _ = world.core(far)),
+            (line!(), |world, near, far| _ = world.send_numbered(near, far, 100)),
+            (line!(), |world, near, far| _ = world.send_numbered(far, near, 100)),
+            (line!(), |world, _, far| _ = world.add_clone(far, Twin::LaterRun)),
+            (line!(), |world, _, far| world.change_address(far, "10.0.9.9")),
+            (line!(), |world, _, far| world.renumber(far)),
+            (line!(), |world, _, far| world.crash(far, Crash::Kill)),
+            (line!(), |world, _, far| world.restart(far, Restart::default())),
+            (line!(), |world, _, far| world.power_on(far)),
+            (line!(), |world, _, far| world.pause(far)),
+            (line!(), |world, _, far| world.pause_for(far, SPAN)),
+            (line!(), |world, _, far| world.resume(far)),
+            (line!(), |world, _, far| world.set_late(far, SPAN)),
+            (line!(), |world, _, far| world.set_drift(far, 1)),
+            (line!(), |world, _, far| world.clock_forward(far, SPAN)),
+            (line!(), |world, _, far| world.clock_back(far, SPAN)),
+            (line!(), |world, _, far| world.clock_stop(far, true)),
+            (line!(), |world, _, far| world.set_consuming(far, false)),
+            (line!(), |world, _, far| world.consume(far, 1)),
+            (line!(), |world, _, far| world.consume_in_bursts(far, 1, SPAN)),
+            (line!(), |world, _, far| world.set_acknowledging(far, 1)),
+            (line!(), |world, _, far| world.keep_messages(far, false)),
+            (line!(), |world, _, far| world.set_reading(far, false)),
+            (line!(), |world, _, far| world.read(far, 1)),
+            (line!(), |world, _, far| world.exhaust(far, true)),
+            (line!(), |world, near, far| world.set_latency_from(near, far, Latency::default())),
+            (line!(), |world, near, far| world.set_latency_from(far, near, Latency::default())),
+            (line!(), |world, near, far| world.set_bandwidth_from(near, far, Some(1))),
+            (line!(), |world, near, far| world.set_bandwidth_from(far, near, Some(1))),
+            (line!(), |world, _, far| world.set_buffers_of(far, Buffers::default())),
+            (line!(), |world, near, far| world.cut_one_way(near, far)),
+            (line!(), |world, near, far| world.cut_one_way(far, near)),
+            (line!(), |world, near, far| world.heal_one_way(near, far)),
+            (line!(), |world, near, far| world.heal_one_way(far, near)),
+            (line!(), |world, near, far| world.clog(near, far, SPAN, SPAN)),
+            (line!(), |world, near, far| world.clog(far, near, SPAN, SPAN)),
+            (line!(), |world, near, far| world.cut(near, far)),
+            (line!(), |world, near, far| world.heal(near, far)),
+            (line!(), |world, near, far| world.partition(&[near], &[far])),
+            (line!(), |world, _, far| world.isolate(far)),
+            (line!(), |world, near, far| world.block_dials(near, far, Block::Drop)),
+            (line!(), |world, near, far| world.block_dials(far, near, Block::Drop)),
+            (line!(), |world, near, far| world.allow_dials(near, far)),
+            (line!(), |world, near, far| world.allow_dials(far, near)),
+            (line!(), |world, near, far| _ = world.reset_connections(near, far)),
+            (line!(), |world, near, far| _ = world.reset_connections(far, near)),
+            (line!(), |world, near, far| _ = world.reset_one_side(near, far)),
+            (line!(), |world, near, far| _ = world.reset_one_side(far, near)),
+            (line!(), |world, near, far| _ = world.half_open(near, far)),
+            (line!(), |world, near, far| _ = world.half_open(far, near)),
+            (line!(), |world, near, far| _ = world.sever_connections(near, far)),
+            (line!(), |world, near, far| _ = world.sever_connections(far, near)),
+            (line!(), |world, _, far| world.masquerade(far, None)),
+            (line!(), |world, _, far| _ = world.app::<Idle>(far)),
+            (line!(), |world, _, far| world.with_app::<Idle, _>(far, |_, _| ())),
+            (line!(), |world, _, far| _ = world.disk(far)),
+            (line!(), |world, _, far| _ = world.puppet(far)),
+            (line!(), |world, _, far| _ = world.heard(far)),
+            (line!(), |world, _, far| _ = world.puppet_messages(far)),
+            (line!(), |world, _, far| _ = world.puppet_links(far)),
+            (line!(), |world, _, far| _ = world.puppet_error(far, 0)),
+        ];
+        let mut other = World::new(1);
+        let far = other.add_many(3, &Config::insecure_plaintext())[2];
+        for &(line, verb) in verbs {
+            let mut world = World::new(2);
+            let near = world.add(Config::insecure_plaintext());
+            let Err(Caught::Panic(text)) = caught(|| verb(&mut world, near, far)) else { panic!("line {line}") };
+            assert!(text.contains("n2 is no host of this world, which has 1"), "line {line}: {text}");
+            assert!(text.contains(&format!("{}:{line}:", file!())), "line {line}: {text}");
+        }
     }
 }

@@ -168,7 +168,7 @@
 //!
 //! [`recover`](World::recover), with which every run of a [`Builder`] ends, then demands what has to come to pass: nodes
 //! between which nothing is wrong find each other in time, what they have accepted for each other is delivered, and the
-//! dead are down. Equal seeds give equal traces: [`Swarm`] runs one seed in ten twice.
+//! dead are down. Equal seeds give equal traces: [`Swarm`] runs its first seed twice, and then one in ten.
 //!
 //! # What the world is like
 //!

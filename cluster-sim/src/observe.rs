@@ -28,14 +28,16 @@ impl World {
 
     /// Whether a node runs on the host, paused or not, that has not left.
     #[must_use]
+    #[track_caller]
     pub fn is_running(&self, host: HostId) -> bool {
-        self.machines[host.index()].process.driver().is_some_and(|driver| !driver.node.has_left())
+        self.machine(host).process.driver().is_some_and(|driver| !driver.node.has_left())
     }
 
     /// Whether a node runs on the host that has not left and is not paused, so that its verbs can be called.
     #[must_use]
+    #[track_caller]
     pub fn can_act(&self, host: HostId) -> bool {
-        self.is_running(host) && !self.machines[host.index()].paused
+        self.is_running(host) && !self.machine(host).paused
     }
 
     /// The latest run of a node, or puppet, on this host.
@@ -46,7 +48,7 @@ impl World {
     #[must_use]
     #[track_caller]
     pub fn run(&self, host: HostId) -> Run {
-        self.machines[host.index()].run.unwrap_or_else(|| panic!("no node has run on {host}"))
+        self.machine(host).run.unwrap_or_else(|| panic!("no node has run on {host}"))
     }
 
     /// The id of the latest node on this host.
@@ -62,25 +64,29 @@ impl World {
 
     /// The address at which the host's node listens, or would listen.
     #[must_use]
+    #[track_caller]
     pub fn addr(&self, host: HostId) -> SocketAddr {
-        let port = self.machines[host.index()].spec.port.unwrap_or(7_000);
+        let port = self.machine(host).spec.port.unwrap_or(7_000);
         SocketAddr::new(self.net.ip(host), port)
     }
 
     /// Every event that the nodes of this host have told, oldest first.
     #[must_use]
+    #[track_caller]
     pub fn events(&self, host: HostId) -> &[Logged] {
-        &self.machines[host.index()].log.events
+        &self.machine(host).log.events
     }
 
     /// How many events of `host` satisfy `condition`.
     #[must_use]
+    #[track_caller]
     pub fn count_events(&self, host: HostId, mut condition: impl FnMut(&Event) -> bool) -> usize {
         self.events(host).iter().filter(|logged| condition(&logged.event)).count()
     }
 
     /// How often `host` told that a run of the node on `peer` is up.
     #[must_use]
+    #[track_caller]
     pub fn ups(&self, host: HostId, peer: HostId) -> usize {
         let id = self.id(peer);
         self.count_events(host, |event| matches!(event, Event::PeerUp(info) if info.run.id == id))
@@ -88,6 +94,7 @@ impl World {
 
     /// How often `host` told that a run of the node on `peer` is down.
     #[must_use]
+    #[track_caller]
     pub fn downs(&self, host: HostId, peer: HostId) -> usize {
         let id = self.id(peer);
         self.count_events(host, |event| matches!(event, Event::PeerDown { peer, .. } if peer.id == id))
@@ -95,57 +102,67 @@ impl World {
 
     /// Every message that users of this host's nodes have taken, oldest first.
     #[must_use]
+    #[track_caller]
     pub fn messages(&self, host: HostId) -> &[Taken] {
-        &self.machines[host.index()].log.messages
+        &self.machine(host).log.messages
     }
 
     /// How many messages users of this host's nodes have taken.
     #[must_use]
+    #[track_caller]
     pub fn taken(&self, host: HostId) -> u64 {
-        self.machines[host.index()].log.taken
+        self.machine(host).log.taken
     }
 
     /// How many [numbered](World::send_numbered) messages of the present run on `from` the present run on `host` has
     /// taken.
     #[must_use]
+    #[track_caller]
     pub fn numbered(&self, host: HostId, from: HostId) -> u64 {
+        self.assert_here(host);
         self.oracle.numbered(host, self.run(from))
     }
 
     /// Every notice of this host's nodes, oldest first.
     #[must_use]
+    #[track_caller]
     pub fn notices(&self, host: HostId) -> &[Noticed] {
-        &self.machines[host.index()].log.notices
+        &self.machine(host).log.notices
     }
 
     /// Every link that this host's nodes have asked to close, oldest first.
     #[must_use]
+    #[track_caller]
     pub fn closes(&self, host: HostId) -> &[Closed] {
-        &self.machines[host.index()].log.closes
+        &self.machine(host).log.closes
     }
 
     /// Every link of this host's nodes that has ended, oldest first.
     #[must_use]
+    #[track_caller]
     pub fn ends(&self, host: HostId) -> &[Ended] {
-        &self.machines[host.index()].log.ends
+        &self.machine(host).log.ends
     }
 
     /// When this host's nodes said that a peer has room again after a refused send, and which.
     #[must_use]
+    #[track_caller]
     pub fn writable(&self, host: HostId) -> &[(Instant, NodeId)] {
-        &self.machines[host.index()].log.writable
+        &self.machine(host).log.writable
     }
 
     /// How many inbound connections this host's nodes did not admit.
     #[must_use]
+    #[track_caller]
     pub fn refused(&self, host: HostId) -> u64 {
-        self.machines[host.index()].log.refused
+        self.machine(host).log.refused
     }
 
     /// What this host's nodes have put on the wire, by kind of frame.
     #[must_use]
+    #[track_caller]
     pub fn wire(&self, host: HostId) -> &Wire {
-        &self.machines[host.index()].log.wire
+        &self.machine(host).log.wire
     }
 
     /// Every dial that a node has asked for, oldest first.
@@ -162,20 +179,26 @@ impl World {
 
     /// How many dials `host` has made since `since`.
     #[must_use]
+    #[track_caller]
     pub fn dials_from(&self, host: HostId, since: Instant) -> usize {
+        self.assert_here(host);
         self.dials.iter().filter(|dial| dial.from == host && dial.at >= since).count()
     }
 
     /// How many connections between two hosts have ever stood at the TCP level, whoever dialled.
     #[must_use]
+    #[track_caller]
     pub fn opened(&self, a: HostId, b: HostId) -> u64 {
+        self.assert_here(a);
+        self.assert_here(b);
         self.net.opened.get(&(a.min(b), a.max(b))).copied().unwrap_or(0)
     }
 
     /// The links that the node on `host` has, those included that are still being closed, oldest first.
     #[must_use]
+    #[track_caller]
     pub fn links(&self, host: HostId) -> Vec<LinkView> {
-        let Some(driver) = self.machines[host.index()].process.driver() else { return Vec::new() };
+        let Some(driver) = self.machine(host).process.driver() else { return Vec::new() };
         let view = |(link, entry): (_, &crate::host::Link)| LinkView {
             link,
             connection: entry.sock.conn.serial as usize,
@@ -190,7 +213,9 @@ impl World {
 
     /// Whether the node on `host` has the present run on `peer` up.
     #[must_use]
+    #[track_caller]
     pub fn sees(&self, host: HostId, peer: HostId) -> bool {
+        self.assert_here(host);
         let run = self.run(peer);
         let up = |info: &cluster_core::PeerInfo| info.run == run && info.state == PeerState::Up;
         self.is_running(host) && self.core(host).peer(run.id).as_ref().is_some_and(up)
@@ -199,6 +224,7 @@ impl World {
     /// Whether two nodes have each other up, over one link, which is the same at both ends, and have no other link
     /// with each other.
     #[must_use]
+    #[track_caller]
     pub fn linked(&self, a: HostId, b: HostId) -> bool {
         let (run_a, run_b) = (self.run(a), self.run(b));
         let of = |host: HostId, peer: Run| -> Vec<usize> {
@@ -212,8 +238,12 @@ impl World {
     /// Whether these nodes form a complete mesh: each two of them are [linked](World::linked), and have no peer up
     /// besides. Costs little as long as a node has too few peers or links.
     #[must_use]
+    #[track_caller]
     pub fn is_mesh(&self, hosts: &[HostId]) -> bool {
         let others = hosts.len().saturating_sub(1);
+        for &host in hosts {
+            self.assert_here(host);
+        }
         let machine = |host: HostId| &self.machines[host.index()];
         let connected = |host| machine(host).process.driver().map_or(0, |driver: &Driver| driver.connected);
         if !hosts.iter().all(|&host| machine(host).log.up == others && connected(host) >= others)

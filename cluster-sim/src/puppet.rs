@@ -195,8 +195,10 @@ impl World {
     ///
     /// # Panics
     ///
-    /// Its methods panic if there is none.
+    /// If it is no host of this world. Its methods panic if there is no puppet on it.
+    #[track_caller]
     pub fn puppet(&mut self, host: HostId) -> PuppetMut<'_> {
+        self.assert_here(host);
         PuppetMut { world: self, host }
     }
 
@@ -206,6 +208,7 @@ impl World {
     ///
     /// If there is no puppet on `host`.
     #[must_use]
+    #[track_caller]
     pub fn heard(&self, host: HostId) -> &[Heard] {
         &self.puppet_ref(host).heard
     }
@@ -216,6 +219,7 @@ impl World {
     ///
     /// If there is no puppet on `host`.
     #[must_use]
+    #[track_caller]
     pub fn puppet_messages(&self, host: HostId) -> &[Bytes] {
         &self.puppet_ref(host).messages
     }
@@ -226,6 +230,7 @@ impl World {
     ///
     /// If there is no puppet on `host`.
     #[must_use]
+    #[track_caller]
     pub fn puppet_links(&self, host: HostId) -> Vec<PuppetState> {
         self.puppet_ref(host).links.iter().map(|strand| strand.state).collect()
     }
@@ -236,6 +241,7 @@ impl World {
     ///
     /// If there is no puppet on `host`, or no such link.
     #[must_use]
+    #[track_caller]
     pub fn puppet_error(&self, host: HostId, link: PuppetLink) -> Option<ChannelError> {
         self.puppet_ref(host).links[link].error.clone()
     }
@@ -245,8 +251,9 @@ impl World {
         self.puppet_ref(host).alive().collect()
     }
 
+    #[track_caller]
     fn puppet_ref(&self, host: HostId) -> &Puppet {
-        match &self.machines[host.index()].process {
+        match &self.machine(host).process {
             Process::Puppet(puppet) => puppet,
             Process::None | Process::Node(_) => panic!("there is no puppet on {host}"),
         }

@@ -14,6 +14,7 @@ mod strategy;
 
 use std::time::Duration;
 
+use cluster_core::limits::MAX_LIST;
 use serde::{Deserialize, Serialize};
 
 use crate::host::HostId;
@@ -24,7 +25,7 @@ pub use self::fault::{Fault, Faults, Rate, UnknownFault};
 pub use self::op::{Identity, Op, Setting};
 pub(crate) use self::print::test_of_builder;
 pub use self::profile::{Pace, Profile};
-pub(crate) use self::shrink::shrink;
+pub(crate) use self::shrink::{Tried, shrink};
 #[cfg(feature = "proptest")]
 pub use self::strategy::{ScheduleTree, Schedules, schedules};
 
@@ -79,8 +80,8 @@ impl Schedule {
     /// The version of the format that this crate reads and writes.
     pub const VERSION: u32 = 1;
 
-    /// The most nodes.
-    pub const MAX_NODES: u32 = 1_000;
+    /// The most nodes: 513, for no node has more than 512 peers.
+    pub const MAX_NODES: u32 = MAX_LIST as u32 + 1;
 
     /// The most steps.
     pub const MAX_STEPS: usize = 100_000;
@@ -115,6 +116,12 @@ impl Schedule {
         }
         hosts.sort_unstable();
         hosts.into_iter().map(HostId).collect()
+    }
+
+    /// How many peers each node must have a place for: the other nodes, and the hostile members that are added.
+    pub(crate) fn others(&self) -> usize {
+        let insiders = self.steps.iter().filter(|step| matches!(step.op, Op::Insider { .. })).count();
+        (self.nodes as usize).saturating_sub(1) + insiders.min(Op::MAX_HOSTILE)
     }
 
     /// Whether the core is watched at the end. Who means harm never rests, so that there is no quiet to be watched.
@@ -173,6 +180,7 @@ impl Schedule {
         check_span(self.duration)?;
         check_span(self.quiet)?;
         self.profile.check(self.nodes)?;
+        check_places(self.profile.max_peers, self.others())?;
         if self.steps.len() > Schedule::MAX_STEPS {
             return Err(ScheduleError::TooManySteps { steps: self.steps.len() });
         }
@@ -201,6 +209,10 @@ pub(crate) fn check_nodes(nodes: u32) -> Result<(), WorldError> {
     }
 }
 
+pub(crate) fn check_places(max_peers: usize, others: usize) -> Result<(), WorldError> {
+    if max_peers < others { Err(WorldError::TooFewPeers { max_peers, others }) } else { Ok(()) }
+}
+
 pub(crate) fn check_span(span: Duration) -> Result<(), WorldError> {
     if span > Schedule::MAX_DURATION { Err(WorldError::TooLong { span }) } else { Ok(()) }
 }
@@ -208,7 +220,7 @@ pub(crate) fn check_span(span: Duration) -> Result<(), WorldError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Crash;
+    use crate::{Abuse, Crash, Tempo};
 
     fn schedule() -> Schedule {
         let mut schedule = Schedule::new(7, 3, Duration::from_secs(10));
@@ -255,15 +267,38 @@ mod tests {
     fn an_impossible_schedule_is_refused_with_the_reason() {
         assert_eq!(refused(|s| s.version = 9), "the schedule is of version 9; this crate reads version 1");
         assert_eq!(refused(|s| s.nodes = 0), "a world needs at least one node");
-        assert_eq!(refused(|s| s.nodes = 2_000), "2000 nodes are more than 1000");
+        assert_eq!(refused(|s| s.nodes = 514), "514 nodes are more than 513");
         assert_eq!(refused(|s| s.nodes = 2), "step 0: there is no node 2 among 2");
         assert_eq!(refused(|s| s.duration = Duration::from_secs(1)), "step 1 is out of order, or after the end");
         assert_eq!(
             refused(|s| s.profile.max_message = 0),
             "the config contradicts itself: 1 (1) must be at most max_message (0)"
         );
+        assert_eq!(refused(|s| s.profile.max_peers = 1), "a node with a max_peers of 1 has no place for 2 others");
         let text = schedule().to_json().replace("\"crash\"", "\"crush\"");
         assert!(matches!(Schedule::from_json(&text), Err(ScheduleError::Syntax(words)) if words.contains("crush")));
         assert!(matches!(Schedule::from_json("{}"), Err(ScheduleError::Syntax(_))));
+    }
+    #[test]
+    fn what_is_too_long_can_be_drawn_and_is_refused_then() {
+        let mut schedule = Schedule::new(7, 3, Duration::MAX);
+        schedule.add_faults(&Faults::all(Rate::HIGH));
+        schedule.add_traffic(Rate::HIGH);
+        assert!(!schedule.steps.is_empty());
+        assert_eq!(schedule.check(), Err(WorldError::TooLong { span: Duration::MAX }.into()));
+    }
+
+    #[test]
+    fn every_node_must_have_a_place_for_each_other_and_for_members_that_mean_harm() {
+        let mut schedule = Schedule::new(7, Schedule::MAX_NODES, Duration::from_secs(10));
+        assert_eq!(schedule.check(), Ok(()));
+        let insider = Op::Insider { abuse: Abuse::Chatter, tempo: Tempo::Slow };
+        schedule.push(Duration::ZERO, insider.clone());
+        let error = WorldError::TooFewPeers { max_peers: 512, others: 513 };
+        assert_eq!(schedule.check(), Err(error.into()));
+        (schedule.nodes, schedule.profile.max_peers) = (3, 3);
+        assert_eq!(schedule.check(), Ok(()));
+        schedule.push(Duration::ZERO, insider);
+        assert_eq!(schedule.check(), Err(WorldError::TooFewPeers { max_peers: 3, others: 4 }.into()));
     }
 }

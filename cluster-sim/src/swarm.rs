@@ -11,7 +11,7 @@ use crate::failure::{Cause, Failure};
 use crate::marks::Marks;
 use crate::schedule::Schedule;
 
-/// One seed in so many runs twice, and the two runs are compared.
+/// One seed in so many, from the first on, runs twice, and the two runs are compared.
 const TWICE: u64 = 10;
 
 /// Runs what `builder` describes with every seed, on all cores, and panics at the first one that fails: with the seed,
@@ -20,7 +20,7 @@ const TWICE: u64 = 10;
 /// names, or in `cluster-sim` below that for temporary files.
 ///
 /// The builder gets the seed also by [`Builder::seed`], unless it has a schedule of its own. One seed in ten runs twice,
-/// to see that nothing depends on anything but the seed. [`Swarm`] does the same without panicking.
+/// and the first one always, to see that nothing depends on anything but the seed. [`Swarm`] does the same without panicking.
 ///
 /// ```
 /// use cluster_sim::{check_seeds, Rate, World};
@@ -43,8 +43,12 @@ pub fn check_seeds(seeds: Range<u64>, builder: impl Fn(u64) -> Builder + Sync) {
 pub struct Swarm<'a> {
     seeds: Range<u64>,
     threads: usize,
+    shrink: bool,
     progress: Option<Box<dyn Fn(Progress) + Sync + 'a>>,
+    each: Option<OnSummary<'a>>,
 }
+
+type OnSummary<'a> = Box<dyn Fn(&Summary) + Sync + 'a>;
 
 /// How far a [`Swarm`] is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,13 +77,21 @@ impl<'a> Swarm<'a> {
     #[must_use]
     pub fn new(seeds: Range<u64>) -> Swarm<'a> {
         let threads = thread::available_parallelism().map_or(1, |cores| cores.get());
-        Swarm { seeds, threads, progress: None }
+        Swarm { seeds, threads, shrink: true, progress: None, each: None }
     }
 
     /// On so many threads; with one, on the thread that calls.
     #[must_use]
     pub fn threads(mut self, threads: usize) -> Swarm<'a> {
         self.threads = threads.max(1);
+        self
+    }
+
+    /// Whether a shorter schedule is looked for when a seed fails, which takes some hundred runs. Default: yes. If not,
+    /// the failure has the schedule as it was drawn, which may be long, and neither a test nor files.
+    #[must_use]
+    pub fn shrink(mut self, shrink: bool) -> Swarm<'a> {
+        self.shrink = shrink;
         self
     }
 
@@ -90,11 +102,19 @@ impl<'a> Swarm<'a> {
         self
     }
 
+    /// Calls this with what each run was like that ended well, from any of the threads and in no order.
+    #[must_use]
+    pub fn each(mut self, each: impl Fn(&Summary) + Sync + 'a) -> Swarm<'a> {
+        self.each = Some(Box::new(each));
+        self
+    }
+
     /// Runs the seeds, until one fails.
     ///
     /// # Errors
     ///
-    /// What is wrong with the lowest seed that fails, with the shortest schedule that shows it.
+    /// What is wrong with the lowest seed that fails, with the shortest schedule that shows it, unless it is
+    /// [not looked for](Swarm::shrink).
     pub fn run(self, builder: impl Fn(u64) -> Builder + Sync) -> Result<Tally, Box<Failure>> {
         let work = Work {
             next: AtomicU64::new(self.seeds.start),
@@ -113,7 +133,7 @@ impl<'a> Swarm<'a> {
             });
         }
         match work.lowest.into_inner() {
-            failed if failed < self.seeds.end => Err(fail(&builder(failed).seed(failed))),
+            failed if failed < self.seeds.end => Err(fail(&builder(failed).seed(failed), self.shrink)),
             _ => Ok(work.tally.into_inner().unwrap_or_default()),
         }
     }
@@ -127,8 +147,13 @@ impl<'a> Swarm<'a> {
             }
             let builder = builder(seed).seed(seed);
             let plan = builder.plan().map_err(Cause::Impossible);
-            match plan.and_then(|plan| attempt(&builder, &plan, seed.is_multiple_of(TWICE))) {
-                Ok(summary) => tally.add(&summary),
+            match plan.and_then(|plan| attempt(&builder, &plan, (seed - self.seeds.start).is_multiple_of(TWICE))) {
+                Ok(summary) => {
+                    tally.add(&summary);
+                    if let Some(each) = &self.each {
+                        each(&summary);
+                    }
+                }
                 Err(_) => {
                     work.lowest.fetch_min(seed, Ordering::Relaxed);
                 }
@@ -188,15 +213,19 @@ fn attempt(builder: &Builder, schedule: &Schedule, twice: bool) -> Result<Summar
     Ok(first)
 }
 
-/// Runs a seed that has failed again, for the whole story.
-fn fail(builder: &Builder) -> Box<Failure> {
+/// Runs a seed that has failed again, for the whole story, or only for its end.
+fn fail(builder: &Builder, shrink: bool) -> Box<Failure> {
     let schedule = match builder.plan() {
         Ok(schedule) => schedule,
         Err(error) => return Failure::impossible(builder, error),
     };
     match attempt(builder, &schedule, true) {
         Err(cause @ Cause::NotRepeatable { .. }) => Failure::plain(schedule, cause),
-        Err(cause) => Failure::explain(builder, schedule, cause),
+        Err(cause) if shrink => Failure::explain(builder, schedule, cause),
+        Err(cause) => {
+            let cause = Failure::with_trace(builder, &schedule, cause);
+            Failure::plain(schedule, cause)
+        }
         Ok(summary) => {
             let cause = Cause::NotRepeatable { first: None, second: Some(summary.hash) };
             Failure::plain(schedule, cause)
@@ -208,7 +237,8 @@ fn fail(builder: &Builder) -> Box<Failure> {
 mod tests {
     use super::*;
     use crate::{Fault, Faults, Op, Rate, World};
-    use std::cell::Cell;
+    use cluster_core::{Config, Limits};
+    use std::cell::{Cell, RefCell};
     use std::time::Duration;
 
     fn short(_: u64) -> Builder {
@@ -230,6 +260,17 @@ mod tests {
         let mut told = told.into_inner().unwrap();
         told.sort_unstable();
         assert_eq!(told, [1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn how_each_seed_ended_is_told_once() {
+        let told = Mutex::new(Vec::new());
+        let swarm = Swarm::new(5..9).threads(2).each(|summary| told.lock().unwrap().push((summary.seed, summary.hash)));
+        swarm.run(short).unwrap();
+        let mut told = told.into_inner().unwrap();
+        told.sort_unstable();
+        let alone = (5..9).map(|seed| (seed, short(0).seed(seed).run().unwrap().hash));
+        assert_eq!(told, alone.collect::<Vec<_>>());
     }
 
     #[test]
@@ -259,11 +300,42 @@ mod tests {
     }
 
     #[test]
+    fn a_schedule_that_is_not_to_be_shrunk_is_told_as_it_was_drawn() {
+        thread_local!(static RUNS: Cell<u64> = const { Cell::new(0) });
+        let late = |world: &World| {
+            RUNS.set(RUNS.get() + u64::from(world.steps() == 1));
+            if world.steps() < 500 { Ok(()) } else { Err("it is late".to_owned()) }
+        };
+        let builder = |_| short(0).faults(Faults::all(Rate::LOW)).invariant(late);
+        let failure = Swarm::new(3..9).threads(1).shrink(false).run(builder).unwrap_err();
+        assert_eq!((failure.seed, Ok(&failure.schedule)), (3, builder(3).seed(3).plan().as_ref()));
+        assert!(RUNS.get() <= 3, "found, made sure of, and traced: {} runs", RUNS.get());
+        let Cause::Violation(violation) = &failure.cause else { panic!("{failure}") };
+        assert!(violation.text == "it is late" && !violation.tail.is_empty(), "{failure}");
+        assert!(failure.test.is_empty() && failure.file.is_err() && failure.timeline.is_err());
+    }
+
+    #[test]
     fn a_panic_of_the_users_own_code_is_told_with_its_seed() {
         let builder = |_| short(0).faults(Faults::none().with(Fault::Cut, Rate::LOW)).invariant(|_| panic!("my own"));
         let failure = Swarm::new(7..9).run(builder).unwrap_err();
         assert_eq!(failure.seed, 7);
         assert!(failure.to_string().contains("my own") && failure.schedule.steps.is_empty(), "{failure}");
+    }
+
+    #[test]
+    fn one_seed_in_ten_runs_twice_from_the_first_on() {
+        thread_local!(static BEGUN: RefCell<Vec<u64>> = const { RefCell::new(Vec::new()) });
+        let note = |world: &World| {
+            if world.steps() == 1 {
+                BEGUN.with_borrow_mut(|begun| begun.push(world.seed()));
+            }
+            Ok(())
+        };
+        let builder = |_| short(0).faults(Faults::none()).invariant(note);
+        let tally = Swarm::new(7..20).threads(1).run(builder).unwrap();
+        assert_eq!(BEGUN.take(), [7, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 17, 18, 19]);
+        assert_eq!(tally.seeds, 13);
     }
 
     #[test]
@@ -283,5 +355,22 @@ mod tests {
     fn a_world_that_cannot_be_is_told_as_such() {
         let failure = Swarm::new(0..3).run(|_| World::builder().nodes(0)).unwrap_err();
         assert_eq!(failure.to_string(), "seed 0 fails: a world needs at least one node\n");
+    }
+
+    #[test]
+    fn a_config_with_which_nodes_cannot_be_a_mesh_is_told_as_such() {
+        let with = |max_peers| {
+            let mut limits = Limits::default();
+            limits.max_peers = max_peers;
+            World::builder().nodes(4).config(Config::insecure_plaintext().limits(limits))
+        };
+        let failure = Swarm::new(0..3).run(|_| with(2)).unwrap_err();
+        let text = "seed 0 fails: a node with a max_peers of 2 has no place for 3 others\n";
+        assert_eq!((failure.to_string().as_str(), failure.runs), (text, 0));
+        let crowd = with(3).faults(Faults::none().with(Fault::Insider, Rate::HIGH)).run().unwrap_err();
+        assert!(matches!(crowd.cause, Cause::Impossible(_)), "{crowd}");
+        let plans = (0..50).map(|seed| with(3).random_faults().seed(seed).plan().unwrap());
+        let mut steps = plans.flat_map(|plan| plan.steps);
+        assert!(!steps.any(|step| matches!(step.op, Op::Insider { .. })), "there is no room for one");
     }
 }

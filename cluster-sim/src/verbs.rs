@@ -63,8 +63,10 @@ impl World {
     ///
     /// # Panics
     ///
-    /// Its methods panic if no node runs there, or if it is paused.
+    /// If it is no host of this world. Its methods panic if no node runs there, or if it is paused.
+    #[track_caller]
     pub fn node(&mut self, host: HostId) -> NodeMut<'_> {
+        self.assert_here(host);
         NodeMut { world: self, host }
     }
 
@@ -76,7 +78,7 @@ impl World {
     #[must_use]
     #[track_caller]
     pub fn core(&self, host: HostId) -> &Node {
-        match self.machines[host.index()].process.driver() {
+        match self.machine(host).process.driver() {
             Some(driver) => &driver.node,
             None => panic!("{host} runs no node"),
         }
@@ -91,6 +93,7 @@ impl World {
     /// # Errors
     ///
     /// As `send`; the number is then used again.
+    #[track_caller]
     pub fn send_numbered(&mut self, from: HostId, to: HostId, length: usize) -> Result<u64, SendError> {
         let (sender, id) = (self.run(from), self.id(to));
         // The run that the sender knows, which need not be the one that runs there by now.
@@ -109,6 +112,7 @@ impl NodeMut<'_> {
     /// # Errors
     ///
     /// See [`JoinError`].
+    #[track_caller]
     pub fn join(&mut self, to: impl Into<Dest>) -> Result<JoinId, JoinError> {
         let target = self.target(to.into());
         self.call(|calls| calls.join(target))
@@ -119,6 +123,7 @@ impl NodeMut<'_> {
     /// # Errors
     ///
     /// See [`JoinError`].
+    #[track_caller]
     pub fn add_seed(&mut self, to: impl Into<Dest>) -> Result<(), JoinError> {
         let target = self.target(to.into());
         self.call(|calls| calls.add_seed(target))
@@ -263,6 +268,7 @@ impl NodeMut<'_> {
         self.world.core(self.host).config().clone()
     }
 
+    #[track_caller]
     fn target(&self, to: Dest) -> Target {
         match to {
             Dest::Host(host) => self.world.addr(host).into(),

@@ -309,6 +309,25 @@ impl World {
         panic!("{violation}");
     }
 
+    /// Whoever is handed a host by a user asks this first.
+    #[track_caller]
+    pub(crate) fn assert_here(&self, host: HostId) {
+        let hosts = self.machines.len();
+        assert!(host.index() < hosts, "{host} is no host of this world, which has {hosts}: it is of another one");
+    }
+
+    #[track_caller]
+    pub(crate) fn machine(&self, host: HostId) -> &Machine {
+        self.assert_here(host);
+        &self.machines[host.index()]
+    }
+
+    #[track_caller]
+    pub(crate) fn machine_mut(&mut self, host: HostId) -> &mut Machine {
+        self.assert_here(host);
+        &mut self.machines[host.index()]
+    }
+
     pub(crate) fn add_machine(&mut self, spec: Spec, process: Process) -> HostId {
         let ip = spec.ip.unwrap_or_else(|| self.free_ip());
         assert!(ip.is_loopback() || self.net.owner(ip).is_none(), "{ip} is taken");

@@ -4,12 +4,16 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use cluster_sim::{Crash, Op, Schedule};
+use cluster_sim::{Crash, Op, Profile, Schedule, Step};
 
 /// Runs the command in a directory, where it also keeps the schedules and timelines of runs that fail.
 fn run(directory: &Path, line: &str) -> Output {
+    run_words(directory, &line.split_whitespace().collect::<Vec<_>>())
+}
+
+fn run_words(directory: &Path, words: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_cluster-sim"));
-    command.args(line.split_whitespace()).current_dir(directory).env("CLUSTER_SIM_DIR", directory);
+    command.args(words).current_dir(directory).env("CLUSTER_SIM_DIR", directory);
     command.env("CLUSTER_SIM_LINES", "5").output().unwrap()
 }
 
@@ -34,14 +38,17 @@ fn read(directory: &Path, name: &str) -> String {
     std::fs::read_to_string(directory.join(name)).unwrap()
 }
 
-/// A schedule that no correct core can run well: nodes that want one peer each are to become a mesh of more than two. What
-/// else happens in it is no matter.
-fn impossible() -> Schedule {
+/// A schedule that no correct core can run well: more is sent over connections that carry a byte at a time than
+/// arrives before the mesh must have recovered. What else happens in it is no matter.
+fn hopeless() -> Schedule {
     let mut schedule = Schedule::new(1, 5, Duration::from_secs(5));
-    schedule.profile.max_peers = 1;
+    schedule.profile.buffer = 1;
+    let core: Vec<u32> = schedule.core().into_iter().map(|host| host.index() as u32).collect();
+    let outside = (0..5).find(|host| !core.contains(host)).unwrap();
     for second in 1..4 {
-        schedule.push(Duration::from_secs(second), Op::Crash { host: 2, how: Crash::Kill });
+        schedule.push(Duration::from_secs(second), Op::Crash { host: outside, how: Crash::Kill });
     }
+    schedule.push(Duration::from_secs(4), Op::Send { from: core[0], to: core[1], length: 1_000_000, count: 5 });
     schedule
 }
 
@@ -66,21 +73,34 @@ fn a_run_that_is_well_says_so_and_writes_what_was_asked_for() {
 #[test]
 fn a_run_that_fails_ends_with_1_the_shortest_schedule_and_the_line_that_repeats_it() {
     let directory = directory("fails");
-    std::fs::write(directory.join("s.json"), impossible().to_json()).unwrap();
+    std::fs::write(directory.join("s.json"), hopeless().to_json()).unwrap();
     let output = run(&directory, "--replay s.json --report r.html --schedule short.json");
     assert_eq!(output.status.code(), Some(1), "{}", error(&output));
     let text = out(&output);
-    assert!(text.contains("seed 1 fails: ") && text.contains("has 0 of 3 steps"), "{text}");
+    assert!(text.contains("seed 1 fails: ") && text.contains("has 1 of 4 steps"), "{text}");
     assert!(text.ends_with("\nAgain: cluster-sim --replay s.json\n"), "{text}");
-    assert_eq!(Schedule::from_json(&read(&directory, "short.json")).unwrap().steps, []);
+    let short = Schedule::from_json(&read(&directory, "short.json")).unwrap();
+    assert!(matches!(short.steps[..], [Step { op: Op::Send { .. }, .. }]), "{short:?}");
     assert!(read(&directory, "r.html").contains("\"violations\":[["));
     assert!(text.contains("\nThe timeline is in ") && text.contains("seed-1.html\n"), "{text}");
     assert!(read(&directory, "seed-1.html").contains("\"violations\":[["));
 
     let whole = run(&directory, "--replay s.json --no-shrink --schedule whole.json");
-    assert_eq!((whole.status.code(), out(&whole).contains("of 3 steps")), (Some(1), false));
-    assert_eq!(Schedule::from_json(&read(&directory, "whole.json")), Ok(impossible()));
+    assert_eq!((whole.status.code(), out(&whole).contains("of 4 steps")), (Some(1), false));
+    assert_eq!(Schedule::from_json(&read(&directory, "whole.json")), Ok(hopeless()));
     assert_eq!(run(&directory, "--replay s.json --no-heal").status.code(), Some(0), "nothing is promised then");
+}
+
+#[test]
+fn the_line_that_repeats_a_run_can_be_pasted_whatever_its_file_is_called() {
+    let directory = directory("spaces");
+    std::fs::write(directory.join("my run.json"), hopeless().to_json()).unwrap();
+    let output = run_words(&directory, &["--replay", "my run.json", "--no-shrink"]);
+    assert_eq!(output.status.code(), Some(1), "{}", error(&output));
+    assert!(out(&output).ends_with("\nAgain: cluster-sim --replay 'my run.json'\n"), "{}", out(&output));
+    let output = run_words(&directory, &["--faults", ""]);
+    assert_eq!(output.status.code(), Some(2), "{}", out(&output));
+    assert!(error(&output).contains("--faults names no fault"), "{}", error(&output));
 }
 
 #[test]
@@ -92,7 +112,8 @@ fn a_swarm_says_how_many_seeds_were_well_and_hashes_are_the_same_each_time() {
     assert!(out(&swarm).starts_with("seeds 10 to 15: no violation; "), "{}", out(&swarm));
     assert_eq!(error(&swarm), "", "no progress is shown where no terminal is");
 
-    let [first, second] = [(); 2].map(|()| out(&run(&directory, "--hashes 3 --duration 5s --faults cut --seed 7")));
+    let hashes = |jobs| out(&run(&directory, &format!("--hashes 3 --duration 5s --faults cut --seed 7 --jobs {jobs}")));
+    let [first, second] = [1, 3].map(hashes);
     let seeds: Vec<&str> = first.lines().filter_map(|line| line.split(' ').next()).collect();
     assert_eq!((seeds, &first), (vec!["7", "8", "9"], &second));
 }
@@ -100,9 +121,11 @@ fn a_swarm_says_how_many_seeds_were_well_and_hashes_are_the_same_each_time() {
 #[test]
 fn wrong_arguments_and_files_end_with_2_and_say_why() {
     let directory = directory("wrong");
-    std::fs::write(directory.join("old.json"), impossible().to_json().replacen("1", "99", 1)).unwrap();
+    std::fs::write(directory.join("old.json"), hopeless().to_json().replacen("1", "99", 1)).unwrap();
+    let few = Schedule { profile: Profile { max_peers: 1, ..Profile::default() }, ..hopeless() };
+    std::fs::write(directory.join("few.json"), few.to_json()).unwrap();
     for (line, why) in [
-        ("--nodes 0", "--nodes must be from 1 to 1000"),
+        ("--nodes 0", "--nodes must be from 1 to 513"),
         ("--nodes many", "many"),
         ("--faults quake", "there is no fault \"quake\"; there are: latency,"),
         ("--faults cut=2", "is not between 0 and 1"),
@@ -112,7 +135,11 @@ fn wrong_arguments_and_files_end_with_2_and_say_why() {
         ("--seed", "missing"),
         ("--replay nothing.json", "nothing.json: "),
         ("--replay old.json", "version 99"),
+        ("--replay few.json", "few.json: a node with a max_peers of 1 has no place for 4 others"),
         ("--duration 1s --faults none --report nowhere/r.html", "nowhere/r.html: "),
+        ("--replay old.json --nodes 5", "the file says everything about its run"),
+        ("--swarm 5 --hashes 5", "use one of them"),
+        ("--jobs 2", "one run is on one thread"),
         ("--swarm 2 --seed 18446744073709551615", "beyond the largest number"),
     ] {
         let output = run(&directory, line);

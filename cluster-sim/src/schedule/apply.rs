@@ -1,9 +1,9 @@
 //! Carries out what the steps of a schedule say.
 
 use bytes::Bytes;
-use cluster_core::{Config, Incarnation};
+use cluster_core::{Config, ConfigError, Incarnation, Instant, Node, Start};
 
-use super::{Identity, Op, Schedule, ScheduleError, Setting, WorldError};
+use super::{Identity, Op, Schedule, ScheduleError, Setting, WorldError, check_places};
 use crate::faults::Restart;
 use crate::host::HostId;
 use crate::numbered::SHORTEST;
@@ -187,13 +187,25 @@ impl Schedule {
     /// The config of every node: that of the profile, unless there is another.
     pub(crate) fn node_config(&self, other: Option<&Config>) -> Result<Config, ScheduleError> {
         self.check()?;
-        let config = match other {
-            Some(config) => self.profile.with_seeds(config.clone(), self.nodes),
-            None => self.profile.config(self.nodes),
-        };
-        config.check().map_err(WorldError::from)?;
+        let Some(other) = other else { return Ok(self.profile.config(self.nodes)) };
+        let config = self.profile.with_seeds(other.clone(), self.nodes);
+        let max_peers = max_peers(&config).map_err(WorldError::from)?;
+        check_places(max_peers, self.others())?;
         Ok(config)
     }
+
+    /// Whether the nodes have a place for one more hostile member.
+    pub(crate) fn has_room(&self, other: Option<&Config>) -> bool {
+        // With a config that contradicts itself there is nothing to have room in.
+        let most = other.map_or(Ok(self.profile.max_peers), max_peers);
+        most.is_ok_and(|most| most > self.others())
+    }
+}
+
+/// How many peers a node with this config may have: only a node can tell.
+fn max_peers(config: &Config) -> Result<usize, ConfigError> {
+    let start = Start { seed: [0; 32], incarnation: Incarnation(0), listen: None };
+    Ok(Node::new(config.clone(), start, Instant::ZERO)?.limits().max_peers)
 }
 
 /// The address of the port-forward to a host.

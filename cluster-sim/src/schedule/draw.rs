@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use cluster_core::limits::MAX_CHUNK;
 
+use super::op::MAX_LENGTH;
 use super::{Fault, Faults, Identity, Op, Pace, Profile, Rate, Schedule, Setting, Step};
 use crate::rng::{Purpose, Rng};
 use crate::{Abuse, Attack, Block, Crash, Fate, Latency, Tempo, Twin};
@@ -144,7 +145,8 @@ struct Drawer {
 impl Drawer {
     fn new(rng: Rng, schedule: &Schedule) -> Drawer {
         let window = schedule.profile.initial_window.min(schedule.profile.send_window).min(MOST);
-        let duration = schedule.duration.as_millis() as u64;
+        // Of a longer one the schedule's own check tells.
+        let duration = schedule.duration.min(Schedule::MAX_DURATION).as_millis() as u64;
         let Schedule { nodes, ref profile, .. } = *schedule;
         Drawer { rng, nodes, secure: profile.secure, duration, window, steps: Vec::new() }
     }
@@ -395,10 +397,10 @@ impl Drawer {
         self.push(at, Op::SetConfig { host, setting });
     }
 
-    /// Messages, of a size that is likely to be special.
+    /// Messages, of a size that is likely to be special, as far as a step may send one of it.
     fn message(&mut self, profile: &Profile, at: u64) {
         let chunk = MAX_CHUNK as u64;
-        let cap = profile.max_message;
+        let cap = profile.max_message.min(MAX_LENGTH);
         let special = [
             0,
             1,
@@ -420,7 +422,7 @@ impl Drawer {
             }
             return;
         }
-        let length = self.rng.pick(&special);
+        let length = self.rng.pick(&special).min(MAX_LENGTH);
         let from = self.host();
         if self.rng.below(4) == 0 {
             return self.push(at, Op::Broadcast { from, length });

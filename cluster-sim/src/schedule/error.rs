@@ -18,6 +18,13 @@ pub enum WorldError {
         /// How many.
         nodes: u32,
     },
+    /// Its nodes cannot be a mesh: none may have as many peers as there are others, hostile members included.
+    TooFewPeers {
+        /// How many peers a node may have.
+        max_peers: usize,
+        /// How many others there are.
+        others: usize,
+    },
     /// Something is to be done to a node that it does not have.
     UnknownNode {
         /// Which.
@@ -65,6 +72,9 @@ impl fmt::Display for WorldError {
         match self {
             WorldError::NoNodes => f.write_str("a world needs at least one node"),
             WorldError::TooManyNodes { nodes } => write!(f, "{nodes} nodes are more than {}", Schedule::MAX_NODES),
+            WorldError::TooFewPeers { max_peers, others } => {
+                write!(f, "a node with a max_peers of {max_peers} has no place for {others} others")
+            }
             WorldError::UnknownNode { node, nodes } => write!(f, "there is no node {node} among {nodes}"),
             WorldError::Rate { rate } => write!(f, "a fault rate of {rate} is not between 0 and 1"),
             WorldError::TooLong { span } => write!(f, "{span:?} is longer than {:?}", Schedule::MAX_DURATION),

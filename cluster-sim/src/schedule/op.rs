@@ -8,7 +8,7 @@ use super::{Pace, WorldError, check_span, span};
 use crate::{Abuse, Attack, Block, Crash, Fate, Latency, Tempo, Twin};
 
 /// The most bytes that one message of a step may have.
-const MAX_LENGTH: u64 = 64 << 20;
+pub(super) const MAX_LENGTH: u64 = 64 << 20;
 
 /// The most messages that one step may send.
 const MAX_COUNT: u32 = 100_000;

@@ -28,7 +28,8 @@ pub struct Profile {
     pub initial_window: u64,
     /// The credit in bytes that a peer may grow to. Default 8 MiB.
     pub recv_window: u64,
-    /// How many peers a node has credit for. Default 512.
+    /// How many peers a node may have, and has credit for: at least as many as there are other nodes, and hostile
+    /// [members](super::Op::Insider) besides. Default 512.
     pub max_peers: usize,
     /// The credit in bytes beyond what peers have for sure, for windows that grow and for long messages. Default
     /// 128 MiB.

@@ -12,13 +12,25 @@ use crate::way::Latency;
 /// The most runs that are spent on one failure.
 const MAX_RUNS: u32 = 1_000;
 
-/// The shortest schedule found that still fails, and how many runs it took. `fails` runs one and says at which time it
-/// failed in the way that is looked for.
+/// With so many simulated steps behind it, no other run is begun for the same failure: a minute or so. A bound in time
+/// would give other schedules on other machines.
+const MAX_STEPS: u64 = 50_000_000;
+
+/// How a run came out.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tried {
+    /// The time at which it failed in the way that is looked for, if it did.
+    pub(crate) failed: Option<Instant>,
+    /// How many steps were simulated.
+    pub(crate) steps: u64,
+}
+
+/// The shortest schedule found that still fails, and how many runs it took. `run` runs one.
 ///
 /// What comes after the failure is cut off; then ever smaller groups of steps, nodes and parameters are taken out, as
-/// long as it helps and at most [`MAX_RUNS`] times.
-pub(crate) fn shrink(found: &Schedule, fails: impl FnMut(&Schedule) -> Option<Instant>) -> (Schedule, u32) {
-    let mut shrinker = Shrinker { best: found.clone(), fails, runs: 0 };
+/// long as it helps, at most [`MAX_RUNS`] times, and for [`MAX_STEPS`] in all.
+pub(crate) fn shrink(found: &Schedule, run: impl FnMut(&Schedule) -> Tried) -> (Schedule, u32) {
+    let mut shrinker = Shrinker { best: found.clone(), run, runs: 0, steps: 0 };
     if !shrinker.retry(found.clone()) {
         return (found.clone(), shrinker.runs);
     }
@@ -29,7 +41,7 @@ pub(crate) fn shrink(found: &Schedule, fails: impl FnMut(&Schedule) -> Option<In
         shrinker.simpler_profile();
         shrinker.simpler_steps();
         shrinker.shorter_gaps();
-        if shrinker.best == before || shrinker.runs == MAX_RUNS {
+        if shrinker.best == before || shrinker.is_spent() {
             return (shrinker.best, shrinker.runs);
         }
     }
@@ -37,11 +49,13 @@ pub(crate) fn shrink(found: &Schedule, fails: impl FnMut(&Schedule) -> Option<In
 
 struct Shrinker<F> {
     best: Schedule,
-    fails: F,
+    run: F,
     runs: u32,
+    /// Of all runs.
+    steps: u64,
 }
 
-impl<F: FnMut(&Schedule) -> Option<Instant>> Shrinker<F> {
+impl<F: FnMut(&Schedule) -> Tried> Shrinker<F> {
     /// Takes the candidate if it differs, is possible, and fails.
     fn attempt(&mut self, candidate: Schedule) -> bool {
         candidate != self.best && self.retry(candidate)
@@ -54,11 +68,17 @@ impl<F: FnMut(&Schedule) -> Option<Instant>> Shrinker<F> {
     }
 
     fn fails(&mut self, candidate: &Schedule) -> Option<Instant> {
-        if self.runs == MAX_RUNS || candidate.check().is_err() {
+        if self.is_spent() || candidate.check().is_err() {
             return None;
         }
+        let Tried { failed, steps } = (self.run)(candidate);
         self.runs += 1;
-        (self.fails)(candidate)
+        self.steps = self.steps.saturating_add(steps);
+        failed
+    }
+
+    fn is_spent(&self) -> bool {
+        self.runs == MAX_RUNS || self.steps >= MAX_STEPS
     }
 
     /// Takes out groups of steps: halves, quarters, ... single ones.
@@ -280,11 +300,15 @@ mod tests {
         schedule.steps.iter().find(cut).map(|step| Instant::ZERO + step.at)
     }
 
+    fn tried(schedule: &Schedule) -> Tried {
+        Tried { failed: fails(schedule), steps: 1_000 }
+    }
+
     #[test]
     fn only_what_is_needed_is_left() {
         let found = (0..200).map(Schedule::random).find(|schedule| fails(schedule).is_some()).unwrap();
         assert!(found.steps.len() > 10);
-        let (schedule, runs) = shrink(&found, fails);
+        let (schedule, runs) = shrink(&found, tried);
         assert_eq!(schedule.steps.len(), 2, "{schedule:?}");
         assert!(schedule.nodes <= 3 && schedule.duration == Duration::ZERO, "{schedule:?}");
         assert!(matches!(schedule.steps[0].op, Op::Crash { how: Crash::Kill, .. }));
@@ -300,16 +324,28 @@ mod tests {
         let (_, counted) = shrink(&found, |schedule| {
             runs += 1;
             // Fails as long as anything at all was changed back and forth.
-            Some(Instant::ZERO + schedule.duration).filter(|_| runs % 2 == 1)
+            let failed = Some(Instant::ZERO + schedule.duration).filter(|_| runs % 2 == 1);
+            Tried { failed, steps: 0 }
         });
         assert_eq!(runs, counted);
         assert!(counted <= MAX_RUNS);
     }
 
     #[test]
+    fn a_failure_whose_runs_are_long_is_worth_fewer_of_them() {
+        let found = (0..200).map(Schedule::random).find(|schedule| fails(schedule).is_some()).unwrap();
+        let with = |steps| shrink(&found, |schedule| Tried { failed: fails(schedule), steps });
+        let ((shortest, enough), (shorter, few)) = (with(0), with(MAX_STEPS / 10));
+        assert!(enough > 10, "{enough}");
+        assert_eq!((few, with(u64::MAX).1), (10, 1));
+        assert!(fails(&shorter).is_some() && shorter.steps.len() < found.steps.len(), "what was found is kept");
+        assert!(shortest.steps.len() < shorter.steps.len());
+    }
+
+    #[test]
     fn a_schedule_that_does_not_fail_is_left_alone() {
         let found = Schedule::random(4);
-        assert_eq!(shrink(&found, |_| None), (found.clone(), 1));
+        assert_eq!(shrink(&found, |_| Tried { failed: None, steps: 0 }), (found.clone(), 1));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use cluster_core::limits::MAX_LIST;
 use proptest::prelude::any;
 use proptest::strategy::{NewTree, Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
@@ -67,6 +68,9 @@ impl Schedules {
         let mut schedule = Schedule::random_shape(seed);
         schedule.nodes = self.nodes.unwrap_or(schedule.nodes);
         schedule.profile.seeds = schedule.profile.seeds.min(schedule.nodes);
+        // A place for each other node and a hostile member.
+        let most = (schedule.nodes as usize).min(MAX_LIST);
+        schedule.profile.max_peers = schedule.profile.max_peers.max(most);
         schedule.duration = self.duration.unwrap_or(schedule.duration);
         schedule.fill(&self.faults.clone().unwrap_or_else(|| Faults::random(seed)), self.traffic);
         schedule
@@ -133,7 +137,7 @@ impl ValueTree for ScheduleTree {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Op;
+    use crate::{Fault, Op};
 
     #[test]
     fn a_failing_schedule_is_reduced_to_the_steps_that_matter() {
@@ -162,5 +166,14 @@ mod tests {
             assert_eq!((schedule.nodes, schedule.duration), (1, Duration::from_secs(3)));
             assert_eq!(schedule.check(), Ok(()));
         }
+    }
+
+    #[test]
+    fn any_number_of_nodes_may_have_each_other_as_peers() {
+        let mut runner = TestRunner::deterministic();
+        let faults = Faults::none().with(Fault::Insider, Rate::HIGH);
+        let schedule = schedules().nodes(20).faults(faults).new_tree(&mut runner).unwrap().current();
+        assert!(schedule.steps.iter().any(|step| matches!(step.op, Op::Insider { .. })), "{schedule:?}");
+        assert_eq!(schedule.check(), Ok(()));
     }
 }

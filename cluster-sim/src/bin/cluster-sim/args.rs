@@ -29,7 +29,7 @@ pub(crate) enum Request {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Ask {
     pub(crate) mode: Mode,
-    pub(crate) seed: u64,
+    seed: Option<u64>,
     nodes: Option<u32>,
     duration: Option<Duration>,
     /// As it was written, and what it means.
@@ -58,7 +58,7 @@ impl Default for Ask {
     fn default() -> Ask {
         Ask {
             mode: Mode::One,
-            seed: 0,
+            seed: None,
             nodes: None,
             duration: None,
             faults: None,
@@ -76,6 +76,11 @@ impl Default for Ask {
 }
 
 impl Ask {
+    /// The first seed, if there are many.
+    pub(crate) fn seed(&self) -> u64 {
+        self.seed.unwrap_or(0)
+    }
+
     /// The run with this seed.
     pub(crate) fn builder(&self, seed: u64) -> Builder {
         let builder = World::builder().converge(self.converge);
@@ -100,7 +105,9 @@ impl Ask {
         let given = [
             self.nodes.map(|nodes| format!("--nodes {nodes}")),
             self.duration.map(|duration| format!("--duration {}", span(duration))),
-            self.faults.as_ref().map(|(faults, _)| format!("--faults {}", faults.replace(' ', ""))),
+            self.faults
+                .as_ref()
+                .map(|(faults, _)| format!("--faults {}", faults.split_whitespace().collect::<String>())),
             self.traffic.as_ref().map(|(traffic, _)| format!("--traffic {traffic}")),
             (!self.converge).then(|| "--no-heal".to_owned()),
         ];
@@ -117,7 +124,28 @@ impl Ask {
         if self.replay.is_some() && self.mode != Mode::One {
             return Err("--replay runs one schedule: use it without --swarm and --hashes".into());
         }
+        if self.replay.is_some() && !(self.is_drawn() && self.seed.is_none()) {
+            let words = "the file says everything about its run: use --replay without --seed, --nodes, --duration, \
+                         --faults and --traffic";
+            return Err(words.into());
+        }
+        if self.jobs.is_some() && self.mode == Mode::One {
+            return Err("one run is on one thread: use --jobs with --swarm or --hashes".into());
+        }
         Ok(())
+    }
+
+    /// There are this many runs, unless something else was said already.
+    fn choose(&mut self, mode: Mode) -> Result<(), lexopt::Error> {
+        match (self.mode, mode) {
+            (Mode::Swarm(_), Mode::Hashes(_)) | (Mode::Hashes(_), Mode::Swarm(_)) => {
+                Err("--swarm and --hashes are two things to do: use one of them".into())
+            }
+            _ => {
+                self.mode = mode;
+                Ok(())
+            }
+        }
     }
 }
 
@@ -130,7 +158,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Request,
             Short('h') | Long("help") => return Ok(Request::Help),
             Short('V') | Long("version") => return Ok(Request::Version),
             Short('n') | Long("nodes") => ask.nodes = Some(nodes(parser.value()?.parse()?)?),
-            Short('s') | Long("seed") => ask.seed = parser.value()?.parse()?,
+            Short('s') | Long("seed") => ask.seed = Some(parser.value()?.parse()?),
             Short('d') | Long("duration") => ask.duration = Some(parser.value()?.parse_with(duration)?),
             Short('f') | Long("faults") => {
                 let text = parser.value()?.string()?;
@@ -144,8 +172,8 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Request,
             }
             Long("no-heal") => ask.converge = false,
             Long("no-shrink") => ask.shrink = false,
-            Long("swarm") => ask.mode = Mode::Swarm(at_least_one("--swarm", parser.value()?.parse()?)?),
-            Long("hashes") => ask.mode = Mode::Hashes(at_least_one("--hashes", parser.value()?.parse()?)?),
+            Long("swarm") => ask.choose(Mode::Swarm(at_least_one("--swarm", parser.value()?.parse()?)?))?,
+            Long("hashes") => ask.choose(Mode::Hashes(at_least_one("--hashes", parser.value()?.parse()?)?))?,
             Short('j') | Long("jobs") => {
                 ask.jobs = Some(at_least_one("--jobs", parser.value()?.parse()?)? as usize);
             }
@@ -201,7 +229,11 @@ fn span(duration: Duration) -> String {
 /// `random` (which is `None`), `none`, `all`, or names, each with or without `=RATE`.
 fn faults(text: &str) -> Result<Option<Faults>, String> {
     let mut faults = Faults::none();
-    for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+    let mut parts = text.split(',').map(str::trim).filter(|part| !part.is_empty()).peekable();
+    if parts.peek().is_none() {
+        return Err("--faults names no fault: none is what switches all of them off".to_owned());
+    }
+    for part in parts {
         let (name, wanted) = match part.split_once('=') {
             Some((name, text)) => (name, rate(text)?),
             None => (part, Rate::HIGH),
@@ -243,7 +275,8 @@ pub(crate) fn help() -> String {
         let _ = write!(kinds, "{}{fault}{comma}", if column > 2 { " " } else { "" });
         column += fault.name().len() + 2;
     }
-    HELP.replace("{kinds}", &kinds).replace("{marked}", &ALL_MARKED.to_string())
+    let (nodes, marked) = (Schedule::MAX_NODES.to_string(), ALL_MARKED.to_string());
+    HELP.replace("{kinds}", &kinds).replace("{nodes}", &nodes).replace("{marked}", &marked)
 }
 
 const HELP: &str = "\
@@ -255,13 +288,14 @@ Usage: cluster-sim [options]
 
 What to run
   -s, --seed S         where all randomness comes from [0]
-  -n, --nodes N        how many nodes, 1 to 1000 [3]
+  -n, --nodes N        how many nodes, 1 to {nodes} [3]
   -d, --duration D     how long faults last: 90s, 500ms, 10m, 1h [60s]
   -f, --faults LIST    random: kinds and rates drawn from each seed [random];
                        none; all; or kinds, as in cut,crash=low,pause=0.1
       --traffic RATE   how much the nodes send each other [low]
       --no-heal        stop after the last fault
-      --replay FILE    run the schedule in this file instead
+      --replay FILE    run the schedule in this file instead, which says all of
+                       the above but --no-heal
 
 How many runs
       --swarm COUNT    this many seeds, from --seed on, until one fails
@@ -311,7 +345,7 @@ mod tests {
     #[test]
     fn the_line_that_repeats_a_run_asks_for_the_same() {
         for line in ["", "-n 5", "-d 90s --no-heal", "-d 1500ms --faults cut,crash=0.5 --traffic off", "-f none"] {
-            let first = Ask { seed: 7, ..ask(line).unwrap() };
+            let first = Ask { seed: Some(7), ..ask(line).unwrap() };
             let again = first.again(7);
             assert_eq!(ask(again.strip_prefix("cluster-sim ").unwrap()), Ok(first), "{again}");
         }
@@ -333,16 +367,25 @@ mod tests {
         assert_eq!(rates, [Rate::HIGH, Rate::LOW, Rate::new(0.5).unwrap(), Rate::OFF]);
         assert_eq!(faults("random").unwrap(), None);
         assert_eq!(faults("all=low,cut=off").unwrap().map(|all| all.rate(Fault::Cut)), Some(Rate::OFF));
-        for text in ["quake", "cut=often", "cut=2", "random,cut"] {
+        for text in ["quake", "cut=often", "cut=2", "random,cut", "", " ", ","] {
             assert!(faults(text).is_err(), "{text}");
         }
     }
 
     #[test]
     fn what_contradicts_itself_is_refused() {
-        for line in ["--nodes 0", "--swarm 0", "--jobs 0", "--hashes 3 --text", "--replay a --swarm 2", "-n 1001", "x"]
-        {
+        for line in ["--nodes 0", "--swarm 0", "--swarm 2 --jobs 0", "--hashes 3 --text", "-n 514", "x"] {
             assert!(ask(line).is_err(), "{line}");
+        }
+        let alone = ["-s 1", "-n 2", "-d 5s", "-f cut", "--traffic low", "--swarm 2", "--hashes 2", "--jobs 2"];
+        for line in alone.map(|other| format!("--replay a {other}")) {
+            assert!(ask(&line).is_err(), "{line}");
+        }
+        for line in ["--swarm 5 --hashes 5", "--hashes 5 --swarm 5", "--jobs 2"] {
+            assert!(ask(line).is_err(), "{line}");
+        }
+        for line in ["--replay a --no-heal --no-shrink --text", "--swarm 5 --swarm 6", "--hashes 5 --jobs 2"] {
+            assert!(ask(line).is_ok(), "{line}");
         }
     }
 

@@ -1,9 +1,12 @@
 //! Does what was asked for, and says what came of it.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::File;
 use std::io::{BufWriter, Write as _, stdout};
+use std::ops::Range;
 use std::path::Path;
+use std::sync::Mutex;
 
 use cluster_sim::{Builder, Cause, Failure, Mark, Schedule, ScheduleError, Summary, Swarm, Timeline, World};
 
@@ -17,7 +20,7 @@ const WIDTH: usize = 100;
 pub(crate) fn one(ask: &Ask) -> Result<bool, String> {
     let builder = match &ask.replay {
         Some(path) => World::builder().schedule(read(path)?).converge(ask.converge),
-        None => ask.builder(ask.seed),
+        None => ask.builder(ask.seed()),
     };
     let schedule = builder.plan().map_err(impossible)?;
     let (result, timeline) = builder.timeline().map_err(impossible)?;
@@ -42,14 +45,10 @@ pub(crate) fn one(ask: &Ask) -> Result<bool, String> {
 
 /// Runs of many seeds.
 pub(crate) fn swarm(ask: &Ask, count: u64) -> Result<bool, String> {
-    let end = ask.seed.checked_add(count).ok_or("the seeds go beyond the largest number")?;
-    ask.builder(ask.seed).plan().map_err(impossible)?;
+    let seeds = seeds(ask, count)?;
+    ask.builder(seeds.start).plan().map_err(impossible)?;
     let bar = Bar::new();
-    let mut swarm = Swarm::new(ask.seed..end).progress(|progress| bar.tell(progress));
-    if let Some(jobs) = ask.jobs {
-        swarm = swarm.threads(jobs);
-    }
-    let result = swarm.run(|seed| ask.builder(seed));
+    let result = runs(ask, seeds.clone()).progress(|progress| bar.tell(progress)).run(|seed| ask.builder(seed));
     bar.end();
     match result {
         Ok(tally) => {
@@ -57,13 +56,13 @@ pub(crate) fn swarm(ask: &Ask, count: u64) -> Result<bool, String> {
             let rate = tally.seeds as f64 / seconds.max(0.001);
             say(format_args!(
                 "seeds {} to {}: no violation; {} steps, {seconds:.1} s, {rate:.0} seeds a second, hash {:#018x}",
-                ask.seed,
-                end - 1,
+                seeds.start,
+                seeds.end - 1,
                 tally.steps,
                 tally.hash
             ))?;
             let well = say_missing(ask, count, &tally.marks.missing())?;
-            let builder = ask.builder(ask.seed);
+            let builder = ask.builder(seeds.start);
             if wants_files(ask) {
                 let (_, timeline) = builder.timeline().map_err(impossible)?;
                 show(ask, &timeline, &builder.plan().map_err(impossible)?)?;
@@ -92,15 +91,52 @@ fn say_missing(ask: &Ask, seeds: u64, missing: &[Mark]) -> Result<bool, String> 
 
 /// The hashes of many seeds, a line each.
 pub(crate) fn hashes(ask: &Ask, count: u64) -> Result<bool, String> {
-    let end = ask.seed.checked_add(count).ok_or("the seeds go beyond the largest number")?;
-    for seed in ask.seed..end {
-        let builder = ask.builder(seed);
-        match builder.run() {
-            Ok(summary) => say(format_args!("{seed} {:016x}", summary.hash))?,
-            Err(failure) => return failed(ask, &builder, &failure),
+    let seeds = seeds(ask, count)?;
+    let lines = Mutex::new(Lines { next: seeds.start, early: BTreeMap::new(), said: Ok(()) });
+    let tell = |summary: &Summary| {
+        if let Ok(mut lines) = lines.lock() {
+            lines.add(summary);
+        }
+    };
+    let result = runs(ask, seeds).each(tell).run(|seed| ask.builder(seed));
+    if let Ok(lines) = lines.into_inner() {
+        lines.said?;
+    }
+    match result {
+        Ok(_) => Ok(true),
+        Err(failure) => failed(ask, &ask.builder(failure.seed), &failure),
+    }
+}
+
+/// Says the hashes of runs in the order of their seeds, whichever ended first.
+struct Lines {
+    next: u64,
+    /// Of seeds that come later than the next.
+    early: BTreeMap<u64, u64>,
+    said: Result<(), String>,
+}
+
+impl Lines {
+    fn add(&mut self, summary: &Summary) {
+        self.early.insert(summary.seed, summary.hash);
+        while let (Ok(()), Some(hash)) = (&self.said, self.early.remove(&self.next)) {
+            self.said = say(format_args!("{} {hash:016x}", self.next));
+            self.next += 1;
         }
     }
-    Ok(true)
+}
+
+fn seeds(ask: &Ask, count: u64) -> Result<Range<u64>, String> {
+    let end = ask.seed().checked_add(count).ok_or("the seeds go beyond the largest number")?;
+    Ok(ask.seed()..end)
+}
+
+fn runs<'a>(ask: &Ask, seeds: Range<u64>) -> Swarm<'a> {
+    let swarm = Swarm::new(seeds).shrink(ask.shrink);
+    match ask.jobs {
+        Some(jobs) => swarm.threads(jobs),
+        None => swarm,
+    }
 }
 
 /// Says everything about a run that failed.
@@ -122,9 +158,19 @@ fn again(ask: &Ask, seed: u64) -> String {
     match &ask.replay {
         Some(path) => {
             let heal = if ask.converge { "" } else { " --no-heal" };
-            format!("cluster-sim --replay {}{heal}", path.display())
+            format!("cluster-sim --replay {}{heal}", quoted(&path.display().to_string()))
         }
         None => ask.again(seed),
+    }
+}
+
+/// A word as a shell takes it.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_-./+:,@%=".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
     }
 }
 
@@ -196,6 +242,29 @@ fn impossible(error: ScheduleError) -> String {
 mod tests {
     use super::*;
     use crate::args::{Request, parse};
+
+    #[test]
+    fn no_shorter_schedule_is_looked_for_that_is_not_wanted() {
+        let shrunk = |line: &str| {
+            let line = std::iter::once("cluster-sim").chain(line.split_whitespace());
+            let Ok(Request::Run(ask)) = parse(line.map(Into::into)) else { panic!("it is a run") };
+            let run = |seed| ask.builder(seed).invariant(|_| Err("nothing is ever right".to_owned()));
+            let failure = runs(&ask, seeds(&ask, 2).unwrap()).run(run).unwrap_err();
+            failure.schedule.steps.len() < failure.found.steps.len()
+        };
+        assert!(shrunk("--swarm 2"));
+        assert!(!shrunk("--swarm 2 --no-shrink") && !shrunk("--hashes 2 --no-shrink"));
+    }
+
+    #[test]
+    fn a_path_is_quoted_where_a_shell_would_see_more_in_it() {
+        for plain in ["s.json", "/tmp/cluster-sim/seed-7.json", "C:/a+b,c@d%20=e"] {
+            assert_eq!(quoted(plain), plain);
+        }
+        assert_eq!(quoted("my runs/s.json"), "'my runs/s.json'");
+        assert_eq!(quoted("it's $HOME"), r"'it'\''s $HOME'");
+        assert_eq!(quoted(""), "''");
+    }
 
     #[test]
     fn only_a_long_swarm_of_which_all_is_drawn_must_take_every_rare_path() {
