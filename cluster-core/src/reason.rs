@@ -41,6 +41,9 @@ pub enum Reason {
     HandshakeTimeout,
     /// The bytes received are not this protocol's, or of another version, mode, secret or cluster.
     Channel(ChannelError),
+    /// The other side ended the connection before it had proven to be a member. That is how one ends it that has another
+    /// secret, or is of another cluster, and of course one that is something else.
+    NoAnswer,
     /// The dial was refused: nobody listens there.
     Refused,
     /// The dial found no way there, or no answer.
@@ -95,6 +98,7 @@ impl Reason {
             | Reason::DuplicateIdentity
             | Reason::HandshakeTimeout
             | Reason::Channel(_)
+            | Reason::NoAnswer
             | Reason::Refused
             | Reason::Unreachable
             | Reason::Evicted
@@ -128,6 +132,7 @@ impl fmt::Display for Reason {
             Reason::SelfConnection => "SelfConnection",
             Reason::DuplicateIdentity => "DuplicateIdentity",
             Reason::HandshakeTimeout => "HandshakeTimeout",
+            Reason::NoAnswer => "NoAnswer",
             Reason::Refused => "Refused",
             Reason::Unreachable => "Unreachable",
             Reason::Evicted => "Evicted",
@@ -238,6 +243,9 @@ impl fmt::Display for JoinError {
         match self {
             JoinError::Unresolved(words) => write!(f, "the name cannot be resolved: {words}"),
             JoinError::SelfConnection => f.write_str("the address is this node's own"),
+            JoinError::Failed(Reason::NoAnswer) => {
+                f.write_str("no member answered there: is it another secret, or another cluster?")
+            }
             JoinError::Failed(reason) => write!(f, "no member answered there: {reason}"),
             JoinError::TimedOut => f.write_str("no member answered there in time"),
             JoinError::Leaving => f.write_str("this node is leaving"),

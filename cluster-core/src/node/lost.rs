@@ -33,7 +33,12 @@ impl Node {
             self.timers.cancel(timer);
         }
         if !link.is_closing() {
-            self.link_ended(&link, reason_of(cause));
+            let reason = match reason_of(cause) {
+                // Whoever has another secret is told nothing, and neither are we.
+                Reason::Reset if link.proven.is_none() && !link.is_inbound() => Reason::NoAnswer,
+                reason => reason,
+            };
+            self.link_ended(&link, reason);
         }
         if !link.is_inbound() {
             self.dial_waiting();

@@ -68,3 +68,20 @@ fn addresses_of_listed_networks_are_dialled_whatever_kind_they_are_but_never_tho
     let too_many = follow(lan(), &["10.0.0.0/8"; 65]).check().unwrap_err();
     assert_eq!(alloc::format!("{too_many}"), "networks to follow (65) must be at most MAX_FOLLOWED (64)");
 }
+
+#[test]
+fn a_join_that_is_turned_away_without_a_word_says_what_that_may_mean() {
+    let mut bench = Bench::new(lan());
+    bench.node.join(bench.now, at(50).into()).unwrap();
+    bench.act();
+    while !bench.events.iter().any(|event| matches!(event, Event::JoinFailed { .. })) {
+        while let Some((link, _)) = bench.dials.pop() {
+            bench.end(link);
+        }
+        bench.now = bench.node.next_tick().unwrap();
+        bench.input(Input::Tick);
+    }
+    let Some(Event::JoinFailed { error, .. }) = bench.events.pop() else { panic!("{:?}", bench.events) };
+    assert_eq!(error, JoinError::Failed(Reason::NoAnswer));
+    assert!(alloc::format!("{error}").contains("another secret"));
+}
