@@ -39,6 +39,8 @@ pub(crate) struct Peer {
     pub(crate) profile: Profile,
     pub(crate) addresses: Addresses,
     pub(crate) session: Option<Session>,
+    /// The time of the session is over, and a link that may bring the peer back was given time to do so.
+    pub(crate) last_try: bool,
     /// Messages delivered, over all sessions of the run.
     pub(crate) delivered: Delivered,
     pub(crate) flushes: VecDeque<Flush>,
@@ -74,6 +76,7 @@ impl Peer {
             profile: Profile { name: None, metadata: Bytes::new(), addresses: Vec::new(), max_message: 0, window: 0 },
             addresses: Addresses::default(),
             session: None,
+            last_try: false,
             delivered: Delivered::default(),
             flushes: VecDeque::new(),
             feeding: true,

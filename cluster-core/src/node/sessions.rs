@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use super::Node;
 use super::liveness::RESERVATION_STALL;
 use super::timer::Timer;
-use crate::action::Action;
+use crate::action::{Action, CloseMode};
 use crate::closed::ClosedStreams;
 use crate::config::Acknowledge;
 use crate::error::FlushError;
@@ -15,6 +15,7 @@ use crate::id::{FlushId, LinkId, NodeId, Run};
 use crate::limits::{DELIVERED_INTERVAL, MAX_FLUSHES};
 use crate::mutant::mutant;
 use crate::peer::{Delivered, Flush, Peer};
+use crate::reason::Reason;
 use crate::session::{Ended, Past, ReceiveStream, Resumed, Session, Terms, Window, successor};
 use crate::time::Instant;
 use crate::wire::{Frame, Offer, Resume, StreamId};
@@ -156,14 +157,22 @@ impl Node {
     pub(super) fn session_resumes(&mut self, id: NodeId) {
         self.timers.cancel(Timer::Session(id));
         self.timers.cancel(Timer::Reservation(id));
+        if let Some(peer) = self.peers.get_mut(&id) {
+            peer.last_try = false;
+        }
     }
 
     pub(super) fn session_deadline(&mut self, id: NodeId) {
-        let Some(peer) = self.peers.get(&id).filter(|_| !mutant!(NeverExpire)) else { return };
-        if peer.live.is_some() || peer.limbo.is_some() {
-            // It is coming back at this very moment; should that come to nothing, the next try is the last.
+        let Some(peer) = self.peers.get_mut(&id).filter(|_| !mutant!(NeverExpire)) else { return };
+        if peer.limbo.is_some() || peer.live.is_some() && !peer.last_try {
+            // It is coming back at this very moment. If it does not, it must not keep the session by trying again and again.
+            peer.last_try |= peer.limbo.is_none();
             return self.timers.set(Timer::Session(id), self.now + self.config.timing.handshake_timeout);
         }
+        if let Some(live) = peer.live {
+            self.drop_link(live, CloseMode::Abort, Reason::HandshakeTimeout);
+        }
+        let Some(peer) = self.peers.get(&id) else { return };
         self.stats.sessions_expired += u64::from(peer.open);
         self.gone(id);
         self.prune(id);

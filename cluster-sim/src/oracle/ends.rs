@@ -9,8 +9,9 @@ use cluster_core::{Instant, Node, NodeId, Reason, Run};
 
 use super::Verdict;
 
-/// By how much a session may outlive its time: its peer may be coming back at that very moment.
-const GRACE: Duration = Duration::from_secs(6);
+/// By how much a session may outlive its time: its peer may be coming back at that very moment, and has as long as a
+/// handshake may take.
+const GRACE: Duration = Duration::from_secs(20);
 
 /// Sessions of one run of a node that live although the peer is lost.
 #[derive(Debug, Default)]

@@ -189,3 +189,25 @@ fn a_stream_that_the_node_never_had_begins_the_session_anew_and_says_what_is_in_
         assert_eq!(bench.word(run(1, 1).id), ["up", "down", "gone", "up"], "{peer:?}");
     }
 }
+
+#[test]
+fn a_peer_that_comes_back_again_and_again_and_never_to_the_end_keeps_no_session() {
+    let ttl = Duration::from_secs(10);
+    let mut bench = Bench::new(lan().session_ttl(ttl));
+    let (peer, begin) = (run(7, 1), bench.now);
+    let link = bench.up(peer);
+    bench.send(peer, "this has an outcome");
+    bench.end(link);
+    let mut generation = 1;
+    while bench.word(peer.id) == ["up", "down"] {
+        generation += 1;
+        let link = bench.claimed(peer, generation);
+        bench.pass(Duration::from_secs(3));
+        bench.end(link);
+    }
+    assert_eq!(bench.word(peer.id), ["up", "down", "gone"]);
+    assert!(bench.events.iter().any(|event| matches!(event, Event::Undelivered(_))));
+    let most = ttl + bench.node.timing().handshake_timeout + Duration::from_secs(3);
+    assert!(bench.now - begin <= most, "{:?}", bench.now);
+    bench.claimed(peer, generation + 1);
+}
