@@ -148,7 +148,7 @@ fn what_a_sender_does_not_write_by_itself_follows_without_any_help() {
     let proxy = Proxy::to(bob.local_addr());
     alice.join(proxy.address).unwrap();
     until("bob has alice", || up(&bob).contains(&alice.id()));
-    // From now on the first answer would end the connection.
+    // From now on no answer arrives that would wake the link.
     proxy.answers.store(false, Ordering::SeqCst);
     let large = Bytes::from(vec![7; 7 << 20]);
     alice.send(bob.id(), large.clone()).unwrap();

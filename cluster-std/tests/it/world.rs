@@ -187,12 +187,17 @@ impl Drop for Proxy {
     }
 }
 
-/// Forwards while the gate is open.
+/// Forwards while the gate is open. What comes while it is not is held back until something comes when it is.
 fn forward(mut from: TcpStream, mut to: TcpStream, gate: &AtomicBool) {
     let mut buffer = [0; 4_096];
+    let mut held = Vec::new();
     while let Ok(length @ 1..) = from.read(&mut buffer) {
-        if !gate.load(Ordering::SeqCst) || to.write_all(&buffer[..length]).is_err() {
-            break;
+        held.extend_from_slice(&buffer[..length]);
+        if gate.load(Ordering::SeqCst) {
+            if to.write_all(&held).is_err() {
+                break;
+            }
+            held.clear();
         }
     }
     let _ = from.shutdown(Shutdown::Both);
