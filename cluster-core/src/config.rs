@@ -245,8 +245,9 @@ impl Config {
     /// name them, whatever kind they are. Default: none.
     ///
     /// Of each kind (loopback, private, global) that the node has an address of itself, all are followed without that:
-    /// it is for a node whose peers are reached at other kinds of address than it is. Multicast, unspecified and
-    /// link-local addresses are never followed.
+    /// it is for a node whose peers are reached at other kinds of address than it is. Special addresses (documentation,
+    /// reserved, Teredo ...) are followed only in such a network, whatever the node's own are; multicast, unspecified and
+    /// link-local ones never are.
     ///
     /// ```
     /// # let secret = cluster_core::Secret::from_bytes([1; 32]);

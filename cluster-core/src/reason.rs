@@ -42,7 +42,8 @@ pub enum Reason {
     /// The bytes received are not this protocol's, or of another version, mode, secret or cluster.
     Channel(ChannelError),
     /// The other side ended the connection before it had proven to be a member. That is how one ends it that has another
-    /// secret, or is of another cluster, and of course one that is something else.
+    /// secret, is of another cluster, or has no place for another connection at the moment; and of course one that is
+    /// something else.
     NoAnswer,
     /// The dial was refused: nobody listens there.
     Refused,
@@ -244,7 +245,7 @@ impl fmt::Display for JoinError {
             JoinError::Unresolved(words) => write!(f, "the name cannot be resolved: {words}"),
             JoinError::SelfConnection => f.write_str("the address is this node's own"),
             JoinError::Failed(Reason::NoAnswer) => {
-                f.write_str("no member answered there: is it another secret, or another cluster?")
+                f.write_str("no member answered there: is it another secret or cluster, or too busy?")
             }
             JoinError::Failed(reason) => write!(f, "no member answered there: {reason}"),
             JoinError::TimedOut => f.write_str("no member answered there in time"),

@@ -71,7 +71,7 @@ counters! {
     pub stale_incarnations: u64,
     /// Dials that reached this node itself.
     pub self_connections: u64,
-    /// Inbound connections refused or evicted at `max_pending`.
+    /// Inbound connections evicted at `max_pending`.
     pub pending_limit: u64,
     /// Inbound connections that were refused, or cut off while the other side was taking its time to end them, because
     /// too many were there: see [`Limits::max_inbound`](crate::Limits::max_inbound).

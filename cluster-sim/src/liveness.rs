@@ -72,11 +72,9 @@ impl World {
     pub fn recover(&mut self, core: &[HostId]) -> Duration {
         let healed = self.now();
         self.heal_core(core);
-        let mut begin = self.now();
+        let begin = self.now();
         self.expect_dead_to_be_down(core, healed);
-        if self.restart_contested(core) {
-            begin = self.now();
-        }
+        let begin = self.restart_contested(core).unwrap_or(begin);
         self.converge_since(core, begin);
         let took = self.now() - healed;
         self.expect_outcomes(core);
@@ -252,18 +250,21 @@ impl World {
         core.iter().copied().filter(|&host| is_twin(host)).collect()
     }
 
-    /// The users of nodes that are kept out for the clock of an earlier run start them again. Says whether any did.
-    fn restart_contested(&mut self, core: &[HostId]) -> bool {
-        for round in 0..core.len() {
+    /// The users of nodes that are kept out for the clock of an earlier run start them again. Returns when the
+    /// last of them did, if any.
+    fn restart_contested(&mut self, core: &[HostId]) -> Option<Instant> {
+        let mut last = None;
+        for _ in core {
             let contested = |world: &World| core.iter().copied().find(|&host| world.is_contested(host));
             let bound = self.bound(core);
             let over = self.run_until(bound, |world| world.are_linked(core) || contested(world).is_some());
-            let Some(host) = contested(self).filter(|_| over) else { return round > 0 };
+            let Some(host) = contested(self).filter(|_| over) else { return last };
             self.crash(host, Crash::Kill);
             self.restart(host, Restart::default());
             self.introduce(core);
+            last = Some(self.now());
         }
-        true
+        last
     }
 
     /// Whether the node on `host` is to listen at an address that its host has no more.

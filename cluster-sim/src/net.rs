@@ -306,7 +306,8 @@ impl Net {
         let index = *dials;
         *dials = dials.wrapping_add(1);
         let pipe = |side: u32| {
-            let rng = Small::new(self.seed, Purpose::Pipe, host.0 << 16 | target.0, index << 1 | side);
+            debug_assert!(host.0.max(target.0) < 1 << 12, "a pair of hosts has a stream of its own");
+            let rng = Small::new(self.seed, Purpose::Pipe, host.0 << 12 | target.0, index << 1 | side);
             Pipe::new(rng, self.chunked, self.buffers.send, self.buffers.receive)
         };
         let holder = if raw { Holder::Test } else { Holder::Process };

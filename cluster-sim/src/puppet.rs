@@ -40,7 +40,7 @@ pub struct Script {
     pub features: u32,
     /// What it says of itself. Default: no name, the address it listens at, 16 MiB, 256 KiB.
     pub profile: Option<Profile>,
-    /// It claims a link it has dialled, with this generation. `None`: it stays silent after the handshake.
+    /// It claims a link that it dials from now on, with this generation. `None`: it stays silent after the handshake.
     pub claim: Option<u64>,
     /// It accepts claims.
     pub accept: bool,
@@ -52,7 +52,7 @@ pub struct Script {
     pub ack: bool,
     /// It reads from its sockets.
     pub read: bool,
-    /// It keeps its end of a connection that the other side has ended.
+    /// It keeps its end of a connection that the other side has ended, of those opened from now on.
     pub hold: bool,
     /// Its claims say that a user of its own asked for the connection.
     pub rejoin: bool,
@@ -133,6 +133,8 @@ struct Strand {
     channel: Channel,
     peer: Option<Run>,
     state: PuppetState,
+    claim: Option<u64>,
+    hold: bool,
     error: Option<ChannelError>,
     stream: StreamId,
     sent: u64,
@@ -401,6 +403,8 @@ impl Puppet {
             channel,
             peer: None,
             state: PuppetState::Opening,
+            claim: self.script.claim,
+            hold: self.script.hold,
             error: None,
             stream: StreamId(self.rng.next_u64()),
             sent: 0,
@@ -421,7 +425,7 @@ impl Puppet {
             match io.read(strand.sock) {
                 Read::Bytes(bytes) => strand.channel.receive(bytes),
                 Read::Blocked => break,
-                Read::Ended if self.script.hold => break,
+                Read::Ended if strand.hold => break,
                 Read::Ended | Read::Reset => {
                     strand.state = PuppetState::Over;
                     io.close(strand.sock);
@@ -461,7 +465,7 @@ impl Puppet {
         let strand = &mut self.links[link];
         strand.peer = Some(peer);
         strand.state = PuppetState::Connected;
-        if let (Role::Initiator, Some(generation)) = (strand.role, self.script.claim) {
+        if let (Role::Initiator, Some(generation)) = (strand.role, strand.claim) {
             let (rejoin, profile) = (self.script.rejoin, self.profile.clone());
             self.send(io, link, Frame::Claim(Claim { generation, rejoin, profile }));
         }

@@ -72,7 +72,7 @@ impl Node {
             self.charge_source(source, familiar)?;
         }
         let max_pending = self.config.limits.max_pending;
-        if inbound + max_pending >= self.config.limits.max_inbound() {
+        if self.config.limits.max_inbound() - inbound <= max_pending {
             self.cut_off_the_slowest();
         }
         let for_strangers = max_pending - max_pending / 4;

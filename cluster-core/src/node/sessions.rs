@@ -169,13 +169,16 @@ impl Node {
             peer.last_try |= peer.limbo.is_none();
             return self.timers.set(Timer::Session(id), self.now + self.config.timing.handshake_timeout);
         }
+        let run = peer.run;
         if let Some(live) = peer.live {
             self.drop_link(live, CloseMode::Abort, Reason::HandshakeTimeout);
         }
-        let Some(peer) = self.peers.get(&id) else { return };
-        self.stats.sessions_expired += u64::from(peer.open);
-        self.gone(id);
-        self.prune(id);
+        // A later run may have waited behind that link, and has ended the session by taking the place.
+        if let Some(peer) = self.peers.get(&id).filter(|peer| peer.run == run && peer.live.is_none()) {
+            self.stats.sessions_expired += u64::from(peer.open);
+            self.gone(id);
+            self.prune(id);
+        }
     }
 
     pub(super) fn reservation_deadline(&mut self, id: NodeId) {

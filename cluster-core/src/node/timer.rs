@@ -2,6 +2,7 @@
 
 use super::Node;
 use crate::id::{LinkId, NodeId};
+use crate::peer::Peer;
 use crate::time::Instant;
 use alloc::vec::Vec;
 
@@ -108,15 +109,15 @@ impl Node {
             self.timers.set_no_later(Timer::Liveness(link.id), self.now + timing.heartbeat);
         }
         self.timers.set_no_later(Timer::Gossip, self.now + timing.gossip_interval);
-        let lost: Vec<(NodeId, Instant)> =
-            self.peers.values().filter_map(|peer| peer.lost_since.map(|since| (peer.run.id, since))).collect();
-        for (id, since) in lost {
+        let of = |peer: &Peer| peer.lost_since.map(|since| (peer.run.id, since, peer.last_try));
+        let lost: Vec<(NodeId, Instant, bool)> = self.peers.values().filter_map(of).collect();
+        for (id, since, last_try) in lost {
             self.timers.set_no_later(Timer::Reconnect(id), self.now + timing.reconnect_max);
-            if self.timers.deadline(Timer::Session(id)).is_some() {
-                self.timers.set(Timer::Session(id), since + timing.session_ttl);
+            // Not in the past: a deadline that was missed would say that this process stood still.
+            if self.timers.deadline(Timer::Session(id)).is_some() && !last_try {
+                self.timers.set(Timer::Session(id), self.now.max(since + timing.session_ttl));
             }
             match timing.forget_after {
-                // Not in the past: a deadline that was missed would say that this process stood still.
                 Some(span) => self.timers.set(Timer::Forget(id), self.now.max(since + span)),
                 None => self.timers.cancel(Timer::Forget(id)),
             }

@@ -15,8 +15,8 @@ const SEGMENT: usize = MAX_CHUNK;
 /// The first segment, and all that an empty rope keeps: an idle link must not hold a large buffer.
 const FIRST_SEGMENT: usize = 1_024;
 
-/// From this length on bytes are shared, not copied. A shorter piece would pin more than eight times its size of the
-/// record it lies in.
+/// From this length on bytes are shared, not copied. A shorter piece that an application keeps would pin more than eight
+/// times its size of the record it lies in.
 pub(crate) const SHARE: usize = MAX_RECORD / 8 + 1;
 
 /// Bytes in order: shared segments, then a tail that small pieces are copied into.

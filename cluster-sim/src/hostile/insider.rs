@@ -31,6 +31,8 @@ pub(super) struct Insider {
     links: BTreeMap<HostId, PuppetLink>,
     /// Turns for which it goes on to neither answer nor read.
     deaf: u64,
+    /// Links that it was not to have, and holds on to.
+    held: Vec<PuppetLink>,
 }
 
 impl Insider {
@@ -38,7 +40,7 @@ impl Insider {
         let secrets = world.machines.iter().find_map(|machine| machine.spec.config.secrets().cloned());
         let script = Script { secrets, keep: false, ..Script::default() };
         let host = world.add_puppet(&format!("10.77.0.{}", number + 1), script);
-        Insider { host, abuses: abuses.to_vec(), links: BTreeMap::new(), deaf: 0 }
+        Insider { host, abuses: abuses.to_vec(), links: BTreeMap::new(), deaf: 0, held: Vec::new() }
     }
 
     pub(super) fn host(&self) -> HostId {
@@ -55,8 +57,10 @@ impl Insider {
         }
         let abuse = self.abuses[rng.below(self.abuses.len() as u64) as usize];
         let states = world.open_puppet_links(self.host).into_iter();
-        let open = |state: &PuppetState| matches!(state, PuppetState::Connected | PuppetState::Up);
-        let open: Vec<PuppetLink> = states.filter(|(_, state)| open(state)).map(|(link, _)| link).collect();
+        let open = |(link, state): &(PuppetLink, PuppetState)| {
+            matches!(state, PuppetState::Connected | PuppetState::Up) && !self.held.contains(link)
+        };
+        let open: Vec<PuppetLink> = states.filter(open).map(|(link, _)| link).collect();
         let link = (!open.is_empty()).then(|| open[rng.below(open.len() as u64) as usize]);
         match (abuse, link) {
             (Abuse::Deaf, _) if self.deaf == 0 && rng.below(50) == 0 => {
@@ -117,15 +121,23 @@ impl Insider {
     }
 
     /// Dials a node again and again for nothing, and lets go of no connection that the node has ended.
-    fn linger(&self, world: &mut World, rng: &mut Rng) {
+    fn linger(&mut self, world: &mut World, rng: &mut Rng) {
         let nodes = world.running();
         let Some(&whom) = nodes.get(rng.below(nodes.len().max(1) as u64) as usize) else { return };
         let address = world.addr(whom);
-        let room = HELD.saturating_sub(world.open_puppet_links(self.host).len());
-        world.puppet(self.host).script(|script| (script.hold, script.claim) = (true, Some(0)));
+        let open = world.open_puppet_links(self.host);
+        self.held.retain(|held| open.iter().any(|(link, _)| link == held));
+        let room = HELD.saturating_sub(self.held.len());
+        let mut claim = None;
+        world.puppet(self.host).script(|script| {
+            claim = script.claim.replace(0);
+            script.hold = true;
+        });
         for _ in 0..room.min(rng.below(8) as usize) {
-            world.puppet(self.host).dial(address);
+            let link = world.puppet(self.host).dial(address);
+            self.held.push(link);
         }
+        world.puppet(self.host).script(|script| (script.claim, script.hold) = (claim, false));
     }
 
     /// Leaves, or comes back, or changes its mind about whom it accepts.

@@ -9,9 +9,9 @@ use cluster_core::{Instant, Node, NodeId, Reason, Run};
 
 use super::Verdict;
 
-/// By how much a session may outlive its time: its peer may be coming back at that very moment, and has as long as a
-/// handshake may take.
-const GRACE: Duration = Duration::from_secs(20);
+/// By how much a session may outlive its time beyond the time of a handshake: its peer may be coming back at that very
+/// moment, and how long that may take may have changed since.
+const GRACE: Duration = Duration::from_secs(6);
 
 /// Sessions of one run of a node that live although the peer is lost.
 #[derive(Debug, Default)]
@@ -62,8 +62,9 @@ impl Ends {
     pub(super) fn drained(&mut self, node: &Node, now: Instant, takeovers: u64, reborn: bool) -> Verdict {
         let ttl = node.timing().session_ttl;
         let taken_over = takeovers > std::mem::replace(&mut self.takeovers, takeovers);
+        let grace = node.timing().handshake_timeout + GRACE;
         for (peer, lost) in &mut self.lost {
-            if now - lost.since > lost.ttl.max(ttl) && now - *lost.overdue.get_or_insert(now) > GRACE {
+            if now - lost.since > lost.ttl.max(ttl) && now - *lost.overdue.get_or_insert(now) > grace {
                 return Err(format!(
                     "the session with {peer:?}, which is lost, goes on for longer than {:?}",
                     lost.ttl
@@ -119,7 +120,7 @@ mod tests {
         };
         at(&[TTL, TTL + GRACE]).unwrap();
         at(&[TTL + GRACE * 9]).unwrap();
-        at(&[TTL + GRACE, TTL + GRACE * 3]).unwrap_err();
+        at(&[TTL + GRACE, TTL + GRACE * 4]).unwrap_err();
     }
 
     #[test]

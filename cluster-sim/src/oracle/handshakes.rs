@@ -186,4 +186,35 @@ mod tests {
         untouched.event();
         untouched.drained(&before).unwrap_err();
     }
+
+    #[test]
+    fn strangers_have_their_place_and_nothing_else() {
+        let verdict = |change: fn(&mut Usage)| {
+            let (mut untouched, mut after) = (Untouched::default(), Usage::default());
+            change(&mut after);
+            untouched.stranger("a connection");
+            untouched.drained(&after)
+        };
+        let theirs: [fn(&mut Usage); 4] = [
+            |usage| usage.links += 1,
+            |usage| usage.timers += 1,
+            |usage| usage.accept_sources += 1,
+            |usage| usage.notice_sources += 1,
+        ];
+        assert!(theirs.into_iter().all(|change| verdict(change).is_ok()));
+        let not_theirs: [fn(&mut Usage); 11] = [
+            |usage| usage.actions += 1,
+            |usage| usage.peers += 1,
+            |usage| usage.candidates += 1,
+            |usage| usage.introduced += 1,
+            |usage| usage.waiting_dials += 1,
+            |usage| usage.targets += 1,
+            |usage| usage.tombstones += 1,
+            |usage| usage.own_addresses += 1,
+            |usage| usage.left_behind += 1,
+            |usage| usage.closed_streams += 1,
+            |usage| usage.unread += 1,
+        ];
+        assert!(not_theirs.into_iter().all(|change| verdict(change).is_err()));
+    }
 }

@@ -312,7 +312,7 @@ impl Drawer {
         let how = self.rng.below(3);
         let mut hosts: Vec<u32> = (0..self.nodes).collect();
         self.rng.shuffle(&mut hosts);
-        let size = 1 + self.rng.below(u64::from(self.nodes)) as usize;
+        let size = 1 + self.rng.below(u64::from(self.nodes).saturating_sub(1)) as usize;
         let (mut one, mut other) = (Vec::new(), Vec::new());
         for (index, host) in hosts.into_iter().enumerate() {
             let side = if how == 0 { u64::from(index >= size) } else { self.rng.below(1 + how) };

@@ -191,6 +191,45 @@ fn a_stream_that_the_node_never_had_begins_the_session_anew_and_says_what_is_in_
 }
 
 #[test]
+fn a_later_run_that_waits_behind_the_last_try_of_the_one_before_has_a_session_of_its_own() {
+    let mut bench = Bench::new(lan().session_ttl(Duration::from_secs(10)));
+    let (first, second) = (run(7, 1), run(7, 2));
+    let link = bench.up(first);
+    bench.end(link);
+    bench.pass(Duration::from_secs(8));
+    let link = bench.claimed(first, 2);
+    bench.pass(Duration::from_millis(4_500));
+    bench.end(link);
+    bench.claimed(first, 3);
+    bench.pass(Duration::from_secs(2));
+    // It asks the link of the first run for a sign of life, and waits.
+    let link = bench.claimed(second, 1);
+    assert!(matches!(bench.sent_on(link)[..], []));
+    bench.pass(Duration::from_millis(600));
+    assert_eq!(bench.node.peers[&second.id].run, second, "{:?}", bench.events);
+    assert!(bench.node.peers[&second.id].session.is_some());
+    bench.frame(link, Frame::Resume(Resume { offer: offer() }));
+    assert_eq!(bench.word(second.id), ["up", "down", "gone", "up"]);
+}
+
+#[test]
+fn new_settings_do_not_cut_the_last_try_short() {
+    let mut bench = Bench::new(lan().session_ttl(Duration::from_secs(10)));
+    let peer = run(7, 1);
+    let link = bench.up(peer);
+    bench.end(link);
+    bench.pass(Duration::from_secs(8));
+    let link = bench.claimed(peer, 2);
+    bench.pass(Duration::from_secs(3));
+    let config = bench.node.config().clone().metadata(Vec::from([1]));
+    bench.node.set_config(bench.now, config).unwrap();
+    bench.pass(Duration::from_secs(1));
+    bench.frame(link, Frame::Resume(Resume { offer: offer() }));
+    assert_eq!(bench.word(peer.id), ["up", "down", "up"]);
+    assert_eq!(bench.node.stats().own_stalls, 0);
+}
+
+#[test]
 fn a_peer_that_comes_back_again_and_again_and_never_to_the_end_keeps_no_session() {
     let ttl = Duration::from_secs(10);
     let mut bench = Bench::new(lan().session_ttl(ttl));
