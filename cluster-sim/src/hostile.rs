@@ -106,6 +106,10 @@ impl Tempo {
 pub(crate) struct Hostiles(Vec<Hostile>);
 
 impl Hostiles {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.0.len()
     }

@@ -2,8 +2,8 @@
 //!
 //! Truth is the simulator's own: what the driver was asked to do, what went over the wires, what was done at the other
 //! end, and what applications took. Each file checks one group of promises and can be read, and tested, by itself; this
-//! one tells them what happens. The letters are those of the list of invariants: S for the oracle's own, I for the
-//! protocol's.
+//! one, [`user`] and [`wire`] tell them what happens. The letters are those of the list of invariants: S for the oracle's
+//! own, I for the protocol's.
 //!
 //! | file | promises |
 //! |---|---|
@@ -44,22 +44,19 @@ mod runs;
 mod sessions;
 mod suspects;
 mod talk;
+mod user;
+mod watch;
+mod wire;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use bytes::Bytes;
-use cluster_core::wire::{Close, Reject};
-use cluster_core::{
-    Acknowledge, Disconnect, Event, FlushId, Frame, Incarnation, Instant, JoinId, Limits, LinkId, Message, Node,
-    NodeId, Proven, Reason, Receipt, RejectCode, Run, Target, Timing,
-};
+use cluster_core::{Event, Frame, Instant, LinkId, Node, NodeId, Run, Target, Timing};
 
-use self::bounds::Counted;
 use self::credit::Credit;
 use self::departed::Departed;
-use self::dials::{Dialer, Dials};
+use self::dials::Dials;
 use self::ends::Ends;
 use self::events::Events;
 use self::handshakes::{Handshakes, Untouched};
@@ -70,8 +67,9 @@ use self::runs::Runs;
 use self::sessions::Flow;
 use self::suspects::Suspects;
 use self::talk::Talks;
+use self::watch::Watch;
 use crate::host::HostId;
-use crate::net::{ConnId, Sock};
+use crate::net::ConnId;
 
 /// What a check says: the words of the violation, if there is one.
 type Verdict = Result<(), String>;
@@ -112,35 +110,6 @@ pub(crate) struct Debt {
 pub(crate) struct Broken {
     pub(crate) host: HostId,
     pub(crate) text: String,
-}
-
-/// What one run of a node has been seen to do.
-#[derive(Debug)]
-struct Watch {
-    runs: Runs,
-    events: Events,
-    links: Links,
-    untouched: Untouched,
-    departed: Departed,
-    dials: Dials,
-    suspects: Suspects,
-    credit: Credit,
-    ends: Ends,
-    numbers: Numbers,
-    talks: Talks,
-    /// Links whose handshake has a meaning that was not carried out yet.
-    unfinished: BTreeSet<LinkId>,
-    /// Peers whose chunk the node has not dealt with yet.
-    fed: BTreeSet<Run>,
-    held: Held,
-    /// When, by the world's time, a join last began or ended.
-    joined: u64,
-    /// The latest its clock has shown when it had nothing more to say: a node counts on from there.
-    clock: Instant,
-    listen: Option<SocketAddr>,
-    limits: Limits,
-    timing: Timing,
-    acknowledge: Acknowledge,
 }
 
 /// When something happens: by the host's own clock, and by the world's.
@@ -249,289 +218,11 @@ impl Oracle {
         self.flows.retain(|(from, to), _| alive.contains(from) || alive.contains(to));
     }
 
-    pub(crate) fn joined(&mut self, host: HostId, join: JoinId, target: Target, when: When) {
-        self.check(host, |watch| {
-            watch.dials.joined(join, target);
-            watch.joined = when.world;
-            watch.events.join_called(join)
-        });
-    }
-
-    pub(crate) fn seeded(&mut self, host: HostId, seed: Target) {
-        self.check(host, |watch| {
-            watch.dials.seeded(seed);
-            Ok(())
-        });
-    }
-
-    /// The node's user has changed its settings.
-    pub(crate) fn configured(&mut self, host: HostId, node: &Node) {
-        self.check(host, |watch| {
-            watch.held.touch_all();
-            watch.limits = node.limits().clone();
-            watch.credit.configured(&watch.limits);
-            watch.timing = node.timing().clone();
-            watch.events.configured(memory(&watch.timing));
-            watch.dials.configured(watch.listen.into_iter().chain(node.addresses()).collect(), node.config().seeds());
-            Ok(())
-        });
-    }
-
-    /// The node's user has disconnected a peer.
-    pub(crate) fn disconnected_by_user(&mut self, host: HostId, peer: Run, when: When) {
-        self.check(host, |watch| {
-            let (timing, cap) = (&watch.timing, watch.limits.max_tombstones);
-            watch.departed.down(peer, &Reason::LocalDisconnect, when.clock, when.world, timing, cap);
-            watch.parted(peer);
-            Ok(())
-        });
-    }
-
-    /// The node has accepted a message.
-    pub(crate) fn accepted(&mut self, host: HostId, to: Run, payload: Bytes) {
-        let Some(Some(watch)) = self.watches.get_mut(host.index()) else { return };
-        watch.held.touch(to.id);
-        let from = watch.runs.now();
-        if !self.are_nodes(from, to) {
-            return;
-        }
-        let flow = self.flows.entry((from, to)).or_default();
-        let verdict =
-            self.watches[host.index()].as_deref().map_or(Ok(()), |watch| flow.accepted(payload, &watch.limits));
-        self.judge(host, verdict, |text| format!("towards {to:?}: {text}"));
-    }
-
-    /// The node's user waits for the outcomes of what it has sent to a peer.
-    pub(crate) fn flush_called(&mut self, host: HostId, flush: FlushId, to: Run) {
-        let Some(from) = self.watch(host).map(|watch| watch.runs.now()) else { return };
-        let verdict = self.flow(from, to).map_or(Ok(()), |flow| flow.flush(flush));
-        self.advanced.push((from, to));
-        self.judge(host, verdict, |text| format!("towards {to:?}: {text}"));
-    }
-
-    /// The node's user acknowledges a message that it has taken.
-    pub(crate) fn acknowledged(&mut self, host: HostId, receipt: Receipt) {
-        let Some(Some(watch)) = self.watches.get_mut(host.index()) else { return };
-        watch.held.touch_all();
-        let (born, own) = (watch.runs.born(), watch.runs.now());
-        let Some((from, places)) = watch.credit.acknowledged(receipt) else { return };
-        for place in places {
-            if let Some(flow) = self.flow(from, if place.earlier { born } else { own }) {
-                flow.consumed(place.stream, place.index);
-            }
-        }
-    }
-
     pub(crate) fn resolved(&mut self, host: HostId, target: &Target, addresses: &[SocketAddr]) {
         self.check(host, |watch| {
             watch.dials.wanted.resolved(target, addresses);
             Ok(())
         });
-    }
-
-    pub(crate) fn dial(&mut self, host: HostId, link: LinkId, to: SocketAddr, when: When) {
-        self.check(host, |watch| {
-            let Watch { runs, dials, limits, timing, departed, clock, .. } = watch;
-            let now = when.clock.max(*clock);
-            dials.dial(link, to, &Dialer { id: runs.now().id, now, limits, timing, departed })
-        });
-    }
-
-    /// A link has a connection, on which the node is about to introduce itself as `run`; `from` is where an inbound one
-    /// comes from.
-    pub(crate) fn opened(&mut self, host: HostId, run: Run, link: LinkId, sock: Sock, from: Option<IpAddr>) {
-        if self.watch(host).is_none() {
-            return;
-        }
-        self.handshakes.opened(sock, run);
-        self.check(host, |watch| {
-            let source = from.map(network);
-            watch.links.opened(link, sock, source);
-            let Some(source) = source else { return Ok(()) };
-            watch.untouched.stranger("a connection");
-            let (count, most) = (watch.links.pending_of(source), watch.limits.max_pending_per_ip);
-            if count > most && !source.is_loopback() {
-                return Err(format!("{count} connections of {source} are pending, and {most} are allowed"));
-            }
-            Ok(())
-        });
-    }
-
-    /// A connection that came in was not admitted.
-    pub(crate) fn refused(&mut self, host: HostId) {
-        self.check(host, |watch| {
-            watch.untouched.stranger("a refused connection");
-            Ok(())
-        });
-    }
-
-    /// The channel of a link stands, and it is proven that `peer` is at the other end.
-    pub(crate) fn connected(&mut self, host: HostId, link: LinkId, proven: Proven, local: SocketAddr, when: When) {
-        let Some(sock) = self.watch(host).and_then(|watch| watch.links.find(link)).map(|open| open.sock) else {
-            return;
-        };
-        let peer = proven.run;
-        if proven.secret.is_some() {
-            let every = |incarnation| Run { incarnation: Incarnation(incarnation), ..peer };
-            let is_node = self.whereabouts.range(every(0)..=every(u64::MAX)).next().is_some();
-            let verdict = self.handshakes.proven(peer, sock, is_node);
-            self.judge(host, verdict, |text| text);
-        }
-        if let Some(at) = self.whereabouts.get_mut(&peer)
-            && self.handshakes.other(sock) != Some(peer)
-        {
-            // Somebody else says that it is this run, which nothing in plain mode can prevent.
-            *at = None;
-        }
-        self.check(host, |watch| {
-            watch.untouched.other();
-            watch.links.connected(link, peer);
-            watch.credit.met(peer);
-            watch.dials.has_end_at(local);
-            watch.dials.connected(link, peer, watch.runs.now(), &watch.limits);
-            let joined = watch.last_join(when);
-            watch.departed.met(peer.id, joined);
-            Ok(())
-        });
-    }
-
-    /// The node has asked to close a link.
-    pub(crate) fn closed(&mut self, host: HostId, link: LinkId, reason: &Reason) {
-        self.check(host, |watch| {
-            if let Some(open) = watch.links.find(link).copied()
-                && let Some(peer) = open.peer
-            {
-                if let Reason::Protocol(_) = reason
-                    && watch.fed.remove(&peer)
-                {
-                    watch.credit.refused(peer);
-                }
-                watch.fence(link, peer);
-            }
-            if let Reason::Duplicate = reason {
-                watch.turned_away(link);
-            }
-            watch.links.closed(link);
-            watch.suspects.cleared(link);
-            watch.runs.over(link);
-            Ok(())
-        });
-        self.unsettle(host, link);
-    }
-
-    /// The driver has told the node that a link is gone.
-    pub(crate) fn gone(&mut self, host: HostId, link: LinkId, cause: &Disconnect) {
-        self.unsettle(host, link);
-        let Some(Some(watch)) = self.watches.get_mut(host.index()) else { return };
-        watch.dials.over(link, watch.clock, watch.timing.stable_after);
-        watch.runs.over(link);
-        watch.talks.over(link);
-        watch.suspects.cleared(link);
-        watch.unfinished.remove(&link);
-        if let Some(peer) = watch.links.find(link).and_then(|open| open.peer) {
-            watch.fence(link, peer);
-        }
-        // Without a connection it was a dial of the node's own, which nothing came of.
-        let Some(open) = watch.links.gone(link) else { return watch.untouched.other() };
-        if open.inbound && open.peer.is_none() && *cause != Disconnect::Closed {
-            watch.untouched.stranger("the end of a connection");
-        } else {
-            watch.untouched.other();
-        }
-        self.handshakes.gone(open.sock);
-    }
-
-    /// A frame is about to reach the node; its link's other end is seen at `ip`.
-    pub(crate) fn got(&mut self, host: HostId, link: LinkId, frame: &Frame, ip: IpAddr) {
-        let Some(Some(watch)) = self.watches.get_mut(host.index()) else { return };
-        watch.untouched.other();
-        match (frame, watch.links.find(link).and_then(|open| open.peer)) {
-            (Frame::Data(_) | Frame::Ack(_), Some(peer)) => watch.held.touch(peer.id),
-            _ if concerns_streams(frame) => watch.held.touch_all(),
-            _ => {}
-        }
-        let verdict = watch.links.got(link, frame);
-        self.judge(host, verdict, |text| text);
-        let Some(peer) = self.watch(host).and_then(|watch| watch.links.find(link)).and_then(|open| open.peer) else {
-            return;
-        };
-        self.check(host, |watch| {
-            watch.dials.heard(peer, ip, frame);
-            watch.talks.got(link, frame, watch.credit.current(peer));
-            watch.suspects.cleared(link);
-            let active = watch.links.active(peer.id).is_some_and(|(active, _)| active == link);
-            match frame {
-                Frame::Claim(claim) => {
-                    watch.runs.claimed(link, peer, claim.generation);
-                    watch.departed.claimed(peer.id, claim.rejoin);
-                }
-                Frame::Accept(_) => {
-                    watch.unfinished.insert(link);
-                    watch.dials.up(link, peer, watch.clock);
-                }
-                Frame::Resume(_) => drop(watch.unfinished.insert(link)),
-                Frame::Close(Close::Removed) | Frame::Reject(Reject { code: RejectCode::Removed }) => {
-                    watch.departed.told(peer.id);
-                    watch.parted(peer);
-                }
-                Frame::Close(Close::Leaving) | Frame::Reject(Reject { code: RejectCode::Leaving }) => {
-                    watch.parted(peer);
-                }
-                Frame::Data(data) if active => {
-                    watch.fed.insert(peer);
-                    watch.credit.data(peer, data);
-                }
-                _ => {}
-            }
-            Ok(())
-        });
-        if let Frame::Accept(_) = frame {
-            self.unsettle(host, link);
-        }
-        if let (Frame::Ack(ack), Some(own)) = (frame, self.own_if_active(host, link, peer)) {
-            let verdict = self.flow(own, peer).map_or(Ok(()), |flow| flow.acked(ack));
-            self.advanced.push((own, peer));
-            self.judge(host, verdict, |text| format!("{peer:?} acknowledges: {text}"));
-        }
-    }
-
-    /// The node has handed out a frame.
-    pub(crate) fn sent(&mut self, host: HostId, link: LinkId, frame: &Frame, when: When) {
-        self.check(host, |watch| watch.links.sent(link, frame));
-        let Some(open) = self.watch(host).and_then(|watch| watch.links.find(link)).copied() else { return };
-        self.handshakes.sent(open.sock, frame);
-        let Some(peer) = open.peer else { return };
-        let mut named = None;
-        if let Frame::Ack(_) = frame {
-            self.finish(host, link);
-        }
-        self.check(host, |watch| {
-            named = watch.talks.sent(link, frame);
-            match frame {
-                Frame::Claim(claim) => return watch.runs.claims(link, peer, claim.generation),
-                Frame::Accept(accept) => {
-                    watch.dials.up(link, peer, watch.clock);
-                    return watch.credit.offers(peer, &accept.offer.peer, when.clock);
-                }
-                Frame::Resume(_) => drop(watch.unfinished.insert(link)),
-                Frame::Ack(ack) => return watch.credit.acks(peer, ack, &watch.limits),
-                Frame::Reject(Reject { code: RejectCode::Outranked }) => watch.turned_away(link),
-                _ => {}
-            }
-            Ok(())
-        });
-        if let Frame::Accept(_) = frame {
-            self.unsettle(host, link);
-        }
-        self.finish(host, link);
-        let Some(own) = self.watch(host).map(|watch| watch.runs.now()) else { return };
-        let Some(flow) = self.flow(own, peer) else { return };
-        let verdict = match (named, frame) {
-            (Some((stream, credit)), _) => flow.named(stream, credit),
-            (None, Frame::Data(data)) => flow.sent(data.offset, data.bytes.len() as u64),
-            (None, _) => Ok(()),
-        };
-        self.judge(host, verdict, |text| format!("towards {peer:?}: {text}"));
     }
 
     /// The node tells its user something.
@@ -585,40 +276,6 @@ impl Oracle {
             }
             watch.events.event(event, when.clock, memory(&watch.timing))
         });
-    }
-
-    /// The node's user has taken a message.
-    pub(crate) fn message(&mut self, host: HostId, message: &Message) {
-        if !self.on {
-            if let Some(numbers) = self.counts.get_mut(host.index()) {
-                numbers.count(message);
-            }
-            return;
-        }
-        let Some(own) = self.watch(host).map(|watch| watch.runs.now()) else { return };
-        let mut place = None;
-        self.check(host, |watch| {
-            watch.held.touch(message.from.id);
-            watch.untouched.other();
-            watch.events.message(message.from)?;
-            watch.numbers.message(watch.runs.born(), own, message.from, &message.payload)?;
-            let taken = watch.credit.taken(message.from, message.payload.len() as u64)?;
-            match watch.acknowledge {
-                Acknowledge::Manual => watch.credit.waits(message.from, taken, message.receipt),
-                _ => watch.credit.consumed(message.from, taken),
-            }
-            let to = if taken.earlier { watch.runs.born() } else { own };
-            place = Some((to, taken, watch.acknowledge != Acknowledge::Manual));
-            Ok(())
-        });
-        let Some((to, place, delivered)) = place else { return };
-        if let Some(flow) = self.flow(message.from, to) {
-            if delivered {
-                flow.consumed(place.stream, place.index);
-            }
-            let verdict = flow.taken(place.stream, place.index, &message.payload);
-            self.judge(host, verdict, |text| format!("from {:?}: {text}", message.from));
-        }
     }
 
     /// The node has nothing more to say for now.
@@ -806,42 +463,6 @@ impl Oracle {
     }
 }
 
-impl Watch {
-    fn counted(&self) -> Counted {
-        let (links, inbound) = (self.links.len(), self.links.inbound());
-        Counted { links, inbound, pending: self.links.pending(), joins: self.events.joins_open() }
-    }
-
-    /// When its user last had a join under way.
-    fn last_join(&self, when: When) -> u64 {
-        if self.events.joins_open() > 0 { when.world } else { self.joined }
-    }
-
-    /// A newcomer is turned away in favour of the link that connects the node with the same peer.
-    fn turned_away(&mut self, newcomer: LinkId) {
-        let Some(peer) = self.links.find(newcomer).and_then(|open| open.peer) else { return };
-        if let Some((active, open)) = self.links.active(peer.id)
-            && active != newcomer
-            && open.peer == Some(peer)
-        {
-            self.suspects.preferred(active);
-        }
-    }
-
-    /// A link is no longer the one that connects the two.
-    fn fence(&mut self, link: LinkId, peer: Run) {
-        if self.links.active(peer.id).is_some_and(|(active, _)| active == link) {
-            self.credit.fenced(peer, self.clock);
-        }
-    }
-
-    /// A user, here or there, wants nothing more of a peer.
-    fn parted(&mut self, peer: Run) {
-        self.ends.parted(peer.id);
-        self.credit.parted(peer);
-    }
-}
-
 /// Whether a frame can change what a node keeps in its streams.
 fn concerns_streams(frame: &Frame) -> bool {
     use Frame::{Announce, Digest, List, Ping, Pong, Update};
@@ -865,11 +486,12 @@ fn memory(timing: &Timing) -> Duration {
 mod tests {
     //! Values that the tests of the checks share.
 
+    use bytes::Bytes;
     use cluster_core::wire::{Accept, Offer, PeerStream, Profile, StreamId};
-    use cluster_core::{Config, Incarnation, Start};
+    use cluster_core::{Config, FlushId, Incarnation, JoinId, Limits, Start};
 
     use super::*;
-    use crate::net::Side;
+    use crate::net::{Side, Sock};
 
     pub(super) fn run(id: u8, incarnation: u64) -> Run {
         Run { id: NodeId::from_bytes([id; 16]), incarnation: Incarnation(incarnation) }
