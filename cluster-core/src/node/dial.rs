@@ -278,11 +278,26 @@ impl Node {
         false
     }
 
+    /// Whether a dial on hearsay may start now. If not, the end of another brings the next turn, or time does.
+    fn has_turn(&mut self) -> bool {
+        let limits = &self.config.limits;
+        if self.dialer.in_flight.len() >= limits.max_dials {
+            return false;
+        }
+        if self.dialer.budget.tokens(self.now, limits.hearsay()) > 0 {
+            return true;
+        }
+        self.timers.set_no_later(Timer::Dialer, self.now + limits.dial_interval);
+        false
+    }
+
     /// There may be room for those who wait to be dialled.
     pub(super) fn dial_waiting(&mut self) {
-        let waiting = self.dialer.waiting.len();
-        let held_back = self.stats.dial_limit;
-        for _ in 0..waiting {
+        for _ in 0..self.dialer.waiting.len() {
+            // Looked at first: who is taken from the queue and has no turn would lose the place.
+            if !self.has_turn() {
+                return;
+            }
             let Some(id) = self.dialer.next() else { return };
             match self.peers.get(&id) {
                 // It is being dialled where it was.
@@ -291,11 +306,8 @@ impl Node {
                     continue;
                 }
                 Some(peer) if peer.is_lost() => self.redial(id, true),
+                // If it waits for one IP alone it does not keep the others waiting.
                 _ => self.try_candidate(id),
-            }
-            // Whoever waits for one IP alone does not keep the others waiting.
-            if self.stats.dial_limit > held_back {
-                return;
             }
         }
     }
