@@ -306,8 +306,7 @@ impl Net {
         let index = *dials;
         *dials = dials.wrapping_add(1);
         let pipe = |side: u32| {
-            debug_assert!(host.0.max(target.0) < 1 << 12, "a pair of hosts has a stream of its own");
-            let rng = Small::new(self.seed, Purpose::Pipe, host.0 << 12 | target.0, index << 1 | side);
+            let rng = Small::new(self.seed, Purpose::Pipe, pair_number(host, target), index << 1 | side);
             Pipe::new(rng, self.chunked, self.buffers.send, self.buffers.receive)
         };
         let holder = if raw { Holder::Test } else { Holder::Process };
@@ -587,4 +586,14 @@ impl Net {
             canary.forget(conn);
         }
     }
+}
+
+/// A number of 24 bits for a pair of hosts: another one for each, unless there are more than 4,096 hosts.
+fn pair_number(one: HostId, other: HostId) -> u32 {
+    const BITS: u32 = 12;
+    if one.0.max(other.0) < 1 << BITS {
+        return one.0 << BITS | other.0;
+    }
+    let mixed = u64::from(one.0) << 32 | u64::from(other.0);
+    (mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - 2 * BITS)) as u32
 }
