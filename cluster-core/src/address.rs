@@ -139,8 +139,8 @@ pub(crate) fn source(ip: IpAddr) -> IpAddr {
 pub(crate) enum Reach {
     /// Never dialled on hearsay: link-local, multicast, broadcast, unspecified, or port 0.
     Never,
-    /// Set aside by the IANA registries of special-purpose addresses (RFC 6890) and not globally reachable, or not
-    /// assigned: dialled on hearsay only if it is listed.
+    /// Set aside by the IANA registries of special-purpose addresses (RFC 6890), 192.0.0.0/24 and 2001::/23 as a whole,
+    /// and of no other kind, or not assigned: dialled on hearsay only if it is listed.
     Special,
     Loopback,
     /// RFC 1918, RFC 6598 (shared address space), RFC 2544 (benchmarks) or RFC 4193 (unique local).

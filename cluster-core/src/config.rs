@@ -428,6 +428,7 @@ impl Config {
         positive("reconnect base", timing.reconnect_base)?;
         positive("seed_interval", timing.seed_interval)?;
         positive("gossip_interval", timing.gossip_interval)?;
+        positive("dial_interval", limits.dial_interval)?;
         below("heartbeat", timing.heartbeat, "peer_timeout", timing.peer_timeout)?;
         at_most("probe_timeout", timing.probe_timeout, "peer_timeout", timing.peer_timeout)?;
         below("probe_timeout", timing.probe_timeout, "handshake_timeout", timing.handshake_timeout)?;
@@ -566,6 +567,9 @@ mod tests {
         assert!(base().heartbeat(edge).check().is_err());
         assert!(base().probe_timeout(edge - Duration::from_nanos(1)).check().is_ok());
         assert!(base().heartbeat(Duration::ZERO).check().is_err());
+        let limits = Limits { dial_interval: Duration::ZERO, ..Limits::default() };
+        let text = base().limits(limits).check().unwrap_err().to_string();
+        assert_eq!(text, "dial_interval must not be zero");
         assert!(base().metadata(alloc::vec![0; fixed::MAX_METADATA]).check().is_ok());
         assert!(base().metadata(alloc::vec![0; fixed::MAX_METADATA + 1]).check().is_err());
         assert!(base().versions(2..=3).check().is_err());

@@ -254,7 +254,7 @@ impl Addresses {
     }
 
     /// The next address to dial, going round through those that `allowed` lets pass.
-    pub(crate) fn next(&mut self, allowed: impl Fn(SocketAddr) -> bool) -> Option<SocketAddr> {
+    pub(crate) fn next(&mut self, mut allowed: impl FnMut(SocketAddr) -> bool) -> Option<SocketAddr> {
         let candidates: Vec<SocketAddr> = self.dialable().filter(|address| allowed(*address)).collect();
         let address = *candidates.get(self.cursor % candidates.len().max(1))?;
         self.cursor = self.cursor.wrapping_add(1);

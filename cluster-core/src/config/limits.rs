@@ -89,7 +89,7 @@ pub struct Limits {
     /// Dials to addresses known from hearsay only that may start at once. Default 32, at least 1. Each is given back
     /// when its dial ends at an authenticated member, and one more every [`dial_interval`](Limits::dial_interval).
     pub dial_burst: u32,
-    /// See [`dial_burst`](Limits::dial_burst). Default 100 ms.
+    /// See [`dial_burst`](Limits::dial_burst). Default 100 ms, not zero.
     pub dial_interval: Duration,
 }
 

@@ -1,6 +1,7 @@
 //! Dialling nodes that are known: lost peers, and candidates from hearsay.
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
 
 use super::Node;
@@ -71,6 +72,13 @@ impl Dialer {
         self.queued.remove(&id);
         Some(id)
     }
+
+    /// Has one that was next keep its place.
+    fn wait_in_front(&mut self, id: NodeId) {
+        if self.queued.insert(id) {
+            self.waiting.push_front(id);
+        }
+    }
 }
 
 impl Node {
@@ -134,13 +142,23 @@ impl Node {
         }
         let (known, mut addresses) = (peer.addresses.clone(), peer.addresses.clone());
         let free = |node: &Node, address| !node.own.contains(&address) && node.dial_to(address).is_none();
+        let mut crowded = false;
         let address = addresses.next(|address| {
-            let trusted = if known.is_verified(address) { !waited } else { self.may_follow_now(address) };
-            trusted && free(self, address)
+            if known.is_verified(address) {
+                return !waited && free(self, address);
+            }
+            let follows = self.may_follow(address) && free(self, address);
+            let room = self.dialer.has_room_at(address, &self.config.limits);
+            crowded |= follows && !room;
+            follows && room
         });
+        let mut hearsay = address.is_some_and(|address| !known.is_verified(address));
+        if crowded && !hearsay {
+            self.stats.dial_limit_per_ip += 1;
+            self.wait_to_be_dialled(id);
+        }
         let Some(mut address) = address else { return self.retry_some_time(id) };
-        let mut hearsay = !known.is_verified(address);
-        if hearsay && !self.may_dial_hearsay(id) {
+        if hearsay && !self.may_dial_hearsay(id, waited) {
             let verified = addresses.next(|address| !waited && known.is_verified(address) && free(self, address));
             let Some(verified) = verified else { return };
             (address, hearsay) = (verified, false);
@@ -160,7 +178,12 @@ impl Node {
     }
 
     /// A node known from hearsay is due to be dialled.
-    pub(super) fn try_candidate(&mut self, id: NodeId) {
+    pub(super) fn candidate_due(&mut self, id: NodeId) {
+        self.try_candidate(id, false);
+    }
+
+    /// Dials a node known from hearsay, which may have `waited` for its turn.
+    fn try_candidate(&mut self, id: NodeId, waited: bool) {
         if self.is_leaving() || self.candidates.find(id).is_none() {
             return;
         }
@@ -196,9 +219,9 @@ impl Node {
                 return self.retry_candidate(id);
             }
             self.stats.dial_limit_per_ip += 1;
-            return self.dialer.wait(id);
+            return self.wait_to_be_dialled(id);
         };
-        if !self.may_dial_hearsay(id) {
+        if !self.may_dial_hearsay(id, waited) {
             return;
         }
         let link = self.dial(address, Dial { expected: Some(id), hearsay: true, ..Dial::default() });
@@ -257,25 +280,30 @@ impl Node {
         self.timers.cancel(Timer::Candidate(id));
     }
 
-    /// Whether one more dial on hearsay may start now; if not, the node waits for its turn.
-    fn may_dial_hearsay(&mut self, id: NodeId) -> bool {
-        let limits = &self.config.limits;
-        let room = self.dialer.in_flight.len() < limits.max_dials;
-        if room && self.dialer.budget.take(self.now, limits.hearsay()) {
-            return true;
+    /// Whether one more dial on hearsay may start now; if not, the node waits for its turn. Nobody goes before those who
+    /// wait.
+    fn may_dial_hearsay(&mut self, id: NodeId, waited: bool) -> bool {
+        if (waited || self.dialer.waiting.is_empty()) && self.has_turn() {
+            return self.dialer.budget.take(self.now, self.config.limits.hearsay());
         }
-        let most = limits.max_peers.saturating_add(limits.max_candidates);
         self.stats.dial_limit += 1;
+        self.wait_to_be_dialled(id);
+        if self.has_turn() {
+            // Whoever has waited for longest, and need not wait for room at one IP.
+            self.timers.set_no_later(Timer::Dialer, self.now);
+        }
+        false
+    }
+
+    fn wait_to_be_dialled(&mut self, id: NodeId) {
+        let limits = &self.config.limits;
+        let most = limits.max_peers.saturating_add(limits.max_candidates);
         if self.dialer.waiting() >= most && !self.dialer.queued.contains(&id) {
             // So many are not known any more, or this one would have no place among those who are.
             let (peers, candidates) = (&self.peers, &self.candidates);
             self.dialer.retain(|id| peers.contains_key(&id) || candidates.find(id).is_some());
         }
         self.dialer.wait(id);
-        if room {
-            self.timers.set_no_later(Timer::Dialer, self.now + limits.dial_interval);
-        }
-        false
     }
 
     /// Whether a dial on hearsay may start now. If not, the end of another brings the next turn, or time does.
@@ -287,28 +315,29 @@ impl Node {
         if self.dialer.budget.tokens(self.now, limits.hearsay()) > 0 {
             return true;
         }
-        self.timers.set_no_later(Timer::Dialer, self.now + limits.dial_interval);
+        self.timers.set_no_later(Timer::Dialer, self.dialer.budget.next(limits.hearsay()));
         false
     }
 
     /// There may be room for those who wait to be dialled.
     pub(super) fn dial_waiting(&mut self) {
+        let mut dialled = Vec::new();
         for _ in 0..self.dialer.waiting.len() {
             // Looked at first: who is taken from the queue and has no turn would lose the place.
             if !self.has_turn() {
-                return;
+                break;
             }
-            let Some(id) = self.dialer.next() else { return };
+            let Some(id) = self.dialer.next() else { break };
             match self.peers.get(&id) {
                 // It is being dialled where it was.
-                Some(peer) if peer.is_lost() && peer.dialing.is_some() => {
-                    self.dialer.wait(id);
-                    continue;
-                }
+                Some(peer) if peer.is_lost() && peer.dialing.is_some() => dialled.push(id),
                 Some(peer) if peer.is_lost() => self.redial(id, true),
                 // If it waits for one IP alone it does not keep the others waiting.
-                _ => self.try_candidate(id),
+                _ => self.try_candidate(id, true),
             }
+        }
+        for id in dialled.into_iter().rev() {
+            self.dialer.wait_in_front(id);
         }
     }
 
@@ -322,10 +351,6 @@ impl Node {
             Reach::Special => listed(),
             reach => self.reaches.contains(&reach) || listed(),
         }
-    }
-
-    fn may_follow_now(&self, address: SocketAddr) -> bool {
-        self.may_follow(address) && self.dialer.has_room_at(address, &self.config.limits)
     }
 }
 
@@ -347,7 +372,7 @@ mod tests {
         let run = Run { id: NodeId::from_bytes([9; 16]), incarnation: Incarnation(1) };
         node.peers.insert(run.id, Peer::new(run));
         for _ in 0..2 {
-            assert!(!node.may_dial_hearsay(run.id));
+            assert!(!node.may_dial_hearsay(run.id, false));
             assert_eq!((node.dialer.waiting(), node.dialer.waiting.front()), (1, Some(&run.id)));
         }
     }

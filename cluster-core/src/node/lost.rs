@@ -132,7 +132,8 @@ impl Node {
         let Some(since) = self.peers.get(&id).and_then(|peer| peer.lost_since) else { return };
         self.retry_some_time(id);
         if let Some(span) = self.config.timing.forget_after {
-            self.timers.set(Timer::Forget(id), since + span);
+            // Not in the past: a deadline that was missed would say that this process stood still.
+            self.timers.set(Timer::Forget(id), self.now.max(since + span));
         }
     }
 

@@ -277,6 +277,21 @@ fn a_shorter_time_to_forget_forgets_and_is_no_sign_that_the_process_stood_still(
 }
 
 #[test]
+fn a_peer_whose_return_fails_after_it_was_to_be_forgotten_is_forgotten_and_no_sign_that_the_process_stood_still() {
+    let mut bench = Bench::new(lan().forget_after(Some(MINUTE)));
+    let link = bench.up(run(1, 1));
+    bench.end(link);
+    bench.pass(MINUTE - Duration::from_secs(2));
+    let link = bench.claimed(run(1, 1), 2);
+    bench.pass(Duration::from_secs(4));
+    assert_eq!(bench.word(run(1, 1).id), ["up", "down"]);
+    bench.end(link);
+    bench.pass(Duration::from_secs(1));
+    assert_eq!(bench.word(run(1, 1).id), ["up", "down", "gone"]);
+    assert_eq!((bench.node.peers().count(), bench.node.stats().own_stalls), (0, 0));
+}
+
+#[test]
 fn a_refused_dial_does_not_end_a_link_that_is_live() {
     for code in [RejectCode::Leaving, RejectCode::Removed] {
         let mut bench = Bench::new(lan());

@@ -79,7 +79,7 @@ impl Node {
             Timer::Session(peer) => self.session_deadline(peer),
             Timer::Reservation(peer) => self.reservation_deadline(peer),
             Timer::Delivered(peer) => self.tell_delivered(peer),
-            Timer::Candidate(id) => self.try_candidate(id),
+            Timer::Candidate(id) => self.candidate_due(id),
             Timer::Target(target) => self.try_target(target),
             Timer::Join(target) => self.join_deadline(target),
             Timer::Dialer => self.dial_waiting(),
@@ -109,21 +109,29 @@ impl Node {
             self.timers.set_no_later(Timer::Liveness(link.id), self.now + timing.heartbeat);
         }
         self.timers.set_no_later(Timer::Gossip, self.now + timing.gossip_interval);
-        let of = |peer: &Peer| peer.lost_since.map(|since| (peer.run.id, since, peer.last_try));
-        let lost: Vec<(NodeId, Instant, bool)> = self.peers.values().filter_map(of).collect();
-        for (id, since, last_try) in lost {
+        let of = |peer: &Peer| peer.lost_since.map(|since| (peer.run.id, since));
+        let lost: Vec<(NodeId, Instant)> = self.peers.values().filter_map(of).collect();
+        for (id, since) in lost {
             self.timers.set_no_later(Timer::Reconnect(id), self.now + timing.reconnect_max);
-            // Not in the past: a deadline that was missed would say that this process stood still.
-            if self.timers.deadline(Timer::Session(id)).is_some() && !last_try {
-                self.timers.set(Timer::Session(id), self.now.max(since + timing.session_ttl));
-            }
+            self.retime_session(id, since + timing.session_ttl);
             match timing.forget_after {
+                // Not in the past: a deadline that was missed would say that this process stood still.
                 Some(span) => self.timers.set(Timer::Forget(id), self.now.max(since + span)),
                 None => self.timers.cancel(Timer::Forget(id)),
             }
         }
         for number in self.targets.numbers() {
             self.timers.set_no_later(Timer::Target(number), self.now + timing.seed_interval);
+        }
+    }
+
+    /// The session with a lost peer now ends at another time. One that never came up has a time of its own, and a last
+    /// try goes on, unless there is time for more.
+    fn retime_session(&mut self, id: NodeId, ends: Instant) {
+        let Some(peer) = self.peers.get_mut(&id).filter(|peer| peer.open) else { return };
+        if self.timers.deadline(Timer::Session(id)).is_some() && (!peer.last_try || ends > self.now) {
+            peer.last_try = false;
+            self.timers.set(Timer::Session(id), self.now.max(ends));
         }
     }
 }

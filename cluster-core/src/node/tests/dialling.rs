@@ -88,17 +88,41 @@ fn a_join_that_is_turned_away_without_a_word_says_what_that_may_mean() {
 
 #[test]
 fn who_waits_to_be_dialled_on_hearsay_keeps_the_place_until_the_turn_comes() {
-    for count in 20..30 {
+    // The list comes at any time between two tokens.
+    for (count, late) in (20..30).flat_map(|count| [0, 400, 900].map(|late| (count, Duration::from_millis(late)))) {
         let mut config = lan();
         (config.limits.dial_burst, config.limits.dial_interval) = (1, Duration::from_secs(1));
         let mut bench = Bench::new(config);
         let peer = bench.up(run(1, 1));
+        bench.pass(late);
         let entries = (0..count).map(|index| entry(run(index + 2, 1), &[index + 2])).collect();
         bench.frame(peer, Frame::List(List { buckets: u16::MAX, reply: false, entries }));
         let mut first = bench.pass_alive(&[peer], MINUTE);
         first.truncate(count.into());
         first.sort_unstable();
         first.dedup();
-        assert_eq!(first.len(), count.into(), "each has a turn before any has another: {first:?}");
+        assert_eq!(first.len(), count.into(), "{late:?}: each has a turn before any has another: {first:?}");
     }
+}
+
+#[test]
+fn a_lost_peer_at_a_crowded_host_has_its_turn_like_everyone_who_waits_for_room_there() {
+    let (mut bench, second) = lost_and_heard_of(Duration::from_millis(100));
+    // Nobody answers at the host that it has moved to, and a liar says that many others are there too.
+    let there = at(11).ip();
+    let liars = (20..60).map(|id| Entry { run: run(id, 1), addresses: [SocketAddr::new(there, id.into())].into() });
+    bench.frame(second, Frame::Announce(Announce { entries: liars.collect() }));
+    let (end, mut found) = (bench.now + 4 * MINUTE, 0);
+    while bench.now < end {
+        bench.frame(second, Frame::Ping { token: 0 });
+        for (link, address) in core::mem::take(&mut bench.dials) {
+            found += usize::from(address == at(11));
+            if address.ip() != there {
+                bench.input(Input::Disconnected { link, cause: Disconnect::Refused });
+            }
+        }
+        bench.now = bench.now + Duration::from_millis(250);
+        bench.input(Input::Tick);
+    }
+    assert!(found >= 2, "{found}");
 }

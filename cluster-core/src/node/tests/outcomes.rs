@@ -230,6 +230,40 @@ fn new_settings_do_not_cut_the_last_try_short() {
 }
 
 #[test]
+fn settings_that_give_more_time_give_it_to_a_session_on_its_last_try_too() {
+    let mut bench = Bench::new(lan().session_ttl(Duration::from_secs(10)));
+    let peer = run(7, 1);
+    let link = bench.up(peer);
+    bench.end(link);
+    bench.pass(Duration::from_secs(8));
+    let link = bench.claimed(peer, 2);
+    bench.pass(Duration::from_secs(3));
+    bench.node.set_config(bench.now, bench.node.config().clone().session_ttl(MINUTE)).unwrap();
+    bench.end(link);
+    bench.pass(MINUTE - Duration::from_secs(13));
+    assert_eq!(bench.word(peer.id), ["up", "down"]);
+    bench.pass(Duration::from_secs(2));
+    assert_eq!(bench.word(peer.id), ["up", "down", "gone"]);
+}
+
+#[test]
+fn new_settings_leave_a_session_that_never_came_up_its_own_time() {
+    let mut bench = Bench::new(lan().session_ttl(Duration::from_secs(10)));
+    let (first, second) = (run(7, 1), run(7, 2));
+    let link = bench.up(first);
+    bench.end(link);
+    bench.pass(MINUTE);
+    let link = bench.claimed(second, 1);
+    bench.end(link);
+    bench.pass(Duration::from_secs(1));
+    bench.node.set_config(bench.now, bench.node.config().clone().metadata(Vec::from([1]))).unwrap();
+    bench.pass(Duration::from_secs(8));
+    assert!(bench.node.peers[&second.id].session.is_some());
+    bench.pass(Duration::from_secs(2));
+    assert!(bench.node.peers.get(&second.id).is_none_or(|peer| peer.session.is_none()));
+}
+
+#[test]
 fn a_peer_that_comes_back_again_and_again_and_never_to_the_end_keeps_no_session() {
     let ttl = Duration::from_secs(10);
     let mut bench = Bench::new(lan().session_ttl(ttl));
