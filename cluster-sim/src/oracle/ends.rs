@@ -11,7 +11,7 @@ use super::Verdict;
 
 /// By how much a session may outlive its time beyond the time of a handshake: its peer may be coming back at that very
 /// moment, and how long that may take may have changed since.
-const GRACE: Duration = Duration::from_secs(6);
+const GRACE: Duration = Duration::from_secs(9);
 
 /// Sessions of one run of a node that live although the peer is lost.
 #[derive(Debug, Default)]
@@ -64,7 +64,9 @@ impl Ends {
         let taken_over = takeovers > std::mem::replace(&mut self.takeovers, takeovers);
         let grace = node.timing().handshake_timeout + GRACE;
         for (peer, lost) in &mut self.lost {
-            if now - lost.since > lost.ttl.max(ttl) && now - *lost.overdue.get_or_insert(now) > grace {
+            if now - lost.since <= lost.ttl.max(ttl) {
+                lost.overdue = None;
+            } else if now - *lost.overdue.get_or_insert(now) > grace {
                 return Err(format!(
                     "the session with {peer:?}, which is lost, goes on for longer than {:?}",
                     lost.ttl
@@ -121,6 +123,23 @@ mod tests {
         at(&[TTL, TTL + GRACE]).unwrap();
         at(&[TTL + GRACE * 9]).unwrap();
         at(&[TTL + GRACE, TTL + GRACE * 4]).unwrap_err();
+    }
+
+    #[test]
+    fn a_session_that_was_given_more_time_has_its_last_try_after_it() {
+        let now = |after: Duration| Instant::ZERO + after;
+        let mut ends = Ends::default();
+        ends.down(run(1, 1), &Reason::Timeout, Instant::ZERO, TTL / 2);
+        let longer = |ttl: Duration| {
+            let mut node = node();
+            let config = node.config().clone().session_ttl(ttl);
+            node.set_config(Instant::ZERO, config).unwrap();
+            node
+        };
+        ends.drained(&longer(TTL / 2), now(TTL / 2 + GRACE), 0, false).unwrap();
+        ends.drained(&longer(TTL), now(TTL), 0, false).unwrap();
+        ends.drained(&longer(TTL), now(TTL + GRACE), 0, false).unwrap();
+        ends.drained(&longer(TTL), now(TTL + GRACE * 4), 0, false).unwrap_err();
     }
 
     #[test]
