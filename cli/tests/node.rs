@@ -164,8 +164,8 @@ fn keys_are_made_and_only_those_who_have_them_are_let_in() {
     assert_eq!(alice.expect("peer_up")["id"], bob.id[..]);
     // It has the secret, but is not on the list.
     let carol = start(&["--secret-file", &secret, "--join", &bob.address]);
-    carol.expect("join_failed");
     let stranger = start(&["--secret", &other, "--join", &alice.address]);
+    carol.expect("join_failed");
     stranger.expect("join_failed");
     std::fs::remove_dir_all(directory).expect("it is ours");
 }

@@ -12,9 +12,8 @@ use cluster_tokio::{Config, Event, Node, Secret};
 
 use crate::world::{until_complete, within};
 
-/// How many connections with garbage are made a second, and how many it must have been on a busy machine.
+/// How many connections with garbage are made a second; a busy machine may take longer for as many.
 const RATE: u32 = 1_000;
-const LEAST_RATE: u32 = 250;
 
 /// How many threads make them: one whose connection has to wait for a place in the queue of the system holds up no other.
 const FLOODERS: u32 = 4;
@@ -28,6 +27,9 @@ const SILENT_OF_OTHERS: usize = 80;
 
 /// How long messages go around under the flood. `CLUSTER_TEST_FLOODED_FOR` is another number of seconds.
 const FLOODED_FOR: Duration = Duration::from_secs(5);
+
+/// How long it may take at most until the nodes were pressed on as often as in a third of that time at full rate.
+const PRESSED_BY: Duration = Duration::from_secs(60);
 
 /// Presses on addresses in turns, from threads of its own, until it is dropped.
 struct Flood {
@@ -140,9 +142,13 @@ async fn under_a_flood_of_strangers_a_node_joins_and_a_mesh_loses_neither_link_n
     until_complete(&nodes).await;
 
     let span = std::env::var("CLUSTER_TEST_FLOODED_FOR").ok().and_then(|seconds| seconds.parse().ok());
-    let end = Instant::now() + span.map_or(FLOODED_FOR, Duration::from_secs);
+    let span = span.map_or(FLOODED_FOR, Duration::from_secs);
+    let least = |rate: u32| u64::from(rate) * span.as_secs() / 3;
+    let is_pressed = || flood.made() >= least(RATE) && flood_of_others.made() >= least(RATE_OF_OTHERS);
+    let begin = Instant::now();
     let mut rounds = 0_u64;
-    while Instant::now() < end {
+    while begin.elapsed() < span || !is_pressed() {
+        assert!(begin.elapsed() < span + PRESSED_BY, "{} and {} are no flood", flood.made(), flood_of_others.made());
         for node in &nodes {
             node.broadcast(rounds.to_be_bytes().to_vec()).unwrap();
         }
@@ -162,7 +168,6 @@ async fn under_a_flood_of_strangers_a_node_joins_and_a_mesh_loses_neither_link_n
     println!("joined in {joined:?}; {rates:?} connections of garbage a second, {made} and {made_of_others} in all");
     println!("{rounds} rounds; {stats:?}");
     drop((flood, flood_of_others));
-    assert!(rates[0] >= u64::from(LEAST_RATE) && rates[1] >= u64::from(RATE_OF_OTHERS / 2), "{rates:?} is no flood");
     for node in &nodes[..5] {
         assert!(node.stats().failed_handshakes > 0, "{} was not pressed on", node.id());
     }
