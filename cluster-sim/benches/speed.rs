@@ -74,6 +74,14 @@ fn figures() -> Vec<Figure> {
             5,
             Box::new(|| messages(true, true)),
         ),
+        figure(
+            "all to all of 10, unchecked",
+            "messages/s",
+            "each sends 64 bytes to each other every millisecond, 1 ms away, with the checks off",
+            5,
+            Box::new(|| all_to_all(false)),
+        ),
+        figure("all to all of 10", "messages/s", "the same with the checks", 5, Box::new(|| all_to_all(true))),
         figure("seeds", "seeds/s", "3 nodes for 60 virtual seconds, with faults and messages", 5, Box::new(seeds)),
         figure("mesh of 100 forms", "meshes/s", "100 nodes join one of them at once", 2, Box::new(|| forms(100))),
         figure("mesh of 100 heals", "meshes/s", "the same, then cut in two for 60 s and healed", 1, Box::new(heals)),
@@ -128,6 +136,31 @@ fn messages(checks: bool, chunked: bool) -> Measured {
             world.run_for(Duration::from_millis(2));
         }
         MESSAGES
+    })
+}
+
+/// The traffic by which other simulators were measured: nothing that could be sent as one.
+fn all_to_all(checks: bool) -> Measured {
+    let mut world = World::new(1);
+    world.set_checks(checks);
+    world.set_chunked(false);
+    world.set_latency(Duration::from_millis(1));
+    let (mut world, hosts) = mesh(world, 10);
+    let ids: Vec<_> = hosts.iter().map(|&host| world.id(host)).collect();
+    let payload = Bytes::from_static(&[7; 64]);
+    let taken = |world: &World| hosts.iter().map(|&host| world.taken(host)).sum::<u64>();
+    measure(|| {
+        let before = taken(&world);
+        for _ in 0..1_000 {
+            for &host in &hosts {
+                let me = world.id(host);
+                for &to in ids.iter().filter(|&&to| to != me) {
+                    world.node(host).send(to, payload.clone()).unwrap();
+                }
+            }
+            world.run_for(Duration::from_millis(1));
+        }
+        taken(&world) - before
     })
 }
 
