@@ -3,6 +3,7 @@
 mod admit;
 mod claim;
 mod dial;
+mod dialer;
 mod exchange;
 mod leave;
 mod liveness;
@@ -26,7 +27,7 @@ use core::time::Duration;
 
 use zeroize::Zeroize as _;
 
-use self::dial::Dialer;
+use self::dialer::Dialer;
 use self::timer::Timer;
 use crate::action::{Action, CloseMode};
 use crate::address::{Advertised, Reach, reach};

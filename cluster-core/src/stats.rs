@@ -96,7 +96,7 @@ counters! {
     pub candidate_limit: u64,
     /// Addresses from hearsay not followed, because their kind is none that this node has to do with.
     pub addresses_refused: u64,
-    /// Times a dial on hearsay waited for `max_dials` or the dial budget.
+    /// Times a dial on hearsay waited for `max_dials`, for the dial budget, or behind others that do.
     pub dial_limit: u64,
     /// Times a dial on hearsay waited for `max_dials_per_ip`.
     pub dial_limit_per_ip: u64,

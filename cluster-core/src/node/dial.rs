@@ -1,85 +1,20 @@
 //! Dialling nodes that are known: lost peers, and candidates from hearsay.
 
-use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
-use core::net::{IpAddr, SocketAddr};
+use core::net::SocketAddr;
 
 use super::Node;
+use super::dialer::Turn;
 use super::timer::Timer;
 use crate::action::Action;
-use crate::address::{Reach, reach, source};
-use crate::bucket::TokenBucket;
+use crate::address::{Reach, reach};
 use crate::candidate::UNREACHABLE;
-use crate::config::Limits;
 use crate::event::Event;
 use crate::id::{LinkId, NodeId};
 use crate::link::{Dial, LinkState};
 use crate::mutant::mutant;
 use crate::reason::{Reason, RejectCode};
 use crate::time::Instant;
-
-/// Dials to addresses that are only hearsay: a budget that is given back when a dial ends at a member. So an honest mesh
-/// forms at full speed, and a liar makes us dial no more than the refill.
-#[derive(Clone, Debug)]
-pub(super) struct Dialer {
-    budget: TokenBucket,
-    /// Under way, and not yet known to lead to a member: where to.
-    in_flight: BTreeMap<LinkId, IpAddr>,
-    /// Who waits for a token or a place, in order; nobody twice.
-    waiting: VecDeque<NodeId>,
-    queued: BTreeSet<NodeId>,
-}
-
-impl Dialer {
-    pub(super) fn new(limits: &Limits, now: Instant) -> Dialer {
-        let budget = TokenBucket::full(limits.hearsay(), now);
-        Dialer { budget, in_flight: BTreeMap::new(), waiting: VecDeque::new(), queued: BTreeSet::new() }
-    }
-
-    pub(super) fn refund(&mut self, limits: &Limits) {
-        self.budget.refund(limits.hearsay());
-    }
-
-    /// A dial is over, or leads to a member.
-    pub(super) fn done(&mut self, link: LinkId) {
-        self.in_flight.remove(&link);
-    }
-
-    /// Whether one more dial may go to this address, as far as the others that go there are concerned.
-    fn has_room_at(&self, address: SocketAddr, limits: &Limits) -> bool {
-        let to = source(address.ip());
-        let there = self.in_flight.values().filter(|other| **other == to).count();
-        to.is_loopback() || there < limits.max_dials_per_ip
-    }
-
-    fn wait(&mut self, id: NodeId) {
-        if self.queued.insert(id) {
-            self.waiting.push_back(id);
-        }
-    }
-
-    pub(super) fn waiting(&self) -> usize {
-        self.waiting.len()
-    }
-
-    fn retain(&mut self, is_known: impl Fn(NodeId) -> bool) {
-        self.waiting.retain(|id| is_known(*id));
-        self.queued.retain(|id| is_known(*id));
-    }
-
-    fn next(&mut self) -> Option<NodeId> {
-        let id = self.waiting.pop_front()?;
-        self.queued.remove(&id);
-        Some(id)
-    }
-
-    /// Has one that was next keep its place.
-    fn wait_in_front(&mut self, id: NodeId) {
-        if self.queued.insert(id) {
-            self.waiting.push_front(id);
-        }
-    }
-}
 
 impl Node {
     /// Opens a link. Nothing is dialled while leaving, or while another node with our id is live.
@@ -88,7 +23,7 @@ impl Node {
         let hearsay = dial.hearsay;
         let link = self.new_link(Some(dial), address);
         if hearsay {
-            self.dialer.in_flight.insert(link, source(address.ip()));
+            self.dialer.begin(link, address);
         }
         self.actions.push_back(Action::Dial { link, address });
         link
@@ -118,13 +53,13 @@ impl Node {
 
     /// A lost peer is due to be dialled.
     pub(super) fn reconnect(&mut self, id: NodeId) {
-        self.redial(id, false);
+        self.redial(id, None);
     }
 
     /// Dials the next address of a lost peer. One that is only hearsay may have to wait for its turn, which may be long
-    /// in coming; where the peer is known to have been need not. When its turn comes, only hearsay has `waited`: the
+    /// in coming; where the peer is known to have been need not. When its `turn` comes, only hearsay has waited: the
     /// other addresses keep to the backoff.
-    fn redial(&mut self, id: NodeId, waited: bool) {
+    fn redial(&mut self, id: NodeId, turn: Option<Turn>) {
         let given_up = |peer: &crate::peer::Peer| peer.backoff.failures() > 1;
         if self.is_leaving() || mutant!(GiveUpOnLost) && self.peers.get(&id).is_some_and(given_up) {
             return;
@@ -141,28 +76,30 @@ impl Node {
             return self.timers.set(Timer::Reconnect(id), until);
         }
         let (known, mut addresses) = (peer.addresses.clone(), peer.addresses.clone());
-        let free = |node: &Node, address| !node.own.contains(&address) && node.dial_to(address).is_none();
-        let mut crowded = false;
-        let address = addresses.next(|address| {
-            if known.is_verified(address) {
-                return !waited && free(self, address);
-            }
-            let follows = self.may_follow(address) && free(self, address);
-            let room = self.dialer.has_room_at(address, &self.config.limits);
-            crowded |= follows && !room;
-            follows && room
-        });
-        let mut hearsay = address.is_some_and(|address| !known.is_verified(address));
-        if crowded && !hearsay {
-            self.stats.dial_limit_per_ip += 1;
-            self.wait_to_be_dialled(id);
+        let is_hearsay = |address| !known.is_verified(address);
+        let is_due = |node: &Node, address| {
+            let has_turn = turn.is_none_or(|turn| is_hearsay(address) && turn.is_for(address));
+            has_turn && (!is_hearsay(address) || node.may_follow(address)) && node.is_free(address)
+        };
+        let has_room = |node: &Node, address| !is_hearsay(address) || node.has_room_at(address);
+        let mut address = addresses.next(|address| is_due(self, address));
+        let crowded = address.filter(|address| !has_room(self, *address));
+        if crowded.is_some() {
+            address = addresses.next(|address| is_due(self, address) && has_room(self, address));
         }
-        let Some(mut address) = address else { return self.retry_some_time(id) };
-        if hearsay && !self.may_dial_hearsay(id, waited) {
-            let verified = addresses.next(|address| !waited && known.is_verified(address) && free(self, address));
-            let Some(verified) = verified else { return };
-            (address, hearsay) = (verified, false);
+        if address.is_some_and(is_hearsay) && !self.may_dial_hearsay(id, turn) {
+            address = addresses.next(|address| !is_hearsay(address) && is_due(self, address));
+        } else if let Some(crowded) = crowded {
+            self.wait_for_room(id, crowded);
         }
+        let Some(address) = address else {
+            return if self.dialer.is_waiting(id) {
+                self.look_again(Timer::Reconnect(id));
+            } else {
+                self.retry_some_time(id);
+            };
+        };
+        let hearsay = is_hearsay(address);
         let link = self.dial(address, Dial { expected: Some(id), hearsay, ..Dial::default() });
         if let Some(peer) = self.peers.get_mut(&id) {
             peer.addresses = addresses;
@@ -177,13 +114,18 @@ impl Node {
         }
     }
 
-    /// A node known from hearsay is due to be dialled.
-    pub(super) fn candidate_due(&mut self, id: NodeId) {
-        self.try_candidate(id, false);
+    /// A turn that a node waits for may be long in coming, and it may have other addresses by then.
+    fn look_again(&mut self, timer: Timer) {
+        self.timers.set_no_later(timer, self.now + self.config.timing.reconnect_max);
     }
 
-    /// Dials a node known from hearsay, which may have `waited` for its turn.
-    fn try_candidate(&mut self, id: NodeId, waited: bool) {
+    /// A node known from hearsay is due to be dialled.
+    pub(super) fn candidate_due(&mut self, id: NodeId) {
+        self.try_candidate(id, None);
+    }
+
+    /// Dials the next address of a node known from hearsay, which may have waited for its `turn`.
+    fn try_candidate(&mut self, id: NodeId, turn: Option<Turn>) {
         if self.is_leaving() || self.candidates.find(id).is_none() {
             return;
         }
@@ -208,22 +150,25 @@ impl Node {
             return self.retry_candidate(id);
         }
         let mut addresses = candidate.addresses.clone();
-        let mut crowded = false;
-        let free = |address: SocketAddr| {
-            let room = self.dialer.has_room_at(address, &self.config.limits);
-            crowded |= !room;
-            room && !self.own.contains(&address) && self.dial_to(address).is_none()
-        };
-        let Some(address) = addresses.next(free) else {
-            if !crowded {
-                return self.retry_candidate(id);
-            }
-            self.stats.dial_limit_per_ip += 1;
-            return self.wait_to_be_dialled(id);
-        };
-        if !self.may_dial_hearsay(id, waited) {
+        let is_due = |node: &Node, address| turn.is_none_or(|turn| turn.is_for(address)) && node.is_free(address);
+        let mut address = addresses.next(|address| is_due(self, address));
+        let crowded = address.filter(|address| !self.has_room_at(*address));
+        if crowded.is_some() {
+            address = addresses.next(|address| is_due(self, address) && self.has_room_at(address));
+        }
+        if address.is_some() && !self.may_dial_hearsay(id, turn) {
             return;
         }
+        if let Some(crowded) = crowded {
+            self.wait_for_room(id, crowded);
+        }
+        let Some(address) = address else {
+            return if self.dialer.is_waiting(id) {
+                self.look_again(Timer::Candidate(id));
+            } else {
+                self.retry_candidate(id);
+            };
+        };
         let link = self.dial(address, Dial { expected: Some(id), hearsay: true, ..Dial::default() });
         if let Some(candidate) = self.candidates.find_mut(id) {
             candidate.addresses = addresses;
@@ -240,9 +185,11 @@ impl Node {
         self.retry_candidate(id);
         if *reason == Reason::Rejected(RejectCode::Outranked) {
             // The winner is on its way, or is half-open and will not survive the probe.
+            self.dialer.withdraw(id);
             self.timers.set(Timer::Candidate(id), self.now + self.config.timing.handshake_timeout);
         }
         if let Some(until) = self.shunned_for(reason) {
+            self.dialer.withdraw(id);
             self.timers.set(Timer::Candidate(id), until);
         }
         self.tell_if_unreachable(id);
@@ -280,65 +227,91 @@ impl Node {
         self.timers.cancel(Timer::Candidate(id));
     }
 
-    /// Whether one more dial on hearsay may start now; if not, the node waits for its turn. Nobody goes before those who
-    /// wait.
-    fn may_dial_hearsay(&mut self, id: NodeId, waited: bool) -> bool {
-        if (waited || self.dialer.waiting.is_empty()) && self.has_turn() {
-            return self.dialer.budget.take(self.now, self.config.limits.hearsay());
+    /// Whether nothing but the budget and the places keeps the node from dialling this address.
+    fn is_free(&self, address: SocketAddr) -> bool {
+        !self.own.contains(&address) && self.dial_to(address).is_none()
+    }
+
+    fn has_room_at(&self, address: SocketAddr) -> bool {
+        self.dialer.has_room_at(address, &self.config.limits)
+    }
+
+    /// Whether one more dial on hearsay may start now; if not, the node waits for its `turn`, unless this is it. Nobody
+    /// goes before those who wait and can be dialled.
+    fn may_dial_hearsay(&mut self, id: NodeId, turn: Option<Turn>) -> bool {
+        if (turn.is_some() || !self.dialer.is_taken()) && self.has_turn() {
+            return self.dialer.take_token(&self.config.limits, self.now);
         }
         self.stats.dial_limit += 1;
-        self.wait_to_be_dialled(id);
+        self.wait_to_be_dialled(id, Turn::Anywhere);
         if self.has_turn() {
-            // Whoever has waited for longest, and need not wait for room at one IP.
             self.timers.set_no_later(Timer::Dialer, self.now);
         }
         false
     }
 
-    fn wait_to_be_dialled(&mut self, id: NodeId) {
+    fn wait_for_room(&mut self, id: NodeId, address: SocketAddr) {
+        self.stats.dial_limit_per_ip += u64::from(!self.dialer.is_waiting(id));
+        self.wait_to_be_dialled(id, Turn::At(address));
+    }
+
+    fn wait_to_be_dialled(&mut self, id: NodeId, turn: Turn) {
         let limits = &self.config.limits;
         let most = limits.max_peers.saturating_add(limits.max_candidates);
-        if self.dialer.waiting() >= most && !self.dialer.queued.contains(&id) {
+        if self.dialer.waiting() >= most && !self.dialer.is_waiting(id) {
             // So many are not known any more, or this one would have no place among those who are.
             let (peers, candidates) = (&self.peers, &self.candidates);
             self.dialer.retain(|id| peers.contains_key(&id) || candidates.find(id).is_some());
         }
-        self.dialer.wait(id);
+        self.dialer.wait(id, turn);
     }
 
     /// Whether a dial on hearsay may start now. If not, the end of another brings the next turn, or time does.
     fn has_turn(&mut self) -> bool {
         let limits = &self.config.limits;
-        if self.dialer.in_flight.len() >= limits.max_dials {
+        if !self.dialer.has_place(limits) {
             return false;
         }
-        if self.dialer.budget.tokens(self.now, limits.hearsay()) > 0 {
+        if self.dialer.has_token(limits, self.now) {
             return true;
         }
-        self.timers.set_no_later(Timer::Dialer, self.dialer.budget.next(limits.hearsay()));
+        self.timers.set_no_later(Timer::Dialer, self.dialer.next_token(limits));
         false
     }
 
     /// There may be room for those who wait to be dialled.
     pub(super) fn dial_waiting(&mut self) {
-        let mut dialled = Vec::new();
-        for _ in 0..self.dialer.waiting.len() {
+        let mut stuck = Vec::new();
+        for _ in 0..self.dialer.begin_round() {
             // Looked at first: who is taken from the queue and has no turn would lose the place.
             if !self.has_turn() {
                 break;
             }
-            let Some(id) = self.dialer.next() else { break };
+            let Some((id, turn)) = self.dialer.next() else { break };
+            // One that is being dialled elsewhere, or waits for one host alone, does not keep the others waiting.
+            let has_room = match turn {
+                Turn::At(address) => self.has_room_at(address),
+                Turn::Anywhere => true,
+            };
+            if !has_room || self.is_being_dialled(id) {
+                stuck.push((id, turn));
+                continue;
+            }
             match self.peers.get(&id) {
-                // It is being dialled where it was.
-                Some(peer) if peer.is_lost() && peer.dialing.is_some() => dialled.push(id),
-                Some(peer) if peer.is_lost() => self.redial(id, true),
-                // If it waits for one IP alone it does not keep the others waiting.
-                _ => self.try_candidate(id, true),
+                Some(peer) if peer.is_lost() => self.redial(id, Some(turn)),
+                _ => self.try_candidate(id, Some(turn)),
+            }
+            if !self.is_being_dialled(id) {
+                stuck.extend(self.dialer.take_back(id));
             }
         }
-        for id in dialled.into_iter().rev() {
-            self.dialer.wait_in_front(id);
-        }
+        self.dialer.end_round(stuck);
+    }
+
+    /// Whether a dial for this node is under way.
+    fn is_being_dialled(&self, id: NodeId) -> bool {
+        let peer = self.peers.get(&id).filter(|peer| peer.is_lost()).and_then(|peer| peer.dialing);
+        peer.is_some() || self.candidates.find(id).is_some_and(|candidate| candidate.dialing.is_some())
     }
 
     /// Whether an address that others name may be dialled: only kinds of address that this node has to do with, and the
@@ -357,6 +330,7 @@ impl Node {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Limits;
     use crate::id::{Incarnation, Run};
     use crate::peer::Peer;
 
@@ -367,13 +341,13 @@ mod tests {
         let config = crate::config::Config::insecure_plaintext().limits(limits);
         let start = crate::node::Start { seed: [1; 32], incarnation: Incarnation(1), listen: None };
         let mut node = Node::new(config, start, Instant::ZERO).unwrap();
-        while node.dialer.budget.take(Instant::ZERO, node.config.limits.hearsay()) {}
-        (1..=3).for_each(|forgotten| node.dialer.wait(NodeId::from_bytes([forgotten; 16])));
+        while node.dialer.take_token(&node.config.limits, Instant::ZERO) {}
+        (1..=3).for_each(|forgotten| node.dialer.wait(NodeId::from_bytes([forgotten; 16]), Turn::Anywhere));
         let run = Run { id: NodeId::from_bytes([9; 16]), incarnation: Incarnation(1) };
         node.peers.insert(run.id, Peer::new(run));
         for _ in 0..2 {
-            assert!(!node.may_dial_hearsay(run.id, false));
-            assert_eq!((node.dialer.waiting(), node.dialer.waiting.front()), (1, Some(&run.id)));
+            assert!(!node.may_dial_hearsay(run.id, None));
+            assert_eq!((node.dialer.waiting(), node.dialer.is_waiting(run.id)), (1, true));
         }
     }
 }

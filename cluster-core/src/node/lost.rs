@@ -147,6 +147,7 @@ impl Node {
             let stale = matches!(reason, Reason::Rejected(RejectCode::Stale { .. }));
             let wait = if *reason == Reason::Rejected(RejectCode::Outranked) {
                 // The winner is on its way, or is half-open and will not survive the probe.
+                self.dialer.withdraw(id);
                 self.config.timing.handshake_timeout
             } else if stale && !core::mem::replace(&mut peer.corrected, true) {
                 // It is a later run by now.

@@ -108,21 +108,57 @@ fn who_waits_to_be_dialled_on_hearsay_keeps_the_place_until_the_turn_comes() {
 #[test]
 fn a_lost_peer_at_a_crowded_host_has_its_turn_like_everyone_who_waits_for_room_there() {
     let (mut bench, second) = lost_and_heard_of(Duration::from_millis(100));
-    // Nobody answers at the host that it has moved to, and a liar says that many others are there too.
-    let there = at(11).ip();
+    // Nobody answers at the host that it has moved to. A liar says that many others are there too, and that it is at
+    // another host, where there is room and nobody answers either.
+    let (there, elsewhere) = (at(11).ip(), at(13));
     let liars = (20..60).map(|id| Entry { run: run(id, 1), addresses: [SocketAddr::new(there, id.into())].into() });
-    bench.frame(second, Frame::Announce(Announce { entries: liars.collect() }));
-    let (end, mut found) = (bench.now + 4 * MINUTE, 0);
+    let entries = liars.chain([entry(run(1, 1), &[13])]).collect();
+    bench.frame(second, Frame::Announce(Announce { entries }));
+    let (end, mut found) = (bench.now + 4 * MINUTE, [0; 2]);
     while bench.now < end {
         bench.frame(second, Frame::Ping { token: 0 });
         for (link, address) in core::mem::take(&mut bench.dials) {
-            found += usize::from(address == at(11));
-            if address.ip() != there {
+            found[0] += usize::from(address == at(11));
+            found[1] += usize::from(address == elsewhere);
+            if address.ip() != there && address != elsewhere {
                 bench.input(Input::Disconnected { link, cause: Disconnect::Refused });
             }
         }
         bench.now = bench.now + Duration::from_millis(250);
         bench.input(Input::Tick);
     }
-    assert!(found >= 2, "{found}");
+    assert!(found[0] >= 2 && (2..=20).contains(&found[1]), "{found:?}");
+}
+
+#[test]
+fn who_waits_for_room_at_one_host_keeps_nobody_waiting_who_is_at_another() {
+    let mut bench = Bench::new(lan());
+    let peer = bench.up(run(1, 1));
+    let hang = at(11).ip();
+    let entries = (20..60).map(|id| Entry { run: run(id, 1), addresses: [SocketAddr::new(hang, id.into())].into() });
+    bench.frame(peer, Frame::List(List { buckets: u16::MAX, reply: false, entries: entries.collect() }));
+    let dials = |bench: &mut Bench| {
+        bench.input(Input::Tick);
+        let dials = core::mem::take(&mut bench.dials).into_iter();
+        dials.map(|(_, address)| address).collect::<Vec<_>>()
+    };
+    assert_eq!(dials(&mut bench).len(), Limits::default().max_dials_per_ip);
+    bench.frame(peer, Frame::List(List { buckets: u16::MAX, reply: false, entries: [entry(run(2, 1), &[12])].into() }));
+    assert_eq!(dials(&mut bench), [at(12)]);
+}
+
+#[test]
+fn settings_that_allow_more_dials_are_told_to_those_who_wait() {
+    let mut config = lan();
+    (config.limits.dial_burst, config.limits.dial_interval) = (1, Duration::from_secs(3_600));
+    let mut bench = Bench::new(config);
+    let peer = bench.up(run(1, 1));
+    let entries = [entry(run(2, 1), &[2]), entry(run(3, 1), &[3])].into();
+    bench.frame(peer, Frame::List(List { buckets: u16::MAX, reply: false, entries }));
+    assert_eq!(bench.pass_alive(&[peer], MINUTE).len(), 1);
+    let mut config = bench.node.config().clone();
+    config.limits.dial_interval = Duration::from_secs(1);
+    bench.node.set_config(bench.now, config).unwrap();
+    let dialled = bench.pass_alive(&[peer], Duration::from_secs(2));
+    assert!(dialled.contains(&at(2)) && dialled.contains(&at(3)), "{dialled:?}");
 }
