@@ -260,10 +260,22 @@ impl Node {
         let most = limits.max_peers.saturating_add(limits.max_candidates);
         if self.dialer.waiting() >= most && !self.dialer.is_waiting(id) {
             // So many are not known any more, or this one would have no place among those who are.
-            let (peers, candidates) = (&self.peers, &self.candidates);
-            self.dialer.retain(|id| peers.contains_key(&id) || candidates.find(id).is_some());
+            self.withdraw_unknown();
         }
         self.dialer.wait(id, turn);
+    }
+
+    fn withdraw_unknown(&mut self) {
+        let (peers, candidates) = (&self.peers, &self.candidates);
+        self.dialer.retain(|id| peers.contains_key(&id) || candidates.find(id).is_some());
+    }
+
+    /// Those who wait to be dialled may wait for less, by new settings.
+    pub(super) fn retime_dials(&mut self) {
+        self.withdraw_unknown();
+        if self.dialer.waiting() > 0 {
+            self.timers.set_no_later(Timer::Dialer, self.now);
+        }
     }
 
     /// Whether a dial on hearsay may start now. If not, the end of another brings the next turn, or time does.
@@ -289,11 +301,11 @@ impl Node {
             }
             let Some((id, turn)) = self.dialer.next() else { break };
             // One that is being dialled elsewhere, or waits for one host alone, does not keep the others waiting.
-            let has_room = match turn {
-                Turn::At(address) => self.has_room_at(address),
+            let can_go = match turn {
+                Turn::At(address) => self.has_room_at(address) && self.dial_to(address).is_none(),
                 Turn::Anywhere => true,
             };
-            if !has_room || self.is_being_dialled(id) {
+            if !can_go || self.is_being_dialled(id) {
                 stuck.push((id, turn));
                 continue;
             }

@@ -218,6 +218,7 @@ impl Node {
         self.session_resumes(run.id);
         self.tombstones.unbury(run.id);
         self.drop_candidate(run.id);
+        self.dialer.withdraw(run.id);
         let Some(peer) = self.peers.get_mut(&run.id) else { return };
         peer.lost_since = None;
         peer.rest.clear();

@@ -123,9 +123,7 @@ impl Node {
         for number in self.targets.numbers() {
             self.timers.set_no_later(Timer::Target(number), self.now + timing.seed_interval);
         }
-        if self.dialer.waiting() > 0 {
-            self.timers.set_no_later(Timer::Dialer, self.now);
-        }
+        self.retime_dials();
     }
 
     /// The session with a lost peer now ends at another time. One that never came up has a time of its own, and a last

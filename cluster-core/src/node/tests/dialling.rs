@@ -43,6 +43,17 @@ fn hearsay_of_a_lost_peer_is_dialled_when_its_turn_comes() {
 }
 
 #[test]
+fn who_is_back_waits_for_no_turn_any_more() {
+    let (mut bench, second) = lost_and_heard_of(Duration::from_secs(3_600));
+    bench.pass_alive(&[second], MINUTE);
+    assert_eq!(bench.node.usage().waiting_dials, 2);
+    let link = bench.claimed(run(1, 1), 2);
+    bench.frame(link, Frame::Resume(Resume { offer: offer() }));
+    assert_eq!(bench.word(run(1, 1).id), ["up", "down", "up"]);
+    assert_eq!(bench.node.usage().waiting_dials, 1);
+}
+
+#[test]
 fn addresses_of_listed_networks_are_dialled_whatever_kind_they_are_but_never_those_that_nobody_may_dial() {
     let named = ["203.0.113.9:1", "127.3.0.9:1", "127.4.0.9:1", "169.254.1.9:1", "[::ffff:127.3.0.10]:1"];
     let dialled = |config: Config| {
