@@ -13,6 +13,10 @@ fn a_few_bugs_on_purpose_are_found() {
     // Only a build of its own can contain them.
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["run", "--quiet", "--locked", "--package", "cluster-sim", "--example", "mutants"]).args(folder());
+    // It runs for a second even so.
+    for name in ["cluster-core", "cluster-sim"] {
+        cargo.arg("--config").arg(format!("profile.dev.package.{name}.opt-level=0"));
+    }
     with_bugs(&mut cargo).arg("--").args(BUGS).current_dir(env!("CARGO_MANIFEST_DIR"));
     let output = cargo.output().expect("cargo, which runs this test, can be run");
     let told = String::from_utf8_lossy(&output.stdout);
