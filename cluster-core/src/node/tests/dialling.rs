@@ -159,6 +159,32 @@ fn who_waits_for_room_at_one_host_keeps_nobody_waiting_who_is_at_another() {
 }
 
 #[test]
+fn who_is_not_to_be_dialled_for_a_while_waits_for_no_turn_either() {
+    for code in [Some(RejectCode::Outranked), None] {
+        let mut bench = Bench::new(lan());
+        let peer = bench.up(run(1, 1));
+        let hear = |bench: &mut Bench, entries: Vec<Entry>| {
+            bench.frame(peer, Frame::List(List { buckets: u16::MAX, reply: false, entries }));
+            bench.input(Input::Tick);
+        };
+        let there = at(11).ip();
+        let liars = (20..22).map(|id| Entry { run: run(id, 1), addresses: [SocketAddr::new(there, id.into())].into() });
+        hear(&mut bench, liars.collect());
+        bench.dials.clear();
+        // It is dialled where there is room, and waits for room at its other address meanwhile.
+        hear(&mut bench, [entry(run(2, 1), &[11, 12])].into());
+        let (dial, address) = bench.dials.pop().unwrap();
+        assert_eq!((address, bench.node.usage().waiting_dials), (at(12), 1));
+        bench.connect(dial, run(2, 1));
+        match code {
+            Some(code) => bench.frame(dial, Frame::Reject(Reject { code })),
+            None => bench.frame(dial, Frame::Resume(Resume { offer: offer() })),
+        }
+        assert_eq!(bench.node.usage().waiting_dials, 0, "{code:?}");
+    }
+}
+
+#[test]
 fn settings_that_allow_more_dials_are_told_to_those_who_wait() {
     let mut config = lan();
     (config.limits.dial_burst, config.limits.dial_interval) = (1, Duration::from_secs(3_600));

@@ -212,8 +212,8 @@ fn a_later_run_that_waits_behind_the_last_try_of_the_one_before_has_a_session_of
     assert_eq!(bench.word(second.id), ["up", "down", "gone", "up"]);
 }
 
-#[test]
-fn new_settings_do_not_cut_the_last_try_short() {
+/// A peer that was lost for a second longer than its session lasts, and is half back.
+fn on_its_last_try() -> (Bench, Run, LinkId) {
     let mut bench = Bench::new(lan().session_ttl(Duration::from_secs(10)));
     let peer = run(7, 1);
     let link = bench.up(peer);
@@ -221,6 +221,12 @@ fn new_settings_do_not_cut_the_last_try_short() {
     bench.pass(Duration::from_secs(8));
     let link = bench.claimed(peer, 2);
     bench.pass(Duration::from_secs(3));
+    (bench, peer, link)
+}
+
+#[test]
+fn new_settings_do_not_cut_the_last_try_short() {
+    let (mut bench, peer, link) = on_its_last_try();
     let config = bench.node.config().clone().metadata(Vec::from([1]));
     bench.node.set_config(bench.now, config).unwrap();
     bench.pass(Duration::from_secs(1));
@@ -231,13 +237,7 @@ fn new_settings_do_not_cut_the_last_try_short() {
 
 #[test]
 fn settings_that_give_more_time_give_it_to_a_session_on_its_last_try_too() {
-    let mut bench = Bench::new(lan().session_ttl(Duration::from_secs(10)));
-    let peer = run(7, 1);
-    let link = bench.up(peer);
-    bench.end(link);
-    bench.pass(Duration::from_secs(8));
-    let link = bench.claimed(peer, 2);
-    bench.pass(Duration::from_secs(3));
+    let (mut bench, peer, link) = on_its_last_try();
     bench.node.set_config(bench.now, bench.node.config().clone().session_ttl(MINUTE)).unwrap();
     bench.end(link);
     bench.pass(MINUTE - Duration::from_secs(13));
