@@ -1,18 +1,21 @@
-//! A whole node in a single thread, made from `cluster-core` alone: non-blocking sockets and [`mio`], no executor, no lock,
+//! A whole node in a single loop, made from `cluster-core` alone: non-blocking sockets and [`mio`], no executor, no lock,
 //! nothing shared. The smallest honest embedding, to be copied.
 //!
-//! The program calls [`Node::turn`] for ever, and does its own work between two turns. The one thing that blocks a turn is
-//! looking up a name, which the standard library cannot do in any other way; a program that minds gives that to a thread.
+//! The program calls [`Node::turn`] forever, and does its own work between two turns. Only a look-up of a name has a thread
+//! of its own: it blocks for as long as no name server answers, and no call can end it.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, ToSocketAddrs as _};
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use cluster_core::adapter::{BindError, Host, Todo};
 use cluster_core::{
     Bytes, CloseMode, Config, Disconnect, Event, Incarnation, Input, Instant, LinkId, Message, Node as Core, Start,
+    Target,
 };
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token, Waker};
@@ -48,6 +51,8 @@ pub struct Node {
     /// Connections may wait to be accepted: when to look.
     accept_at: Option<Instant>,
     links: BTreeMap<Token, Link>,
+    /// The outcomes of look-ups.
+    resolved: (Sender<Input>, Receiver<Input>),
 }
 
 struct Link {
@@ -89,6 +94,7 @@ impl Node {
             listener: Some(listener),
             accept_at: Some(Instant::ZERO),
             links: BTreeMap::new(),
+            resolved: channel(),
         })
     }
 
@@ -129,6 +135,10 @@ impl Node {
         }
         // **6.** Time first, so that a node that was itself stalled knows it before it judges others.
         self.host.tick(self.now());
+        for input in self.resolved.1.try_iter() {
+            let now = Instant::ZERO + self.epoch.elapsed();
+            self.host.core.handle(now, input);
+        }
         // What came from the network: noted here, read and written in the next turn.
         for event in &self.ready {
             if event.token() == LISTENER {
@@ -168,11 +178,7 @@ impl Node {
         while let Some(todo) = self.host.poll() {
             asked = true;
             match todo {
-                Todo::Resolve { target } => {
-                    let found = target.as_str().to_socket_addrs();
-                    let outcome = found.map(Iterator::collect).map_err(|error| error.to_string());
-                    self.host.core.handle(self.now(), Input::Resolved { target, outcome });
-                }
+                Todo::Resolve { target } => self.resolve(target),
                 Todo::Dial { link, address } => match TcpStream::connect(address) {
                     Ok(stream) => self.open(link, stream),
                     Err(error) => self.host.gone(self.now(), link, failure(&error)),
@@ -187,6 +193,20 @@ impl Node {
             self.links.clear();
         }
         asked
+    }
+
+    /// Looks a name up. The core asks once at a time for each of its targets, so there are no more threads than these.
+    fn resolve(&self, target: Target) {
+        let (name, to, waker) = (target.clone(), self.resolved.0.clone(), self.waker());
+        let look_up = move || {
+            let found = name.as_str().to_socket_addrs();
+            let outcome = found.map(Iterator::collect).map_err(|error| error.to_string());
+            // The node may have ended long before.
+            let _ = to.send(Input::Resolved { target: name, outcome }).map(|()| waker.wake());
+        };
+        if let Err(error) = thread::Builder::new().spawn(look_up) {
+            let _ = self.resolved.0.send(Input::Resolved { target, outcome: Err(error.to_string()) });
+        }
     }
 
     /// A connection that the core told to dial, or that it has admitted. It may have changed its mind already.
