@@ -50,7 +50,21 @@ Commands, one a line on stdin:
   stats                  Show the counters
   leave                  Leave the cluster and exit
 
-The end of input keeps the node running. SIGINT and SIGTERM leave gracefully.
+The end of input keeps the node running. SIGINT, SIGTERM and SIGHUP leave
+gracefully; under nohup SIGHUP is ignored.
+
+The process ends within 6 s of the first of these or of 'leave', with a goodbye
+to its peers. While nothing reads stdout, the node takes in no more messages
+than 1 MiB or 1,024 lines; at the end it drops output that nothing reads, and
+stderr tells how many lines. A log that nothing reads is dropped beyond 1 MiB.
+
+Exit codes:
+  0     The node has left
+  1     It cannot run, or could not leave in time
+  2     The arguments are wrong
+  129, 130, 143
+        A signal (SIGHUP, SIGINT, SIGTERM) ended the process at once: before it
+        listened, or when it was leaving already
 
 'node keygen' prints a new secret; with --secret-file it writes it there. With
 --identity it writes a new key of a node there, and prints the node's id.

@@ -1,10 +1,12 @@
-//! What is written to stdout: a readable line, or a JSON object, per report.
+//! Reports to stdout: a readable line or a JSON object each. None of this blocks.
 
-use std::io::Write as _;
 use std::net::SocketAddr;
 
 use cluster_core::{Name, NodeId, PeerInfo, PeerState, Reason, Stats, Target};
 use serde_json::{Map, Value, json};
+
+use crate::ending::STDOUT;
+use crate::queue::Full;
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Output {
@@ -31,15 +33,33 @@ impl Output {
         Output { json }
     }
 
+    /// Reports the failure of a command.
     pub(crate) fn error(self, message: String) {
-        self.report(Report::Error { message });
+        self.answer(Report::Error { message });
     }
 
-    /// Writes one line. That nobody reads it is no reason to end the node.
+    /// Reports an act of the node. The caller has asked for room before it took the message or event.
     pub(crate) fn report(self, report: Report<'_>) {
-        let line = if self.json { report.json().to_string() } else { report.text() };
-        let mut out = std::io::stdout().lock();
-        let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+        self.push(report, Full::Keep);
+    }
+
+    /// Reports the answer to a command. A user may give more commands than anything reads answers to.
+    pub(crate) fn answer(self, report: Report<'_>) {
+        self.push(report, Full::DropIfUnread);
+    }
+
+    fn push(self, report: Report<'_>, full: Full) {
+        if let Some(lines) = STDOUT.take_unreported() {
+            let message = format!("{lines} answers to commands were dropped: the output was not read");
+            STDOUT.push(self.line(Report::Error { message }), Full::Keep);
+        }
+        STDOUT.push(self.line(report), full);
+    }
+
+    fn line(self, report: Report<'_>) -> Vec<u8> {
+        let mut line = if self.json { report.json().to_string() } else { report.text() };
+        line.push('\n');
+        line.into_bytes()
     }
 }
 

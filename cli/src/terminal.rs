@@ -7,6 +7,7 @@ use cluster_core::{Broadcast, Event, Message, Name, NodeId, PeerInfo, SendError,
 
 use crate::args::Args;
 use crate::command::Command;
+use crate::ending::{self, STDOUT};
 use crate::output::{Output, Report};
 
 /// A running node, as far as commands need it. None of these waits.
@@ -52,13 +53,31 @@ impl Terminal {
         Terminal { output: Output::new(args.json), insecure: !args.config.is_secure() }
     }
 
+    /// Whether to take another event or message from the node. The bound is 1,024 lines or 1 MiB of output that nothing has
+    /// read yet; messages that the node keeps meanwhile slow down their senders. Lines of stdin and signals must be served all the
+    /// same. Once the node is to leave, unread output no longer counts: it is dropped.
+    #[must_use]
+    pub fn has_room(self) -> bool {
+        STDOUT.has_room()
+    }
+
+    /// Waits until there is [room](Terminal::has_room).
+    pub fn wait_for_room(self) {
+        STDOUT.wait_for_room();
+    }
+
+    /// Calls this, in another thread, whenever there is [room](Terminal::has_room) again.
+    pub fn on_room(self, call: impl Fn() + Send + 'static) {
+        STDOUT.on_room(call);
+    }
+
     /// The node listens. If it has no secret and others than this machine can reach the address, stderr says what that
     /// means, whatever is logged.
     pub fn listening(self, id: NodeId, address: SocketAddr) {
         if self.insecure && !address.ip().to_canonical().is_loopback() {
-            eprintln!(
-                "node: WARNING: no secret at {address}: whoever reaches this port can join, listen and speak as anyone"
-            );
+            ending::tell(&format!(
+                "WARNING: no secret at {address}: whoever reaches this port can join, listen and speak as anyone"
+            ));
         }
         self.output.report(Report::Listening { id, address });
     }
@@ -70,7 +89,7 @@ impl Terminal {
 
     /// A join came to nothing.
     pub fn join_failed(self, target: &Target, reason: impl Display) {
-        self.output.report(Report::JoinFailed { address: target, reason: reason.to_string() });
+        self.output.answer(Report::JoinFailed { address: target, reason: reason.to_string() });
     }
 
     /// An event of the node.
@@ -89,10 +108,12 @@ impl Terminal {
                 }
             }
             Event::DuplicateIdentity { newcomer, .. } => {
-                self.output.error(format!("two live nodes use the id {}", newcomer.id));
+                let message = format!("two live nodes use the id {}", newcomer.id);
+                self.output.report(Report::Error { message });
             }
             Event::Lagged { missed } => {
-                self.output.error(format!("{missed} events were missed; these are the peers now"));
+                let message = format!("{missed} events were missed; these are the peers now");
+                self.output.report(Report::Error { message });
                 self.output.report(Report::Peers(&node.peers()));
             }
             _ => {}
@@ -112,7 +133,10 @@ impl Terminal {
     #[must_use]
     pub fn line(self, node: &(impl Cluster + ?Sized), line: &str) -> bool {
         match Command::parse(line) {
-            Ok(Some(Command::Leave)) => return false,
+            Ok(Some(Command::Leave)) => {
+                ending::begin();
+                return false;
+            }
             Ok(Some(command)) => {
                 if let Err(error) = self.command(node, command) {
                     self.output.error(error);
@@ -138,12 +162,12 @@ impl Terminal {
                     return Err(format!("not sent to {}", refused.join(", ")));
                 }
             }
-            Command::Peers => self.output.report(Report::Peers(&node.peers())),
+            Command::Peers => self.output.answer(Report::Peers(&node.peers())),
             Command::Disconnect(peer) => {
                 let id = find(&node.peers(), &peer)?;
                 node.disconnect(id).map_err(|error| error.to_string())?;
             }
-            Command::Stats => self.output.report(Report::Stats(&node.stats())),
+            Command::Stats => self.output.answer(Report::Stats(&node.stats())),
             Command::Leave => {}
         }
         Ok(())

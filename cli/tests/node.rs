@@ -7,6 +7,11 @@ use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Instant;
+#[cfg(target_os = "linux")]
+use std::{
+    io::{PipeReader, PipeWriter},
+    time::Duration,
+};
 
 use serde_json::Value;
 
@@ -332,4 +337,251 @@ fn processor_ticks(id: u32) -> u64 {
     let (_, fields) = stat.rsplit_once(')').expect("the name is in brackets");
     let fields: Vec<&str> = fields.split_whitespace().collect();
     [11, 12].iter().map(|index| fields[*index].parse::<u64>().expect("a number")).sum()
+}
+
+/// The longest that a node may take from a signal or `leave` to its end.
+#[cfg(target_os = "linux")]
+const LEAVES_WITHIN: Duration = Duration::from_secs(6);
+
+/// The capacity of a pipe on Linux.
+#[cfg(target_os = "linux")]
+const PIPE: usize = 64 << 10;
+
+/// All of it but one page: the reports of the start fit in, and no large message.
+#[cfg(target_os = "linux")]
+const NEARLY_FULL: usize = PIPE - (4 << 10);
+
+/// More than one page, so that [`NEARLY_FULL`] and this fill a pipe.
+#[cfg(target_os = "linux")]
+const LARGE: usize = 100_000;
+
+/// A node with a stream that nothing reads, beside one that is read.
+#[cfg(target_os = "linux")]
+struct Unread {
+    alice: Process,
+    bob: Child,
+    /// Stays open and unread.
+    reader: Option<PipeReader>,
+}
+
+#[cfg(target_os = "linux")]
+impl Unread {
+    /// Starts `bob` beside `alice`. `streams` connects its streams to the pipe, of which one page is empty.
+    fn start(streams: impl FnOnce(&mut Command, PipeWriter)) -> Unread {
+        let alice = Process::start(&["--name", "alice"]);
+        let (reader, mut writer) = std::io::pipe().expect("a pipe");
+        writer.write_all(&[b'\n'; NEARLY_FULL]).expect("the pipe has room");
+        let mut command = Command::new(example());
+        command.args(["--listen", "127.0.0.1:0", "--insecure-plaintext", "--json", "--name", "bob"]);
+        command.args(["--join", &alice.address]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        streams(&mut command, writer);
+        let bob = command.spawn().expect("the example starts");
+        // The command holds another end of the pipe.
+        drop(command);
+        assert_eq!(alice.expect("peer_up")["name"], "bob");
+        Unread { alice, bob, reader: Some(reader) }
+    }
+
+    /// Sends `bob` a large message and waits until its application has taken that.
+    fn send_large(&mut self) {
+        self.alice.say(&format!("send bob {}", "x".repeat(LARGE)));
+        let end = Instant::now() + DEADLINE;
+        while self.delivered() == 0 {
+            assert!(Instant::now() < end, "bob does not take the message");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    fn delivered(&mut self) -> u64 {
+        self.alice.say("stats");
+        self.alice.expect("stats")["messages_delivered"].as_u64().expect("a number")
+    }
+
+    fn stop(&mut self, how: &str) {
+        if how == "leave" {
+            writeln!(self.bob.stdin.as_mut().expect("stdin is piped"), "peers\nleave").expect("bob reads");
+        } else {
+            signal(self.bob.id(), how);
+        }
+    }
+
+    /// Checks that `bob` ends in time, with a goodbye.
+    fn check_end(&mut self, how: &str) {
+        assert_eq!(exit_code(&mut self.bob, LEAVES_WITHIN), Some(0), "{how}");
+        assert_eq!(self.alice.expect("peer_down")["reason"], "Left", "{how}");
+    }
+
+    fn stderr(&mut self) -> String {
+        std::io::read_to_string(self.bob.stderr.take().expect("stderr is piped")).expect("text")
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl Drop for Unread {
+    fn drop(&mut self) {
+        let _ = self.bob.kill();
+        let _ = self.bob.wait();
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn signal(id: u32, name: &str) {
+    let status = Command::new("kill").args(["-s", name, &id.to_string()]).status();
+    assert!(status.expect("kill exists").success());
+}
+
+/// Waits for the end of a process whose output may be read by nothing.
+#[cfg(target_os = "linux")]
+fn exit_code(child: &mut Child, limit: Duration) -> Option<i32> {
+    let begin = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().expect("the process is our child") {
+            return status.code();
+        }
+        assert!(begin.elapsed() < limit, "the example did not end within {limit:?}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn unread_output_keeps_no_node_from_leaving() {
+    for how in ["leave", "INT", "TERM", "HUP"] {
+        let mut pair = Unread::start(|command, pipe| {
+            command.stdout(pipe).stderr(Stdio::piped());
+        });
+        pair.send_large();
+        pair.stop(how);
+        pair.check_end(how);
+        let stderr = pair.stderr();
+        assert!(stderr.contains("lines of output were dropped: stdout is not read"), "{how}: {stderr}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn refused_output_keeps_no_node_from_leaving() {
+    for (how, reason) in [("leave", "Broken pipe"), ("TERM", "Broken pipe"), ("leave", "No space"), ("INT", "No space")]
+    {
+        let mut pair = Unread::start(|command, pipe| {
+            command.stderr(Stdio::piped());
+            if reason == "No space" {
+                command.stdout(std::fs::File::create("/dev/full").expect("Linux has it"));
+            } else {
+                command.stdout(pipe);
+            }
+        });
+        pair.reader = None;
+        pair.send_large();
+        pair.stop(how);
+        pair.check_end(how);
+        let stderr = pair.stderr();
+        assert!(stderr.contains("lines of output were dropped") && stderr.contains(reason), "{how}: {stderr}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn unread_log_holds_up_no_node() {
+    for how in ["leave", "TERM"] {
+        let mut pair = Unread::start(|command, mut pipe| {
+            // Not even the first line of the log finds room.
+            pipe.write_all(&[b'\n'; PIPE - NEARLY_FULL]).expect("the pipe has room");
+            command.env("RUST_LOG", "trace").stderr(pipe);
+        });
+        pair.send_large();
+        pair.stop(how);
+        pair.check_end(how);
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn unread_output_slows_senders_and_loses_nothing() {
+    let mut pair = Unread::start(|command, pipe| {
+        command.stdout(pipe);
+    });
+    const MESSAGES: usize = 40;
+    for number in 0..MESSAGES {
+        pair.alice.say(&format!("send bob {number} {}", "x".repeat(LARGE)));
+    }
+    pair.send_large();
+    std::thread::sleep(Duration::from_millis(300));
+    // 1 MiB waits for the output, and a few messages were on their way there.
+    let delivered = pair.delivered();
+    assert!((5..MESSAGES as u64 - 5).contains(&delivered), "{delivered} of {MESSAGES} messages were taken");
+
+    let reader = BufReader::new(pair.reader.take().expect("it was unread"));
+    let lines = reader.lines().map(|line| line.expect("text")).filter(|line| !line.is_empty());
+    let mut reports = lines.map(|line| serde_json::from_str::<Value>(&line).expect("JSON"));
+    let mut texts = Vec::new();
+    while texts.len() < MESSAGES + 1 {
+        let report = reports.next().expect("bob runs");
+        if report["event"] == "message" {
+            texts.push(report["text"].as_str().expect("text").to_owned());
+        }
+    }
+    for (number, text) in texts[..MESSAGES].iter().enumerate() {
+        assert!(text.len() > LARGE && text.starts_with(&format!("{number} ")), "{number}: {}", &text[..10]);
+    }
+    // Answers come in the order of their commands, and all of them.
+    let stdin = pair.bob.stdin.as_mut().expect("stdin is piped");
+    stdin.write_all("peers\nstats\nfly\n".repeat(1_000).as_bytes()).expect("bob reads");
+    for number in 0..1_000 {
+        let kinds: Vec<Value> = reports.by_ref().take(3).map(|report| report["event"].clone()).collect();
+        assert_eq!(kinds, ["peers", "stats", "error"], "{number}");
+    }
+    pair.stop("leave");
+    let last: Vec<Value> = reports.map(|report| report["event"].clone()).collect();
+    assert_eq!((last.first(), last.last()), (Some(&"peers".into()), Some(&"left".into())));
+    pair.check_end("leave");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn unread_answers_are_dropped_and_reported() {
+    let mut pair = Unread::start(|command, pipe| {
+        command.stdout(pipe).stderr(Stdio::piped());
+    });
+    let stdin = pair.bob.stdin.as_mut().expect("stdin is piped");
+    // Its answers are more than the queue takes.
+    stdin.write_all("peers\n".repeat(3_000).as_bytes()).expect("bob reads");
+    pair.stop("leave");
+    pair.check_end("leave");
+    assert!(pair.stderr().contains("lines of output were dropped: stdout is not read"));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn second_signal_ends_a_leaving_node_at_once() {
+    for (name, code) in [("INT", 130), ("TERM", 143)] {
+        let mut pair = Unread::start(|_, _| {});
+        // A message to a stopped peer keeps the node from leaving.
+        pair.alice.signal("STOP");
+        writeln!(pair.bob.stdin.as_mut().expect("stdin is piped"), "send alice x\nleave").expect("bob reads");
+        let begin = Instant::now();
+        let status = loop {
+            std::thread::sleep(Duration::from_millis(300));
+            signal(pair.bob.id(), name);
+            std::thread::sleep(Duration::from_millis(300));
+            if let Some(status) = pair.bob.try_wait().expect("the process is our child") {
+                break status;
+            }
+            assert!(begin.elapsed() < Duration::from_secs(4), "{name}");
+        };
+        assert_eq!(status.code(), Some(code));
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn stopped_peer_delays_the_end_by_the_leave_timeout() {
+    let mut pair = Unread::start(|command, pipe| {
+        command.stdout(pipe);
+    });
+    pair.send_large();
+    pair.alice.signal("STOP");
+    writeln!(pair.bob.stdin.as_mut().expect("stdin is piped"), "send alice x").expect("bob reads");
+    pair.stop("TERM");
+    assert_eq!(exit_code(&mut pair.bob, LEAVES_WITHIN), Some(0));
 }

@@ -1,7 +1,6 @@
 //! A node for a terminal and for scripts: `cargo run -p cluster-std --example node-std -- --help`.
 
-use std::process::ExitCode;
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
 use cluster_cli::{Args, Cluster, Terminal};
@@ -9,12 +8,12 @@ use cluster_std::{
     Broadcast, Event, JoinError, Message, Node, NodeId, PeerInfo, SendError, Stats, Target, UnknownPeer,
 };
 
-fn main() -> ExitCode {
-    let Some(args) = cluster_cli::start() else { return ExitCode::SUCCESS };
+fn main() {
+    let Some(args) = cluster_cli::start() else { return };
     // Logs go to stderr, so that stdout has nothing but reports: RUST_LOG=cluster_std=debug shows what happens.
     tracing_subscriber::fmt()
         .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
-        .with_writer(std::io::stderr)
+        .with_writer(cluster_cli::log)
         .init();
     cluster_cli::end(run(args))
 }
@@ -33,29 +32,28 @@ enum Happening {
 
 fn run(args: Args) -> Result<(), Box<dyn std::error::Error>> {
     let terminal = Terminal::new(&args);
-    // One thread for each source, and one channel from all of them. Signals first of all: strangers could take the
-    // descriptors that they need.
+    // One thread for each source, and one channel from all of them.
     let (sender, happenings) = sync_channel(16);
-    let to = sender.clone();
-    cluster_cli::on_stop(move || {
-        // If nobody listens any more, it is leaving already.
-        let _ = to.send(Happening::Stop);
-    })?;
     let to = sender.clone();
     cluster_cli::lines(move |line| to.send(Happening::Line(line)).is_ok());
     let node = Node::bind(args.listen, args.config)?;
+    let to = sender.clone();
+    cluster_cli::on_stop(move || {
+        // Without a receiver the node is leaving already.
+        let _ = to.send(Happening::Stop);
+    })?;
     terminal.listening(node.id(), node.local_addr());
     let shown = Shown { node: node.clone(), terminal };
 
     let (events, to) = (node.events(), sender.clone());
     thread::spawn(move || {
         let mut all = events.map(Happening::Event).chain([Happening::EventsEnded]);
-        all.all(|event| to.send(event).is_ok())
+        send_all(terminal, &mut all, &to);
     });
     let from = node.clone();
     thread::spawn(move || {
         let mut all = from.iter().map(Happening::Message).chain([Happening::MessagesEnded]);
-        all.all(|message| sender.send(message).is_ok())
+        send_all(terminal, &mut all, &sender);
     });
 
     args.joins.into_iter().for_each(|target| shown.join(target));
@@ -72,6 +70,17 @@ fn run(args: Args) -> Result<(), Box<dyn std::error::Error>> {
     }
     terminal.left(leaving.join().unwrap_or_default());
     Ok(())
+}
+
+/// Hands over everything from a source, each time after waiting for room to show it.
+fn send_all(terminal: Terminal, source: &mut dyn Iterator<Item = Happening>, to: &SyncSender<Happening>) {
+    loop {
+        terminal.wait_for_room();
+        let Some(happening) = source.next() else { return };
+        if to.send(happening).is_err() {
+            return;
+        }
+    }
 }
 
 /// Shows and does what happens until the node is to leave. The end of input keeps it running.

@@ -1,33 +1,31 @@
 //! A node for a terminal and for scripts: `cargo run -p cluster-tokio --example node -- --help`.
 
-use std::process::ExitCode;
+use std::sync::Arc;
 
 use cluster_cli::{Args, Cluster, Terminal};
 use cluster_tokio::{Broadcast, JoinError, Node, NodeId, PeerInfo, SendError, Stats, Target, UnknownPeer};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 #[tokio::main]
-async fn main() -> ExitCode {
-    let Some(args) = cluster_cli::start() else { return ExitCode::SUCCESS };
+async fn main() {
+    let Some(args) = cluster_cli::start() else { return };
     // Logs go to stderr, so that stdout has nothing but reports: RUST_LOG=cluster_tokio=debug shows what happens.
     tracing_subscriber::fmt()
         .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
-        .with_writer(std::io::stderr)
+        .with_writer(cluster_cli::log)
         .init();
     cluster_cli::end(run(args).await)
 }
 
 async fn run(args: Args) -> Result<(), Box<dyn std::error::Error>> {
     let terminal = Terminal::new(&args);
-    // First of all: strangers could take the descriptors that this needs.
     let (sender, mut lines) = mpsc::channel(16);
     cluster_cli::lines(move |line| sender.blocking_send(line).is_ok());
-    let (stop, mut stopped) = mpsc::channel(1);
-    cluster_cli::on_stop(move || {
-        // If nobody listens any more, it is leaving already.
-        let _ = stop.blocking_send(());
-    })?;
     let node = Node::bind(args.listen, args.config).await?;
+    let (stopped, room) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (stop, more) = (stopped.clone(), room.clone());
+    cluster_cli::on_stop(move || stop.notify_one())?;
+    terminal.on_room(move || more.notify_one());
     terminal.listening(node.id(), node.local_addr());
     let shown = Shown { node: node.clone(), terminal };
 
@@ -35,16 +33,18 @@ async fn run(args: Args) -> Result<(), Box<dyn std::error::Error>> {
     let mut input = true;
     args.joins.into_iter().for_each(|target| shown.join(target));
     loop {
+        let has_room = terminal.has_room();
         tokio::select! {
-            Some(event) = events.next() => terminal.event(&shown, event),
-            Ok(message) = node.recv() => terminal.message(&shown, &message),
+            Some(event) = events.next(), if has_room => terminal.event(&shown, event),
+            Ok(message) = node.recv(), if has_room => terminal.message(&shown, &message),
+            () = room.notified(), if !has_room => {}
             line = lines.recv(), if input => match line {
                 Some(line) if terminal.line(&shown, &line) => {}
                 Some(_) => break,
                 // The end of input keeps the node running.
                 None => input = false,
             },
-            Some(()) = stopped.recv() => break,
+            () = stopped.notified() => break,
         }
     }
     let undelivered = node.leave().await;

@@ -5,7 +5,6 @@
 #[allow(dead_code, unreachable_pub, reason = "it is written to be copied, and has what others need, too")]
 mod node;
 
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,8 +16,8 @@ use futures_lite::future::or;
 
 use crate::node::Node;
 
-fn main() -> ExitCode {
-    let Some(args) = cluster_cli::start() else { return ExitCode::SUCCESS };
+fn main() {
+    let Some(args) = cluster_cli::start() else { return };
     cluster_cli::end(task::block_on(run(args)))
 }
 
@@ -33,16 +32,20 @@ enum Happening {
 
 async fn run(args: Args) -> Result<(), Box<dyn std::error::Error>> {
     let terminal = Terminal::new(&args);
-    // First of all: strangers could take the descriptors that this needs.
     let (sender, heard) = bounded(16);
     let to = sender.clone();
     cluster_cli::lines(move |line| to.send_blocking(Happening::Line(line)).is_ok());
-    cluster_cli::on_stop(move || {
-        // If nobody listens any more, it is leaving already.
-        let _ = sender.send_blocking(Happening::Stop);
-    })?;
     let bound = Node::bind(&args.listen, args.config).await;
     let node = Arc::new(bound.map_err(|error| format!("cannot listen at {}: {error}", args.listen))?);
+    cluster_cli::on_stop(move || {
+        // Without a receiver the node is leaving already.
+        let _ = sender.send_blocking(Happening::Stop);
+    })?;
+    let (more, room) = bounded(1);
+    // One that waits to be seen is enough.
+    terminal.on_room(move || {
+        let _ = more.try_send(());
+    });
     terminal.listening(node.enter(|host, _| host.core.run().id), node.local_addr());
     let shown = Shown { node: node.clone(), terminal };
 
@@ -51,7 +54,16 @@ async fn run(args: Args) -> Result<(), Box<dyn std::error::Error>> {
         let event = async { node.event().await.map_or(Happening::Nothing, Happening::Event) };
         let message = async { node.recv().await.map_or(Happening::Nothing, Happening::Message) };
         let outside = async { heard.recv().await.unwrap_or(Happening::Stop) };
-        match or(event, or(message, outside)).await {
+        let has_room = terminal.has_room();
+        let inside = async {
+            if !has_room {
+                let _ = room.recv().await;
+                return Happening::Nothing;
+            }
+            or(event, message).await
+        };
+        // Lines and signals first: a flood of messages must not keep the node from leaving.
+        match or(outside, inside).await {
             Happening::Event(event) => terminal.event(&shown, event),
             Happening::Message(message) => terminal.message(&shown, &message),
             Happening::Line(line) if terminal.line(&shown, &line) => {}

@@ -1,4 +1,4 @@
-//! A node for a terminal and for scripts in a single thread: `cargo run -p cluster-core --example poll_loop -- --help`.
+//! A node for a terminal and for scripts in a single loop: `cargo run -p cluster-core --example poll_loop -- --help`.
 //!
 //! `node.rs` is the example; this file gives it the command line that the adapters have.
 
@@ -6,7 +6,6 @@
 mod node;
 
 use std::cell::RefCell;
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::task::Poll;
@@ -18,25 +17,32 @@ use mio::Waker;
 
 use crate::node::Node;
 
-fn main() -> ExitCode {
-    let Some(args) = cluster_cli::start() else { return ExitCode::SUCCESS };
+/// How often a loop that waits for room in the output looks for it.
+const LOOK: Duration = Duration::from_millis(50);
+
+fn main() {
+    let Some(args) = cluster_cli::start() else { return };
     cluster_cli::end(run(args))
 }
 
 fn run(args: Args) -> Result<(), Box<dyn std::error::Error>> {
     let terminal = Terminal::new(&args);
     let node = Node::bind(&args.listen, args.config)?;
-    // First of all: strangers could take the descriptors that this needs.
     let outside = outside(node.waker())?;
+    let waker = node.waker();
+    terminal.on_room(move || drop(waker.wake()));
     terminal.listening(node.host.core.run().id, node.local_addr());
     let shown = Shown(RefCell::new(node));
     args.joins.into_iter().for_each(|target| shown.join(target));
+    let mut wait = Duration::MAX;
     loop {
-        shown.0.borrow_mut().turn(Duration::MAX)?;
-        shown.tell(terminal);
-        if shown.0.borrow().host.has_left().is_some() {
+        shown.0.borrow_mut().turn(wait)?;
+        let all = shown.tell(terminal);
+        if all && shown.0.borrow().host.has_left().is_some() {
             return Ok(());
         }
+        // No wake announces that output has counted as unread for long enough to be dropped.
+        wait = if all { Duration::MAX } else { LOOK };
         // What the user wants.
         for line in outside.try_iter().take(16) {
             if !line.is_some_and(|line| terminal.line(&shown, &line)) {
@@ -68,14 +74,20 @@ impl Shown {
         call(&mut node.host.core, now)
     }
 
-    /// Shows what there is to show.
-    fn tell(&self, terminal: Terminal) {
+    /// Shows the messages and events that wait, while there is room. Returns whether these were all.
+    fn tell(&self, terminal: Terminal) -> bool {
         loop {
+            if !terminal.has_room() {
+                return false;
+            }
             let message = self.0.borrow_mut().message();
             let Poll::Ready(Some(message)) = message else { break };
             terminal.message(self, &message);
         }
         loop {
+            if !terminal.has_room() {
+                return false;
+            }
             let event = self.0.borrow_mut().event();
             let Poll::Ready(Some(event)) = event else { break };
             match event {
@@ -84,6 +96,7 @@ impl Shown {
                 event => terminal.event(self, event),
             }
         }
+        true
     }
 }
 

@@ -3,13 +3,16 @@
 use std::fmt::Display;
 use std::io::Write as _;
 use std::net::{Ipv4Addr, Ipv6Addr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 
 /// The start of the name of every namespace. The id of the process that made it follows.
 const PREFIX: &str = "cluster-test-";
+
+/// The name server of a host that has a silent one. No host has this address.
+pub(crate) const NAME_SERVER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 254);
 
 /// The number of the next lab of this process.
 static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -51,7 +54,7 @@ struct Namespace {
 }
 
 impl Lab {
-    /// Makes a bridge for a test. Returns `None`, after it has said why, where there can be no namespaces.
+    /// Makes a bridge for a test. Returns `None` where there can be no namespaces, and writes the reason to stderr.
     pub(crate) fn new() -> Option<Lab> {
         static OBSTACLE: OnceLock<Option<String>> = OnceLock::new();
         if let Some(obstacle) = OBSTACLE.get_or_init(obstacle) {
@@ -68,7 +71,7 @@ impl Lab {
 
     /// Attaches a host to the bridge.
     pub(crate) fn host(&mut self) -> Host {
-        self.hosts = self.hosts.checked_add(1).filter(|hosts| *hosts < 255).expect("a lab has up to 254 hosts");
+        self.hosts = self.hosts.checked_add(1).filter(|hosts| *hosts < 254).expect("a lab has up to 253 hosts");
         let (number, bridge) = (self.hosts, &self.bridge);
         let namespace = Namespace::new(format!("{}-{number}", self.tag));
         let (v4, v6) = address(number);
@@ -101,12 +104,12 @@ impl Host {
         command
     }
 
-    /// Slows down what this host sends.
+    /// Slows down the packets from this host to the bridge.
     pub(crate) fn limit_uplink(&self, pace: Pace) {
         limit(&self.namespace.name, "eth0", pace);
     }
 
-    /// Slows down what the bridge sends to this host.
+    /// Slows down the packets from the bridge to this host.
     pub(crate) fn limit_downlink(&self, pace: Pace) {
         limit(&self.bridge, &self.port, pace);
     }
@@ -117,7 +120,17 @@ impl Host {
         self.limit_downlink(pace);
     }
 
-    /// The bytes that have left this host, with all headers and whatever TCP sent again.
+    /// Gives this host a name server that takes every question and answers none.
+    pub(crate) fn silence_name_server(&self) {
+        // Without this entry the questions would fail: no host has the address.
+        self.namespace.ip(&format!("neighbour replace {NAME_SERVER} lladdr 02:00:00:00:00:01 dev eth0 nud permanent"));
+        let directory = self.namespace.settings();
+        std::fs::create_dir_all(&directory).expect("root may write to /etc/netns");
+        let settings = format!("nameserver {NAME_SERVER}\noptions timeout:30 attempts:5\n");
+        std::fs::write(directory.join("resolv.conf"), settings).expect("the directory is ours");
+    }
+
+    /// The bytes that have left this host, with all headers and retransmissions.
     pub(crate) fn sent(&self) -> u64 {
         // The command mounts a /sys of this namespace.
         let file = "/sys/class/net/eth0/statistics/tx_bytes";
@@ -136,6 +149,11 @@ impl Namespace {
         namespace
     }
 
+    /// The directory whose files `ip netns exec` shows in /etc.
+    fn settings(&self) -> PathBuf {
+        Path::new("/etc/netns").join(&self.name)
+    }
+
     /// Runs `ip` on it.
     fn ip(&self, arguments: &str) {
         run("ip", &format!("-n {} {arguments}", self.name));
@@ -145,6 +163,7 @@ impl Namespace {
 impl Drop for Namespace {
     fn drop(&mut self) {
         let _ = Command::new("ip").args(["netns", "del", &self.name]).output();
+        let _ = std::fs::remove_dir_all(self.settings());
     }
 }
 
@@ -160,7 +179,7 @@ fn run(program: &str, arguments: &str) {
     }
 }
 
-/// Runs a command. Returns what it printed.
+/// Runs a command. Returns its output.
 fn attempt(program: &str, arguments: &str) -> Result<String, String> {
     let text = |error: &dyn Display| format!("{program}: {error}");
     let output = Command::new(program).args(arguments.split_whitespace()).output().map_err(|error| text(&error))?;
@@ -171,7 +190,7 @@ fn attempt(program: &str, arguments: &str) -> Result<String, String> {
     }
 }
 
-/// Returns why there can be no namespaces here, after a try. Removes the namespaces of test processes that were killed.
+/// Returns the reason why there can be no namespaces here, after a try. Removes the namespaces of test processes that were killed.
 fn obstacle() -> Option<String> {
     if !cfg!(target_os = "linux") {
         return Some("network namespaces need Linux".into());
@@ -204,5 +223,5 @@ fn remove_stale(name: &str) {
         let _ = Command::new("kill").args(["-s", "KILL", id]).output();
     }
     // Another test program may have been faster.
-    let _ = attempt("ip", &format!("netns del {name}"));
+    drop(Namespace { name: name.into() });
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::{Child, ChildStdin, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -22,7 +22,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 const PORT: u16 = 7000;
 
 /// A secret that all nodes of a test have.
-const SECRET: &str = "5eac2e7b19c04f6d8a3e0b4fd19265c75eac2e7b19c04f6d8a3e0b4fd19265c7";
+pub(crate) const SECRET: &str = "5eac2e7b19c04f6d8a3e0b4fd19265c75eac2e7b19c04f6d8a3e0b4fd19265c7";
 
 /// A running node. Dropping it kills it.
 #[derive(Debug)]
@@ -39,7 +39,7 @@ pub(crate) struct Process {
     pub(crate) address: String,
 }
 
-/// What a process has printed.
+/// The reports of a process.
 #[derive(Debug, Default)]
 struct Reports {
     all: Mutex<All>,
@@ -142,6 +142,18 @@ impl Process {
         assert!(status.expect("kill exists").success());
     }
 
+    /// Waits until the process has a socket for questions to this name server, so its look-up is under way.
+    pub(crate) fn await_question(&self, server: Ipv4Addr) {
+        // The kernel shows addresses as numbers of the machine's byte order.
+        let remote = format!(" {:08X}:0035 ", u32::from_ne_bytes(server.octets()));
+        let sockets = format!("/proc/{}/net/udp", self.child.id());
+        let end = Instant::now() + DEADLINE;
+        while !std::fs::read_to_string(&sockets).is_ok_and(|sockets| sockets.contains(&remote)) {
+            assert!(Instant::now() < end, "{} does not ask {server}", self.name);
+            std::thread::sleep(PAUSE);
+        }
+    }
+
     /// Waits for the end of the process. Fails the test if it does not come in time.
     pub(crate) fn exit_within(&mut self, limit: Duration) -> ExitStatus {
         let end = Instant::now() + limit;
@@ -163,7 +175,7 @@ impl Drop for Process {
 }
 
 impl Reports {
-    /// A test that fails holds this lock, and the reader goes on.
+    /// Survives a test that fails while it holds the lock.
     fn lock(&self) -> MutexGuard<'_, All> {
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }

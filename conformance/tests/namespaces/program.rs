@@ -14,6 +14,8 @@ pub(crate) struct Program {
 
 pub(crate) const TOKIO: Program = Program { package: "cluster-tokio", example: "node" };
 pub(crate) const STD: Program = Program { package: "cluster-std", example: "node-std" };
+pub(crate) const ASYNC_STD: Program = Program { package: "cluster-core", example: "async_std" };
+pub(crate) const POLL_LOOP: Program = Program { package: "cluster-core", example: "poll_loop" };
 
 impl Program {
     /// Returns the file of the example in target/<profile>/examples. `cargo test --workspace` builds it beside this test.
