@@ -6,6 +6,7 @@
 //! * [`Waiting`]: the callers that wait for the end of a join or a flush.
 //! * [`EventQueue`]: what one subscriber is still to be told. [`Subscribers`]: all of them, and the [`Unread`] that they
 //!   share.
+//! * [`Pulse`]: how often a link is said to be alive.
 //! * [`LogBudget`]: how many lines of a log events are worth.
 //! * [`IntoTarget`]: what can be joined. [`BindError`], [`JoinError`], [`FlushError`], [`Closed`]: what can fail.
 
@@ -13,6 +14,7 @@ mod error;
 mod events;
 mod host;
 mod log_budget;
+mod pulse;
 mod subscribers;
 mod waiting;
 
@@ -20,5 +22,6 @@ pub use error::{BindError, Closed, FlushError, IntoTarget, JoinError};
 pub use events::{EVENT_QUEUE, EventQueue};
 pub use host::{Host, Todo};
 pub use log_budget::{LOG_BURST, LOG_INTERVAL, LogBudget, LogClass};
+pub use pulse::Pulse;
 pub use subscribers::{Reader, Subscriber, Subscribers, Unread};
 pub use waiting::{Settled, Waiting};

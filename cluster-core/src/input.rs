@@ -39,6 +39,20 @@ pub enum Input {
         /// What arrived.
         frame: Frame,
     },
+    /// Bytes were read from a link and no frame is whole yet, or none that is known: a sign of life all the same.
+    ///
+    /// A driver says so of a read that led to no other input for the link. Once each
+    /// [`PULSE_INTERVAL`](crate::limits::PULSE_INTERVAL) is enough, which [`adapter::Pulse`](crate::adapter::Pulse) counts.
+    BytesRead {
+        /// Which link.
+        link: LinkId,
+    },
+    /// The connection of a link took bytes of what was [handed out](crate::Node::poll_frame) before, and not yet all: it
+    /// is slow, and does not stand still. To be said as often as [`BytesRead`](Input::BytesRead).
+    BytesWritten {
+        /// Which link.
+        link: LinkId,
+    },
     /// A look-up that [`Resolve`](crate::Action::Resolve) asked for has ended.
     Resolved {
         /// What was looked up.

@@ -127,6 +127,7 @@ mod closed;
 mod config;
 mod error;
 mod event;
+mod flight;
 mod hex;
 mod id;
 mod identity;

@@ -96,5 +96,17 @@ pub const MAX_NOTICE_SOURCES: usize = 99;
 /// At most one [`Event::Delivered`](crate::Event::Delivered) per peer in this time.
 pub const DELIVERED_INTERVAL: Duration = Duration::from_millis(100);
 
+/// A side that bytes arrive at says something at least this often, or each `heartbeat` if that is shorter.
+pub const SPEAK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Bytes of a stream that a link may have in flight before anything is known of its rate, at most.
+pub const INITIAL_FLIGHT: u64 = 16 << 10;
+
+/// Bytes of a stream that a link may have in flight however slow it is.
+pub const MIN_FLIGHT: u64 = 1 << 10;
+
+/// A driver tells the node at most this often that [bytes moved](crate::Input::BytesRead) on a link without a frame.
+pub const PULSE_INTERVAL: Duration = Duration::from_millis(5);
+
 /// The longest an acknowledgement that nobody waits for is held back.
 pub const ACK_DELAY: Duration = Duration::from_millis(20);

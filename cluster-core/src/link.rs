@@ -4,11 +4,13 @@ use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
+use core::time::Duration;
 
 use crate::action::CloseMode;
 use crate::address::source;
 use crate::bucket::Rate;
 use crate::channel::Proven;
+use crate::flight::Flight;
 use crate::id::{LinkId, NodeId, Run};
 use crate::talk::Talk;
 use crate::time::Instant;
@@ -70,9 +72,15 @@ pub(crate) struct Link {
     pub(crate) state: LinkState,
     pub(crate) proven: Option<Proven>,
     pub(crate) opened: Instant,
-    /// When anything last arrived.
+    /// When a byte last arrived.
     pub(crate) heard: Instant,
-    /// When a chunk last arrived, or memory was last reserved for one.
+    /// When a frame was last handed out.
+    pub(crate) spoke: Instant,
+    /// Since when bytes of a frame that is not whole arrive and nothing was said.
+    pub(crate) owed: Option<Instant>,
+    /// Since when bytes of the peer's stream have arrived of which it was not told.
+    pub(crate) unacked: Option<Instant>,
+    /// When bytes of a chunk, perhaps, last arrived, or memory was last reserved for one.
     pub(crate) fed: Instant,
     /// The credit for a new stream that our profile stated on this link.
     pub(crate) window: u64,
@@ -84,6 +92,8 @@ pub(crate) struct Link {
     /// The peer joined through us, and the others were told.
     pub(crate) introduced: bool,
     pub(crate) talk: Talk,
+    /// How much of our stream is on its way.
+    pub(crate) flight: Flight,
     pub(crate) slots: Slots,
 }
 
@@ -106,6 +116,8 @@ pub(crate) struct Slots {
     pub(crate) pong: Option<u64>,
     pub(crate) ping: Option<u64>,
     pub(crate) ack: bool,
+    /// How much has arrived is to be said, although the peer needs it for nothing but to know that it did.
+    pub(crate) progress: bool,
     pub(crate) update: bool,
     pub(crate) digest: bool,
     /// Buckets to list, and of those whether the same is asked in return.
@@ -121,7 +133,12 @@ pub(crate) struct Slots {
 impl Slots {
     /// Whether nothing waits but gossip, perhaps, which has its time.
     pub(crate) fn is_empty(&self) -> bool {
-        self.handshake.is_none() && self.pong.is_none() && self.ping.is_none() && !self.ack && self.close.is_none()
+        self.handshake.is_none()
+            && self.pong.is_none()
+            && self.ping.is_none()
+            && !self.ack
+            && !self.progress
+            && self.close.is_none()
     }
 
     pub(crate) fn has_gossip(&self) -> bool {
@@ -147,6 +164,9 @@ impl Link {
             proven: None,
             opened: now,
             heard: now,
+            spoke: now,
+            owed: None,
+            unacked: None,
             fed: now,
             window: 0,
             waiting_since: None,
@@ -154,6 +174,7 @@ impl Link {
             ping: None,
             introduced: false,
             talk: Talk::new(control, now),
+            flight: Flight::new(now, 0, Duration::ZERO, Duration::ZERO),
             slots: Slots::default(),
         }
     }

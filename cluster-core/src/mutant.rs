@@ -96,6 +96,12 @@ mod chosen {
         NoQuota,
         /// Answers an answer.
         EchoPongs,
+        /// Takes only whole frames for signs of life, not the bytes that arrive of the next one.
+        FramesAlone,
+        /// Says nothing while bytes arrive, until the application has taken something.
+        SilentReceiver,
+        /// Hands out all that the credit allows, however slow the link is.
+        BoundlessFlight,
     }
 
     impl Mutant {
@@ -127,6 +133,9 @@ mod chosen {
             Mutant::NeverExpire,
             Mutant::NoQuota,
             Mutant::EchoPongs,
+            Mutant::FramesAlone,
+            Mutant::SilentReceiver,
+            Mutant::BoundlessFlight,
         ];
 
         /// Switches a bug on, instead of any other, for all nodes of this thread; `None`: no bug.

@@ -228,6 +228,8 @@ impl Node {
             Input::Connected { link, proven, local } => self.connected(link, proven, local),
             Input::Disconnected { link, cause } => self.disconnected(link, cause),
             Input::Resolved { target, outcome } => self.resolved(&target, outcome),
+            Input::BytesRead { link } => self.bytes_read(link),
+            Input::BytesWritten { link } => self.bytes_written(link),
             Input::Tick => self.tick(),
         }
         debug_assert!(self.is_consistent());

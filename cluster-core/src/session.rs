@@ -376,6 +376,20 @@ impl Session {
         Some(self.told)
     }
 
+    /// Whether bytes have arrived of which the peer was not told.
+    pub(crate) fn has_progress(&self) -> bool {
+        self.receive.as_ref().is_some_and(|stream| stream.received() > self.told.received)
+    }
+
+    /// The acknowledgement, if there is [news](Session::due) or [progress](Session::has_progress).
+    pub(crate) fn progress(&mut self) -> Option<Ack> {
+        if self.due() == Due::Never && !self.has_progress() {
+            return None;
+        }
+        self.told = self.receive.as_ref()?.ack();
+        Some(self.told)
+    }
+
     /// The link is gone and its unread bytes are dropped: takes back the credit that is not in use, and gives up a
     /// stream that the peer broke. With `yields`, also gives up the reservation of a message that is not complete, and
     /// what arrived by it: the peer has had its time. Says whose reservations became possible by it.

@@ -52,6 +52,10 @@ counters! {
     pub takeovers: u64,
     /// Peers that went down for lack of any sign of life.
     pub timeouts: u64,
+    /// Times data waited because as much was in flight on its link as the link carries in half a heartbeat.
+    pub flight_limit: u64,
+    /// Links closed because a peer sent nothing of a message that memory is reserved for.
+    pub reservation_stalls: u64,
     /// Links closed because the connection took no output for `write_stall`.
     pub write_stalls: u64,
     /// Times the node noticed that it had itself been stalled, and gave its peers a grace.

@@ -272,8 +272,15 @@ impl Link {
             let woken = self.woken.listen();
             match (self.closing(), self.output()) {
                 (_, Some(bytes)) => {
-                    if stream.write_all(&bytes).await.is_err() {
-                        return Disconnect::Reset;
+                    let mut rest = &bytes[..];
+                    while !rest.is_empty() {
+                        match stream.write(rest).await {
+                            Ok(written @ 1..) => rest = &rest[written..],
+                            _ => return Disconnect::Reset,
+                        }
+                        if !rest.is_empty() {
+                            self.shared.enter(|host, now| host.wrote(now, self.id));
+                        }
                     }
                 }
                 (Some(_), None) => {

@@ -249,7 +249,7 @@ impl Link {
             return Ok(false);
         }
         self.read(host, now)?;
-        self.write(host)
+        self.write(host, now)
     }
 
     /// Whether the connection stands.
@@ -287,7 +287,7 @@ impl Link {
     }
 
     /// **4.** What there is to write is asked for as the socket takes it.
-    fn write(&mut self, host: &mut Host<()>) -> Result<bool, Disconnect> {
+    fn write(&mut self, host: &mut Host<()>, now: Instant) -> Result<bool, Disconnect> {
         let closing = host.closing(self.id).is_some();
         let Some(output) = host.output(self.id, WRITE) else {
             if closing {
@@ -302,7 +302,12 @@ impl Link {
         if self.writable {
             let written = output.pieces().next().map_or(Ok(0), |piece| self.stream.write(piece));
             match written {
-                Ok(written) => output.advance(written),
+                Ok(written) => {
+                    output.advance(written);
+                    if !output.is_empty() {
+                        host.wrote(now, self.id);
+                    }
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.writable = false,
                 Err(_) => return Err(Disconnect::Reset),
             }

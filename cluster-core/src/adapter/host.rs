@@ -10,7 +10,7 @@ use core::task::Poll;
 use bytes::Bytes;
 
 use crate::action::{Action, CloseMode};
-use crate::adapter::{EventQueue, Settled, Waiting};
+use crate::adapter::{EventQueue, Pulse, Settled, Waiting};
 use crate::address::Target;
 use crate::channel::{Channel, ChannelError, Output};
 use crate::error::FlushError;
@@ -49,6 +49,8 @@ type Tell<T> = Box<dyn FnOnce(T) + Send>;
 
 struct Link<W> {
     channel: Channel,
+    read: Pulse,
+    written: Pulse,
     /// The core has output that was not taken to the end.
     announced: bool,
     closing: Option<CloseMode>,
@@ -188,7 +190,8 @@ impl<W: Clone> Host<W> {
     pub fn open(&mut self, now: Instant, link: LinkId, wake: W) -> bool {
         match self.core.channel(link) {
             Some(channel) => {
-                self.links.insert(link, Link { channel, announced: false, closing: None, wake });
+                let (read, written) = (Pulse::default(), Pulse::default());
+                self.links.insert(link, Link { channel, read, written, announced: false, closing: None, wake });
                 true
             }
             None => {
@@ -225,12 +228,17 @@ impl<W: Clone> Host<W> {
         if !link.channel.output().is_empty() {
             self.answered.push(link.wake.clone());
         }
+        if facts.is_empty() && link.read.beat(now) {
+            facts.push(Input::BytesRead { link: id });
+        }
         self.core.handle_all(now, facts);
         outcome
     }
 
     /// What is to be written, and taken off with [`Output::advance`]; `None` if nothing is. Only when everything before is
     /// written about `limit` bytes more are taken from the core: earlier would look as if the socket took some.
+    ///
+    /// After a write that took only a part, say so with [`wrote`](Host::wrote).
     pub fn output(&mut self, id: LinkId, limit: usize) -> Option<&mut Output> {
         let link = self.links.get_mut(&id)?;
         if link.announced && link.channel.output().is_empty() {
@@ -239,6 +247,13 @@ impl<W: Clone> Host<W> {
             frames.into_iter().for_each(|frame| link.channel.send(frame));
         }
         Some(link.channel.output()).filter(|output| !output.is_empty())
+    }
+
+    /// The socket of a link took some of its [`output`](Host::output), and not all: it is slow, and does not stand still.
+    pub fn wrote(&mut self, now: Instant, id: LinkId) {
+        if self.links.get_mut(&id).is_some_and(|link| link.written.beat(now)) {
+            self.core.handle(now, Input::BytesWritten { link: id });
+        }
     }
 
     /// A link is gone, for this reason. To be said once of each that was to be dialled or was admitted.

@@ -6,12 +6,14 @@ use core::time::Duration;
 use super::Node;
 use super::timer::Timer;
 use crate::action::CloseMode;
+use crate::flight::queueing;
 use crate::id::LinkId;
-use crate::limits::ACK_DELAY;
+use crate::limits::{ACK_DELAY, SPEAK_INTERVAL};
 use crate::link::Ping;
 use crate::mutant::mutant;
 use crate::reason::{ProtocolError, Reason};
 use crate::session::Session;
+use crate::time::Instant;
 
 /// A peer for whose long message memory is reserved loses link and reservation when it sends nothing of it for so long:
 /// others wait for the room.
@@ -41,6 +43,7 @@ impl Node {
         let owing =
             link.run().and_then(|run| self.peers.get(&run.id)?.session.as_ref()).is_some_and(Session::owes_bytes);
         if owing && self.now - fed >= RESERVATION_STALL {
+            self.stats.reservation_stalls += 1;
             let peer = link.run().and_then(|run| self.peers.get_mut(&run.id));
             peer.into_iter().for_each(|peer| peer.feeding = false);
             return self.drop_link(id, CloseMode::Abort, Reason::Timeout);
@@ -55,7 +58,62 @@ impl Node {
         } else {
             heard + wait
         };
-        self.timers.set(Timer::Liveness(id), next);
+        let speaks = self.speak(id);
+        self.timers.set(Timer::Liveness(id), speaks.map_or(next, |speaks| next.min(speaks)));
+    }
+
+    /// Says something on a link at which bytes have arrived for a while without a word from here: the other side may be
+    /// sending one long message, and hears of its arrival by this alone. Returns when it is time to look again.
+    ///
+    /// The word is an acknowledgement of what has arrived, or a ping if not even a frame is whole. A ping that waits for
+    /// its answer goes out once more: a pong that stands behind much data does not keep this side silent.
+    fn speak(&mut self, id: LinkId) -> Option<Instant> {
+        let interval = self.config.timing.heartbeat.min(SPEAK_INTERVAL);
+        let link = self.links.get_mut(&id).filter(|_| !mutant!(SilentReceiver))?;
+        let due = link.owed.into_iter().chain(link.unacked).min()? + interval;
+        if due > self.now {
+            return Some(due);
+        }
+        let session = link.run().and_then(|run| self.peers.get(&run.id)?.session.as_ref());
+        if session.is_some_and(Session::has_progress) {
+            self.edit(id, |link| link.slots.progress = true);
+        } else {
+            link.unacked = None;
+            match link.ping {
+                _ if link.owed.is_none() => {}
+                None => self.ping(id, false),
+                Some(Ping { sent: None, .. }) => {}
+                Some(Ping { token, .. }) => self.edit(id, |link| link.slots.ping = Some(token)),
+            }
+        }
+        Some(self.now + interval)
+    }
+
+    /// The liveness timer of a link fires soon enough to say something. With a short heartbeat it does so anyway.
+    pub(super) fn owes_a_word(&mut self, id: LinkId) {
+        if self.config.timing.heartbeat > SPEAK_INTERVAL {
+            self.timers.set_no_later(Timer::Liveness(id), self.now + SPEAK_INTERVAL);
+        }
+    }
+
+    /// Bytes have arrived and no frame: a sign of life.
+    pub(super) fn bytes_read(&mut self, id: LinkId) {
+        let now = self.now;
+        let Some(link) = self.links.get_mut(&id).filter(|link| link.is_heard() && !mutant!(FramesAlone)) else {
+            return;
+        };
+        (link.heard, link.fed) = (now, now);
+        if link.is_up() && link.owed.is_none() {
+            link.owed = Some(now);
+            self.owes_a_word(id);
+        }
+    }
+
+    /// The connection took some of what it had not taken before: it does not stand still.
+    pub(super) fn bytes_written(&mut self, id: LinkId) {
+        if let Some(since) = self.links.get_mut(&id).and_then(|link| link.waiting_since.as_mut()) {
+            *since = self.now;
+        }
     }
 
     /// A link under suspicion must answer within `probe_timeout`.
@@ -85,7 +143,11 @@ impl Node {
     pub(super) fn probe_deadline(&mut self, id: LinkId) {
         match self.links.get(&id).and_then(|link| link.ping) {
             Some(Ping { probe: true, sent: None, .. }) => self.ask(id),
-            Some(Ping { probe: true, sent: Some(_), .. }) => {
+            Some(Ping { probe: true, sent: Some(sent), .. }) => {
+                let patience = self.patience(id, sent);
+                if patience > self.now {
+                    return self.timers.set(Timer::Probe(id), patience);
+                }
                 self.stats.probes_lost += 1;
                 self.drop_link(id, CloseMode::Abort, Reason::Timeout);
             }
@@ -93,7 +155,20 @@ impl Node {
         }
     }
 
-    fn ping(&mut self, id: LinkId, probe: bool) {
+    /// Until when the answer to a probe is waited for. Where data is in flight, the ping may stand behind it: as long as
+    /// bytes arrive as they must from a peer that receives, the link is alive.
+    fn patience(&self, id: LinkId, sent: Instant) -> Instant {
+        let timing = &self.config.timing;
+        let Some(link) = self.links.get(&id) else { return sent };
+        let send = link.run().and_then(|run| Some(&self.peers.get(&run.id)?.session.as_ref()?.send));
+        let mut patience = timing.probe_timeout;
+        if link.heard > sent || send.is_some_and(|send| link.flight.is_busy(send.next())) {
+            patience = patience.saturating_add(SPEAK_INTERVAL);
+        }
+        link.heard.max(sent) + patience
+    }
+
+    pub(super) fn ping(&mut self, id: LinkId, probe: bool) {
         let token = self.next_token();
         let now = self.now;
         self.edit(id, |link| {
@@ -119,9 +194,11 @@ impl Node {
         };
         link.ping = None;
         let Some(run) = link.run() else { return };
+        link.flight.ponged(now, token, queueing(self.config.timing.heartbeat));
         if let Some(peer) = self.peers.get_mut(&run.id) {
             peer.rtt = now - sent;
         }
+        self.arm(id);
         if ping.probe {
             self.timers.cancel(Timer::Probe(id));
             self.refuse_held(run.id);

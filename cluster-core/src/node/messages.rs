@@ -7,6 +7,7 @@ use super::Node;
 use super::timer::Timer;
 use crate::action::Action;
 use crate::event::Undelivered;
+use crate::flight::queueing;
 use crate::id::{LinkId, NodeId, Run};
 use crate::limits::ACK_DELAY;
 use crate::link::Link;
@@ -264,12 +265,19 @@ impl Node {
         match session.send.ack(&ack) {
             Ok(acked) => {
                 self.settle(from, acked);
+                self.landed(link, ack.received);
                 if !acked.needed {
                     self.tolerate(link);
                 }
             }
             Err(error) => self.violated(link, error),
         }
+    }
+
+    /// What was in flight has arrived up to this offset: there may be room for more.
+    fn landed(&mut self, id: LinkId, offset: u64) {
+        let (now, queueing) = (self.now, queueing(self.config.timing.heartbeat));
+        self.edit(id, |link| link.flight.acknowledged(now, offset, queueing));
     }
 
     /// An acknowledgement has made room, or given credit.

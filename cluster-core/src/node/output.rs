@@ -6,6 +6,7 @@ use super::Node;
 use super::timer::Timer;
 use crate::action::{Action, CloseMode};
 use crate::event::Event;
+use crate::flight::{Flight, queueing};
 use crate::id::{LinkId, NodeId, Run};
 use crate::limits::MAX_CHUNK;
 use crate::link::{Link, LinkState};
@@ -30,6 +31,8 @@ impl Node {
         match &frame {
             Some(frame) => {
                 found.waiting_since = Some(now);
+                found.spoke = now;
+                found.owed = None;
                 self.stats.frames_sent += 1;
                 if let Frame::Data(data) = frame {
                     self.stats.bytes_sent += data.bytes.len() as u64;
@@ -44,10 +47,15 @@ impl Node {
     }
 
     /// Takes frames with [`poll_frame`](Node::poll_frame) until there are no more, or they come to about `limit` bytes.
-    /// Says whether there may be more.
+    /// Returns whether there may be more.
+    ///
+    /// On a slow link fewer bytes are taken at once, so that the record they fill does not keep a ping waiting.
     pub fn poll_frames(&mut self, link: LinkId, limit: usize, frames: &mut Vec<Frame>) -> bool {
         let mut bytes = 0;
-        while bytes < limit {
+        let chunk = self.links.get(&link).map_or(MAX_CHUNK, |link| link.flight.chunk());
+        let limit = if chunk < MAX_CHUNK { limit.min(chunk) } else { limit };
+        // The ping behind a chunk shares its record.
+        while bytes < limit || self.links.get(&link).is_some_and(|link| link.slots.ping.is_some()) {
             let Some(frame) = self.poll_frame(link) else { return false };
             bytes += match &frame {
                 Frame::Data(data) => data.bytes.len(),
@@ -78,16 +86,18 @@ impl Node {
         if let Some(token) = link.slots.pong.take() {
             return Some(Frame::Pong { token });
         }
-        if let Some(token) = link.slots.ping.take() {
-            return Some(Frame::Ping { token });
+        if link.slots.ping.is_some() {
+            return self.next_ping(id);
         }
         if !link.is_up() {
             return None;
         }
         let run = link.run()?;
         link.slots.ack = false;
+        let progress = core::mem::take(&mut link.slots.progress);
         let session = self.peers.get_mut(&run.id).and_then(|peer| peer.session.as_mut())?;
-        if let Some(ack) = session.ack() {
+        if let Some(ack) = if progress { session.progress() } else { session.ack() } {
+            link.unacked = None;
             return Some(Frame::Ack(ack));
         }
         if link.slots.has_gossip() {
@@ -97,7 +107,52 @@ impl Node {
             }
             self.timers.set_no_later(Timer::Pace(id), link.talk.next_gossip());
         }
-        session.send.pull(MAX_CHUNK).map(Frame::Data)
+        self.next_chunk(id, run.id)
+    }
+
+    /// The ping that waits; its answer tells how long what was handed out before it takes.
+    fn next_ping(&mut self, id: LinkId) -> Option<Frame> {
+        let link = self.links.get_mut(&id)?;
+        let token = link.slots.ping.take()?;
+        let session = link.run().filter(|_| link.is_up()).and_then(|run| self.peers.get(&run.id)?.session.as_ref());
+        if let Some(session) = session {
+            link.flight.pinged(self.now, token, session.send.next());
+        }
+        Some(Frame::Ping { token })
+    }
+
+    /// The next chunk of a stream if the link has room for it in flight; else, perhaps, a ping that finds out when.
+    fn next_chunk(&mut self, id: LinkId, peer: NodeId) -> Option<Frame> {
+        let link = self.links.get_mut(&id)?;
+        let send = &mut self.peers.get_mut(&peer)?.session.as_mut()?.send;
+        if !send.unsent() {
+            return None;
+        }
+        let before = send.next();
+        let room = link.flight.room(before);
+        if room == 0 {
+            self.stats.flight_limit += 1;
+            self.measure(id);
+            return self.next_ping(id);
+        }
+        let chunk = send.pull(room.min(link.flight.chunk()))?;
+        let sent = send.next();
+        link.flight.sent(self.now, before, sent, queueing(self.config.timing.heartbeat));
+        if link.flight.wants_sample(sent) {
+            self.measure(id);
+        }
+        Some(Frame::Data(chunk))
+    }
+
+    /// Has a ping say how long what is in flight takes, as soon as a ping may go out.
+    fn measure(&mut self, id: LinkId) {
+        let Some(link) = self.links.get_mut(&id).filter(|link| link.ping.is_none()) else { return };
+        let earliest = link.talk.next_ping(self.now);
+        if earliest > self.now {
+            self.timers.set_no_later(Timer::Pace(id), earliest);
+        } else {
+            self.ping(id, false);
+        }
     }
 
     fn next_gossip(&mut self, id: LinkId, peer: NodeId) -> Option<Frame> {
@@ -125,11 +180,16 @@ impl Node {
         if link.slots.has_gossip() && !gossips {
             self.timers.set_no_later(Timer::Pace(id), link.talk.next_gossip());
         }
-        let data = || {
+        let waiting = || {
             let run = link.run().filter(|_| link.is_up())?;
-            self.peers.get(&run.id)?.session.as_ref().map(|session| session.send.unsent())
+            let send = &self.peers.get(&run.id)?.session.as_ref()?.send;
+            Some(send).filter(|send| send.unsent())
         };
-        if link.slots.is_empty() && !gossips && !data().unwrap_or(false) {
+        let data = waiting().map(|send| link.flight.room(send.next()) > 0);
+        if link.slots.is_empty() && !gossips && data != Some(true) {
+            if data == Some(false) {
+                self.measure(id);
+            }
             return;
         }
         link.armed = true;
@@ -143,6 +203,7 @@ impl Node {
         let Some(link) = self.links.get_mut(&id).filter(|link| link.is_heard()) else { return };
         let Some(run) = link.run() else { return };
         link.heard = self.now;
+        link.owed = None;
         self.stats.frames_received += 1;
         match frame {
             Frame::Ping { token } => return self.pinged(id, token),
@@ -158,6 +219,10 @@ impl Node {
         match frame {
             Frame::Data(data) => {
                 link.fed = self.now;
+                if link.unacked.is_none() {
+                    link.unacked = Some(self.now);
+                    self.owes_a_word(id);
+                }
                 return self.data(id, run.id, data);
             }
             Frame::Ack(ack) => return self.acknowledged(id, run.id, ack),
@@ -204,12 +269,24 @@ impl Node {
         }
     }
 
+    /// Nothing is in flight yet on a link that has just come up. The answer to the last step of its handshake has shown
+    /// how long a round trip takes.
+    fn begin_flight(&mut self, id: LinkId, peer: NodeId) {
+        let Some(sent) = self.peers.get(&peer).and_then(|peer| Some(peer.session.as_ref()?.send.next())) else {
+            return;
+        };
+        let queueing = queueing(self.config.timing.heartbeat);
+        let Some(link) = self.links.get_mut(&id) else { return };
+        link.flight = Flight::new(self.now, sent, self.now - link.spoke, queueing);
+    }
+
     /// A link connects the two from now on, and data may flow.
     pub(super) fn up(&mut self, id: LinkId, run: Run, theirs: &Offer) {
         if !self.exchange_offers(id, run, theirs) {
             return;
         }
         self.stats.links_up += 1;
+        self.begin_flight(id, run.id);
         self.timers.cancel(Timer::Handshake(id));
         self.timers.set(Timer::Stable(id), self.now + self.config.timing.stable_after);
         self.watch(id);

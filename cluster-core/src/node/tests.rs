@@ -1,6 +1,7 @@
 //! One real node, and others played by hand, frame by frame, in orders that honest nodes seldom produce.
 
 mod admitting;
+mod alive;
 mod candidates;
 mod dialling;
 mod flood;
