@@ -6,6 +6,7 @@
 //! Nothing ends a blocked call but the end of its socket: whoever wants the link to end shuts the socket down, and the
 //! thread finds out why by the link's flags.
 
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::io::{self, Read as _};
 use std::net::{Shutdown, SocketAddr};
@@ -14,6 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use cluster_core::adapter::Pulse;
 use cluster_core::{ChannelError, CloseMode, Disconnect, Input, Instant, LinkId};
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -132,7 +134,7 @@ fn serve(shared: &Arc<Shared>, link: &Arc<Link>, socket: &Arc<Socket>) -> Discon
     }
     // The side that dialled speaks first.
     link.send_at_once(shared);
-    let connection = Connection { shared, link, socket, local };
+    let connection = Connection { shared, link, socket, local, read: Cell::default() };
     match connection.read_all() {
         Ok(never) => match never {},
         Err(found) => connection.end(found),
@@ -145,6 +147,8 @@ struct Connection<'a> {
     link: &'a Arc<Link>,
     socket: &'a Socket,
     local: SocketAddr,
+    /// How often the core hears of bytes that are no whole frame.
+    read: Cell<Pulse>,
 }
 
 impl Connection<'_> {
@@ -197,6 +201,9 @@ impl Connection<'_> {
         loop {
             let failure = self.parse(&mut inputs);
             let last = inputs.len() < INPUTS;
+            if inputs.is_empty() && failure.is_none() && self.read_beats() {
+                inputs.push(Input::BytesRead { link: self.link.id });
+            }
             self.shared.enter(Caller::Reader(self.link.id), |state, now| state.core.handle_all(now, inputs.drain(..)));
             if let Some(error) = failure {
                 return Err(Disconnect::Channel(error));
@@ -206,6 +213,14 @@ impl Connection<'_> {
                 return Ok(());
             }
         }
+    }
+
+    /// Whether the core is to hear of bytes that are no whole frame.
+    fn read_beats(&self) -> bool {
+        let mut pulse = self.read.get();
+        let beats = pulse.beat(self.shared.clock.now());
+        self.read.set(pulse);
+        beats
     }
 
     /// Takes what the channel has understood, a bounded number at a time.

@@ -29,10 +29,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
 
-use cluster_core::{Channel, Disconnect, Frame, Output};
+use cluster_core::adapter::Pulse;
+use cluster_core::{Channel, Disconnect, Frame, Input, Output};
 use socket2::Socket;
 
-use crate::driver::{STACK, Shared};
+use crate::driver::{Caller, STACK, Shared};
 use crate::link::{ABORT, FLUSH, Link};
 use crate::turn::Pulled;
 
@@ -53,6 +54,8 @@ pub(crate) struct Io {
     pulled: Pulled,
     /// The writer is writing a copy of the first bytes of the output: nobody else may write.
     copied: bool,
+    /// How often the core hears of writes that took only a part.
+    partial: Pulse,
     /// Empty between calls; kept for its capacity.
     frames: Vec<Frame>,
 }
@@ -70,7 +73,14 @@ pub(crate) enum Written {
 
 impl Io {
     pub(crate) fn new(channel: Channel) -> Io {
-        Io { channel, socket: None, pulled: Pulled::default(), copied: false, frames: Vec::new() }
+        Io {
+            channel,
+            socket: None,
+            pulled: Pulled::default(),
+            copied: false,
+            partial: Pulse::default(),
+            frames: Vec::new(),
+        }
     }
 
     /// Pulls, seals and writes once, without blocking. See the head of this file for what it owes to whom.
@@ -85,14 +95,26 @@ impl Io {
             self.pull(shared, link);
         }
         if !self.channel.output().is_empty() {
+            let before = self.channel.output().len();
             let took_all = write_now(&socket, self.channel.output())?;
             link.written.store(shared.clock.now().as_nanos(), Ordering::Relaxed);
             if !took_all {
+                self.tell_of(before, shared, link);
                 return Ok(Written::Full);
             }
         }
         let left = self.pulled.is_left(&link.flags) || !self.channel.output().is_empty();
         Ok(if left { Written::Some } else { Written::All })
+    }
+
+    /// Tells the core that the socket has taken a part of the output, which was so long `before`.
+    fn tell_of(&mut self, before: usize, shared: &Arc<Shared>, link: &Link) {
+        let left = self.channel.output().len();
+        if left > 0 && left < before && self.partial.beat(shared.clock.now()) {
+            shared.enter(Caller::Puller(link.id()), |state, now| {
+                state.core.handle(now, Input::BytesWritten { link: link.id() });
+            });
+        }
     }
 
     /// One more try to write what the channel has, before the end.
@@ -129,10 +151,12 @@ impl Io {
         self.socket.clone().filter(|_| self.copied)
     }
 
-    /// So many of the copied bytes were written.
-    fn copy_written(&mut self, written: usize) {
+    /// The socket took this many of the copied bytes.
+    fn copy_written(&mut self, written: usize, shared: &Arc<Shared>, link: &Link) {
         self.copied = false;
+        let before = self.channel.output().len();
         self.channel.output().advance(written);
+        self.tell_of(before, shared, link);
     }
 }
 
@@ -216,7 +240,7 @@ impl Link {
                     if let Some(socket) = io.copy(copy) {
                         drop(io);
                         let written = socket.send_with_flags(copy, QUIET);
-                        self.io().copy_written(*written.as_ref().unwrap_or(&0));
+                        self.io().copy_written(*written.as_ref().unwrap_or(&0), shared, self);
                         match written {
                             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                             written => drop(written?),

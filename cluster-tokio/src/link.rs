@@ -34,6 +34,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use cluster_core::adapter::Pulse;
 use cluster_core::{Channel, ChannelError, CloseMode, Disconnect, Frame, Input, Instant, LinkId};
 use tokio::io::{AsyncReadExt as _, Interest};
 use tokio::net::TcpStream;
@@ -97,6 +98,8 @@ struct Io {
     socket: Option<OwnedWriteHalf>,
     /// Frames were pulled, but not until `None`.
     more: bool,
+    /// How often the core hears of writes that took only a part.
+    partial: Pulse,
     /// Empty between calls; kept for its capacity.
     frames: Vec<Frame>,
 }
@@ -202,9 +205,9 @@ async fn serve(shared: &Arc<Shared>, link: &Link, channel: Channel, stream: TcpS
     let _ = stream.set_nodelay(true);
     let Ok(local) = stream.local_addr() else { return Disconnect::Reset };
     let (socket, write) = stream.into_split();
-    let io = Io { channel, socket: Some(write), more: false, frames: Vec::new() };
+    let io = Io { channel, socket: Some(write), more: false, partial: Pulse::default(), frames: Vec::new() };
     let io = link.io.get_or_init(|| Mutex::new(io));
-    let mut connection = Connection { shared, link, io, socket, local };
+    let mut connection = Connection { shared, link, io, socket, local, read: Pulse::default() };
     let cause = connection.exchange().await;
     match cause {
         End::Abort => connection.abort(),
@@ -227,6 +230,8 @@ struct Connection<'a> {
     io: &'a Mutex<Io>,
     socket: OwnedReadHalf,
     local: SocketAddr,
+    /// How often the core hears of bytes that are no whole frame.
+    read: Pulse,
 }
 
 impl Connection<'_> {
@@ -308,12 +313,19 @@ impl Connection<'_> {
         }
     }
 
-    fn receive(&self, bytes: Bytes) -> Found {
+    fn receive(&mut self, bytes: Bytes) -> Found {
         self.lock().channel.receive(bytes);
         let mut inputs = Vec::new();
         loop {
             let failure = self.parse(&mut inputs);
             let last = inputs.len() < INPUTS;
+            if inputs.is_empty() && failure.is_none() {
+                if self.read.beat(self.shared.clock.now()) {
+                    inputs.push(Input::BytesRead { link: self.link.id });
+                } else {
+                    return Found::Frames;
+                }
+            }
             self.shared.enter(Caller::Link(self.link.id), |state, now| state.core.handle_all(now, inputs.drain(..)));
             if let Some(error) = failure {
                 return Found::End(Disconnect::Channel(error));
@@ -475,8 +487,14 @@ impl Io {
                 Err(error) => return Err(error),
             };
             output.advance(written);
-            link.written.store(shared.clock.now().as_nanos(), Ordering::Relaxed);
+            let now = shared.clock.now();
+            link.written.store(now.as_nanos(), Ordering::Relaxed);
             if written < length {
+                if self.partial.beat(now) {
+                    shared.enter(Caller::Link(link.id), |state, now| {
+                        state.core.handle(now, Input::BytesWritten { link: link.id });
+                    });
+                }
                 return Ok(Written::Full);
             }
         }
