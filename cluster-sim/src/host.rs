@@ -8,8 +8,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 
+use cluster_core::adapter::Pulse;
 use cluster_core::{
-    Acknowledge, Action, Channel, CloseMode, Deferred, Disconnect, Event, Input, Instant, LinkId, Message, Node,
+    Acknowledge, Action, Channel, CloseMode, Deferred, Disconnect, Event, Frame, Input, Instant, LinkId, Message, Node,
     Receipt, Received, Run,
 };
 
@@ -19,7 +20,7 @@ use crate::io::Io;
 use crate::net::{DialError, Read, Sock, Wake};
 use crate::rng::Rng;
 
-/// The most bytes that are pulled ahead of what the socket has taken.
+/// About the most bytes that are pulled at once, when the socket has taken all before.
 const AHEAD: usize = 1 << 20;
 
 /// How many actions of a node may follow one input, before it counts as a node that never comes to rest.
@@ -64,6 +65,8 @@ pub(crate) struct Driver {
     unacknowledged: Unacknowledged,
     /// What came to nothing while the user was not looking.
     unread: Vec<Deferred>,
+    /// Empty between calls; kept for its capacity.
+    frames: Vec<Frame>,
 }
 
 /// Messages that the user has taken and not acknowledged, where that is up to it.
@@ -78,10 +81,15 @@ struct Unacknowledged {
 pub(crate) struct Link {
     pub(crate) sock: Sock,
     channel: Channel,
+    /// How often the node hears of reads without a frame, and of writes that took only a part.
+    read: Pulse,
+    written: Pulse,
     /// Who is at the other end, once the handshake is over.
     pub(crate) peer: Option<Run>,
     /// The node has frames for it.
     send: bool,
+    /// The kernel takes nothing at present. For the checks only.
+    stuck: bool,
     /// The node has closed it; what is left is still being written.
     pub(crate) closing: bool,
     /// This link was accepted, so that it is the one that connects its pair. For the checks only.
@@ -98,6 +106,7 @@ impl Driver {
             app: None,
             unacknowledged: Unacknowledged::default(),
             unread: Vec::new(),
+            frames: Vec::new(),
         }
     }
 
@@ -301,7 +310,18 @@ impl Driver {
             return self.gone(io, id, Disconnect::Closed);
         };
         io.opened(id, sock);
-        let link = Link { sock, channel, peer: None, send: false, closing: false, granted: false };
+        let (read, written) = (Pulse::default(), Pulse::default());
+        let link = Link {
+            sock,
+            channel,
+            read,
+            written,
+            peer: None,
+            send: false,
+            stuck: false,
+            closing: false,
+            granted: false,
+        };
         self.links.insert(id, Box::new(link));
         io.set_link(sock, id);
         self.pump(io, id);
@@ -323,6 +343,7 @@ impl Driver {
             match io.read(sock) {
                 Read::Bytes(_) if link.closing => {}
                 Read::Bytes(bytes) => {
+                    io.bytes_read(id);
                     link.channel.receive(bytes);
                     self.frames(io, id);
                 }
@@ -336,6 +357,7 @@ impl Driver {
 
     /// Hands the node what its link's channel has made of the bytes received.
     fn frames(&mut self, io: &mut Io<'_>, id: LinkId) {
+        let mut none = true;
         while let Some(link) = self.links.get_mut(&id).filter(|link| !link.closing) {
             let input = match link.channel.poll() {
                 Ok(Some(Received::Connected(proven))) => {
@@ -348,6 +370,7 @@ impl Driver {
                     io.got(id, &frame, link);
                     Input::Frame { link: id, frame }
                 }
+                Ok(None) if none && link.read.beat(io.clock()) => Input::BytesRead { link: id },
                 Ok(None) => break,
                 Err(error) => {
                     self.pump(io, id);
@@ -355,6 +378,7 @@ impl Driver {
                     break;
                 }
             };
+            none = false;
             self.node.handle(io.clock(), input);
             self.drain(io);
         }
@@ -365,14 +389,12 @@ impl Driver {
     fn pump(&mut self, io: &mut Io<'_>, id: LinkId) {
         let Some(link) = self.links.get_mut(&id) else { return };
         loop {
-            let mut ahead = link.channel.output().len();
-            while link.send && link.peer.is_some() && ahead < AHEAD {
-                let Some(frame) = self.node.poll_frame(id) else {
-                    link.send = false;
-                    break;
-                };
-                ahead += io.sent(id, &frame, link);
-                link.channel.send(frame);
+            if link.send && link.peer.is_some() && link.channel.output().is_empty() {
+                link.send = self.node.poll_frames(id, AHEAD, &mut self.frames);
+                for frame in self.frames.drain(..) {
+                    io.sent(id, &frame, link);
+                    link.channel.send(frame);
+                }
             }
             let output = link.channel.output();
             let mut written = 0;
@@ -384,11 +406,18 @@ impl Driver {
                 }
             }
             output.advance(written);
-            if written == 0 {
+            if written > 0 && !output.is_empty() && link.written.beat(io.clock()) {
+                self.node.handle(io.clock(), Input::BytesWritten { link: id });
+            }
+            if written == 0 || !output.is_empty() {
                 break;
             }
         }
-        if link.closing && !link.send && link.channel.output().is_empty() {
+        let stuck = !link.channel.output().is_empty();
+        if std::mem::replace(&mut link.stuck, stuck) != stuck {
+            io.stuck(id, stuck);
+        }
+        if link.closing && !link.send && !stuck {
             io.shutdown(link.sock);
         }
     }

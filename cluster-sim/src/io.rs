@@ -213,7 +213,7 @@ impl Io<'_> {
 
     pub(crate) fn close_asked(&mut self, link: LinkId, mode: CloseMode, reason: &Reason, entry: Option<&Link>) {
         self.trace(What::Close(link, mode, reason.clone()));
-        self.oracle.closed(self.host, link, reason);
+        self.oracle.closed(self.host, link, reason, self.when());
         let peer = entry.and_then(|entry| entry.peer);
         self.log.closes.push(Closed { at: self.at(), link, peer, mode, reason: reason.clone() });
     }
@@ -225,17 +225,27 @@ impl Io<'_> {
         link.granted |= matches!(frame, Frame::Accept(_));
     }
 
-    /// A frame is about to be written. Returns how many bytes it takes.
-    pub(crate) fn sent(&mut self, id: LinkId, frame: &Frame, link: &mut Link) -> usize {
+    /// Bytes of a link were read.
+    pub(crate) fn bytes_read(&mut self, link: LinkId) {
+        self.oracle.bytes_read(self.host, link, self.when());
+    }
+
+    /// The kernel takes no bytes of a link, or does again.
+    pub(crate) fn stuck(&mut self, link: LinkId, stuck: bool) {
+        self.oracle.stuck(self.host, link, stuck);
+    }
+
+    /// A frame is about to be written.
+    pub(crate) fn sent(&mut self, id: LinkId, frame: &Frame, link: &mut Link) {
         self.trace(What::Sent(id, Brief::of(frame)));
-        self.oracle.sent(self.host, id, frame, self.when());
+        let width = if matches!(frame, Frame::Data(_)) { self.net.width(link.sock) } else { None };
+        self.oracle.sent(self.host, id, frame, width, self.when());
         link.granted |= matches!(frame, Frame::Accept(_));
         let bytes = match frame {
             Frame::Data(data) => data.bytes.len() + MAX_DATA_HEAD,
             control => control.encode().len(),
         };
         self.log.wire.count(FrameKind::of(frame), bytes);
-        bytes
     }
 
     /// The node has nothing more to say for now.

@@ -10,6 +10,7 @@
 //! | [`events`] | S4, S5, I2, I3: the word of events, `peers()`, joins, nothing after `Left` |
 //! | [`links`] | S1, I1, S12: one link per peer, and what is closed is over |
 //! | [`suspects`] | S05: nobody is turned away for a link that is dead |
+//! | [`alive`] | S18 to S20: no link is timed out on which bytes move, receivers speak, narrow ways are not filled |
 //! | [`agreement`] | S2: both ends agree which link that is |
 //! | [`handshakes`] | S3, I10: up only by a handshake; strangers change nothing |
 //! | [`sessions`], [`ends`], [`numbers`] | S6 to S8, I4: each message one outcome, a true one; order |
@@ -29,6 +30,7 @@
 //! its own end alone.
 
 mod agreement;
+mod alive;
 mod bounds;
 mod contract;
 mod credit;
@@ -54,6 +56,7 @@ use std::time::Duration;
 
 use cluster_core::{Event, Frame, Instant, LinkId, Node, NodeId, Run, Target, Timing};
 
+use self::alive::{Alive, Wasted};
 use self::credit::Credit;
 use self::departed::Departed;
 use self::dials::Dials;
@@ -91,6 +94,8 @@ pub(crate) struct Oracle {
     advanced: Vec<(Run, Run)>,
     /// Numbered messages that were taken, by host, if nothing else is checked.
     counts: Vec<Numbers>,
+    /// What was sent on connections of which one end is over.
+    wasted: Wasted,
     broken: Option<Broken>,
 }
 
@@ -130,6 +135,7 @@ impl Default for Oracle {
             unsettled: BTreeSet::new(),
             advanced: Vec::new(),
             counts: Vec::new(),
+            wasted: Wasted::default(),
             broken: None,
         }
     }
@@ -189,6 +195,7 @@ impl Oracle {
             departed: Departed::default(),
             dials: Dials::new(own, node.config().seeds(), clock, &limits),
             suspects: Suspects::default(),
+            alive: Alive::default(),
             credit,
             ends: Ends::default(),
             numbers: Numbers::default(),
@@ -212,6 +219,7 @@ impl Oracle {
         self.counts[host.index()] = watch.numbers;
         for sock in watch.links.socks() {
             self.handshakes.gone(sock);
+            self.wasted.forget(sock);
         }
         let runs = self.watches.iter().flatten().map(|watch| &watch.runs);
         let alive: BTreeSet<Run> = runs.flat_map(|runs| [runs.born(), runs.now()]).collect();
@@ -308,6 +316,7 @@ impl Oracle {
             watch.ends.drained(node, watch.clock, stats.takeovers, reborn)?;
             watch.events.drained(node, stats.takeovers)?;
             watch.suspects.drained(when.clock, stats.own_stalls, &watch.timing)?;
+            watch.alive.drained(when.clock, &stats, &watch.timing)?;
             watch.links.drained()?;
             let usage = node.usage();
             bounds::within(&usage, watch.counted(), &watch.limits)?;

@@ -275,10 +275,24 @@ impl Pipe {
     pub(crate) fn release(&mut self, now: u64, way: &mut Transit<'_>) {
         self.hold = self.hold.wrapping_add(1);
         self.give_up_scheduled = false;
-        for segment in self.flight.iter_mut().filter(|segment| segment.arrive == HELD) {
-            let at = way.departure(now, segment.body.len()).saturating_add(way.latency());
-            self.last_arrival = self.last_arrival.max(at);
-            segment.arrive = self.last_arrival;
+        for segment in std::mem::take(&mut self.flight) {
+            if segment.arrive != HELD {
+                self.flight.push_back(segment);
+                continue;
+            }
+            // A wide way carries more at once than a narrow one.
+            let mut rest = segment.body.len();
+            loop {
+                let size = rest.min(way.segment());
+                let at = way.departure(now, size).saturating_add(way.latency());
+                self.last_arrival = self.last_arrival.max(at);
+                let body = if let Body::Data(_) = segment.body { Body::Data(size) } else { segment.body };
+                self.flight.push_back(Segment { arrive: self.last_arrival, body });
+                rest -= size;
+                if rest == 0 {
+                    break;
+                }
+            }
         }
     }
 

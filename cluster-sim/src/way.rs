@@ -116,6 +116,16 @@ impl Delay {
         self.base
     }
 
+    /// The longest that a segment takes.
+    pub(crate) fn longest(self) -> u64 {
+        let rare = match self.rare {
+            Rare::Nothing => 0,
+            Rare::Tail { cap, .. } => cap,
+            Rare::Spike { spike, .. } => spike,
+        };
+        self.base.saturating_add(self.jitter).saturating_add(rare)
+    }
+
     fn draw(self, rng: &mut Small) -> u64 {
         let even = if self.jitter == 0 { 0 } else { rng.below(self.jitter.saturating_add(1)) };
         let rare = match self.rare {

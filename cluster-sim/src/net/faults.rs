@@ -1,6 +1,7 @@
 //! What goes wrong with hosts and with the ways between them.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -50,6 +51,12 @@ impl Net {
     /// Whether there is an end to what gets through from one host to the other.
     pub(crate) fn is_narrow(&self, from: HostId, to: HostId) -> bool {
         self.ways.is_narrow(from, to)
+    }
+
+    /// How much gets through from this end of a connection to the other in a second, if there is an end to it, and how
+    /// long a segment takes at most.
+    pub(crate) fn width(&self, writer: Sock) -> Option<(u64, Duration)> {
+        self.ways.width(self.end(writer).host, self.peer_host(writer)?)
     }
 
     /// Nothing gets from one host to the other, or everything does again.

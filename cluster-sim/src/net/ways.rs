@@ -1,6 +1,7 @@
 //! The ways between hosts that differ from what is usual: their latency and bandwidth, cuts, clogs and blocked dials.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::Block;
 use crate::host::HostId;
@@ -66,6 +67,14 @@ impl Ways {
     /// Nanoseconds that what is no segment takes.
     pub(super) fn latency(&self, from: HostId, to: HostId) -> u64 {
         self.own.get(&(from, to)).and_then(|way| way.delay).unwrap_or(self.delay).base()
+    }
+
+    /// How many bytes a second get through, if there is an end to it, and how long a segment takes at most.
+    pub(super) fn width(&self, from: HostId, to: HostId) -> Option<(u64, Duration)> {
+        let way = self.own.get(&(from, to));
+        let rate = way.and_then(|way| way.rate).or(self.rate)?;
+        let delay = |from, to| self.own.get(&(from, to)).and_then(|way| way.delay).unwrap_or(self.delay).longest();
+        Some((rate, Duration::from_nanos(delay(from, to).saturating_add(delay(to, from)))))
     }
 
     pub(super) fn is_narrow(&self, from: HostId, to: HostId) -> bool {

@@ -41,6 +41,8 @@ struct Account {
     forgotten: bool,
     /// No session goes on with it at present: only what is not taken takes memory.
     over: bool,
+    /// The stream as it was when the session ended: its last acknowledgement may be handed out later.
+    parting: Option<Receiving>,
 }
 
 /// A message that was taken: which one it is on which stream, and where it ends.
@@ -201,7 +203,12 @@ impl Credit {
         let window = self.window;
         let mut verdict = None;
         self.change(peer, |account| {
-            if let Some(current) = &mut account.current {
+            if account.over
+                && let Some(parting) = &mut account.parting
+            {
+                // The last word on a link that was slow to take it.
+                verdict = Some(parting.told(ack, window));
+            } else if let Some(current) = &mut account.current {
                 verdict = Some(current.told(ack, window));
                 current.granted = current.granted.max(ack.granted);
             }
@@ -247,6 +254,7 @@ impl Credit {
             // Nothing is remembered of a stream whose last messages nobody acknowledges.
             account.forgotten |= !account.unacknowledged.is_empty();
             account.over = true;
+            account.parting = account.current.clone();
             if let Some(current) = &mut account.current {
                 if current.heads.whole <= current.consumed {
                     current.received = current.consumed;

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use cluster_core::{Acknowledge, Instant, Limits, LinkId, Run, Timing};
 
 use super::When;
+use super::alive::Alive;
 use super::bounds::Counted;
 use super::credit::Credit;
 use super::departed::Departed;
@@ -30,6 +31,7 @@ pub(super) struct Watch {
     pub(super) departed: Departed,
     pub(super) dials: Dials,
     pub(super) suspects: Suspects,
+    pub(super) alive: Alive,
     pub(super) credit: Credit,
     pub(super) ends: Ends,
     pub(super) numbers: Numbers,

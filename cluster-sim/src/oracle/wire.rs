@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use cluster_core::wire::{Close, Reject};
 use cluster_core::{Disconnect, Frame, Incarnation, LinkId, Proven, Reason, RejectCode, Run};
 
+use super::alive::Width;
 use super::dials::Dialer;
 use super::{Oracle, Watch, When, concerns_streams, network};
 use crate::host::HostId;
@@ -77,9 +78,29 @@ impl Oracle {
         });
     }
 
-    /// The node has asked to close a link.
-    pub(crate) fn closed(&mut self, host: HostId, link: LinkId, reason: &Reason) {
+    /// Bytes of a link were read.
+    pub(crate) fn bytes_read(&mut self, host: HostId, link: LinkId, when: When) {
         self.check(host, |watch| {
+            watch.alive.read(link, when.clock);
+            watch.suspects.cleared(link);
+            Ok(())
+        });
+    }
+
+    /// The kernel takes no bytes of a link, or does again.
+    pub(crate) fn stuck(&mut self, host: HostId, link: LinkId, stuck: bool) {
+        self.check(host, |watch| {
+            watch.alive.stuck(link, stuck);
+            Ok(())
+        });
+    }
+
+    /// The node has asked to close a link.
+    pub(crate) fn closed(&mut self, host: HostId, link: LinkId, reason: &Reason, when: When) {
+        self.check(host, |watch| {
+            if *reason == Reason::Timeout && watch.links.find(link).is_some_and(|open| !open.closing) {
+                watch.alive.timed_out(link, when.clock);
+            }
             if let Some(open) = watch.links.find(link).copied()
                 && let Some(peer) = open.peer
             {
@@ -110,6 +131,7 @@ impl Oracle {
         watch.talks.over(link);
         watch.suspects.cleared(link);
         watch.unfinished.remove(&link);
+        let carried = watch.alive.gone(link);
         if let Some(peer) = watch.links.find(link).and_then(|open| open.peer) {
             watch.fence(link, peer);
         }
@@ -121,6 +143,8 @@ impl Oracle {
             watch.untouched.other();
         }
         self.handshakes.gone(open.sock);
+        let verdict = self.wasted.gone(open.sock, carried.unwrap_or_default());
+        self.judge(host, verdict, |text| text);
     }
 
     /// A frame is about to reach the node; its link's other end is seen at `ip`.
@@ -141,6 +165,7 @@ impl Oracle {
             watch.dials.heard(peer, ip, frame);
             watch.talks.got(link, frame, watch.credit.current(peer));
             watch.suspects.cleared(link);
+            watch.alive.got(link, frame);
             let active = watch.links.active(peer.id).is_some_and(|(active, _)| active == link);
             match frame {
                 Frame::Claim(claim) => {
@@ -178,8 +203,11 @@ impl Oracle {
     }
 
     /// The node has handed out a frame.
-    pub(crate) fn sent(&mut self, host: HostId, link: LinkId, frame: &Frame, when: When) {
-        self.check(host, |watch| watch.links.sent(link, frame));
+    pub(crate) fn sent(&mut self, host: HostId, link: LinkId, frame: &Frame, width: Width, when: When) {
+        self.check(host, |watch| {
+            watch.alive.sent(link, frame, width, when);
+            watch.links.sent(link, frame)
+        });
         let Some(open) = self.watch(host).and_then(|watch| watch.links.find(link)).copied() else { return };
         self.handshakes.sent(open.sock, frame);
         let Some(peer) = open.peer else { return };

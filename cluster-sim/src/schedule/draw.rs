@@ -120,7 +120,7 @@ impl Profile {
             recv_window: initial_window << rng.below(4),
             max_peers: 16,
             spare_credit: 2 * (max_message + 9) + rng.pick(&[0, 0, 1 << 20]),
-            buffer: rng.pick(&[16 << 10, 64 << 10, 256 << 10]),
+            buffer: rng.pick(&[16 << 10, 64 << 10, 256 << 10, 1 << 20, 4 << 20]),
             write_stall: Duration::from_secs(rng.pick(&[10, 10, 3])),
             forget_after: rng.pick(&[DAY, DAY, Duration::from_secs(60)]),
             tombstone_ttl: rng.pick(&[DAY, DAY, Duration::from_secs(30)]),
@@ -139,6 +139,8 @@ struct Drawer {
     duration: u64,
     /// Bytes that a sender may have accepted for a peer that takes nothing.
     window: u64,
+    /// The longest message.
+    longest: u64,
     steps: Vec<Step>,
 }
 
@@ -148,7 +150,8 @@ impl Drawer {
         // Of a longer one the schedule's own check tells.
         let duration = schedule.duration.min(Schedule::MAX_DURATION).as_millis() as u64;
         let Schedule { nodes, ref profile, .. } = *schedule;
-        Drawer { rng, nodes, secure: profile.secure, duration, window, steps: Vec::new() }
+        let (secure, longest) = (profile.secure, profile.max_message);
+        Drawer { rng, nodes, secure, duration, window, longest, steps: Vec::new() }
     }
 
     /// Calls `draw` with a time in each slot in which something happens.
@@ -281,6 +284,11 @@ impl Drawer {
                 self.push_once(at, Op::Insider { abuse, tempo });
             }
             Fault::Forget => self.push(at, Op::Forget { host }),
+            Fault::Slow => {
+                if let Some((a, b)) = self.pair() {
+                    self.slow(at, a, b);
+                }
+            }
         }
     }
 
@@ -304,6 +312,50 @@ impl Drawer {
             }
             None => self.spell(at, 60_000, Op::Latency { latency }, Op::Latency { latency: normal }),
         }
+    }
+
+    /// A slow way, and long messages on it. One time in three the connections are there before, one time in three they are
+    /// made while it is slow, and one time in three it becomes much slower while they carry something.
+    fn slow(&mut self, at: u64, a: u32, b: u32) {
+        let rate = Some(self.rng.scaled(1_000, 100_000));
+        let end = at + self.rng.scaled(1_000, 60_000);
+        let mut begin = at;
+        match self.rng.below(3) {
+            0 => {}
+            1 => {
+                let soon = at + 1 + self.rng.below(20);
+                self.push(soon, Op::Reset { a, b });
+            }
+            _ => {
+                let rate = self.rng.scaled(100_000, 10_000_000);
+                self.width(at, a, b, Some(rate));
+                self.fill(at + 1, a, b);
+                begin = at + 1 + self.rng.scaled(1, 1_000);
+            }
+        }
+        self.width(begin, a, b, rate);
+        for _ in 0..1 + self.rng.below(3) {
+            let (from, to) = if self.rng.below(4) == 0 { (b, a) } else { (a, b) };
+            let when = begin + self.rng.scaled(1, end.saturating_sub(begin).max(2));
+            self.fill(when, from, to);
+        }
+        if self.rng.below(3) == 0 {
+            let later = begin + self.rng.scaled(1_000, 60_000);
+            self.push(later, Op::Reset { a, b });
+        }
+        self.width(end.max(begin), a, b, None);
+    }
+
+    fn width(&mut self, at: u64, a: u32, b: u32, bytes_per_second: Option<u64>) {
+        self.push(at, Op::Bandwidth { from: a, to: b, bytes_per_second });
+        self.push(at, Op::Bandwidth { from: b, to: a, bytes_per_second });
+    }
+
+    /// As many bytes as may be on the way, in messages as long as they may be.
+    fn fill(&mut self, at: u64, from: u32, to: u32) {
+        let length = self.longest.min(MOST);
+        let count = (self.window / (length + 1)).clamp(1, 500) as u32;
+        self.push(at, Op::Send { from, to, length, count });
     }
 
     /// Two sides. One time in three every size of them is as likely as any other, one time in three each host takes one

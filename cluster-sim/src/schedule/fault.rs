@@ -14,6 +14,7 @@ pub enum Fault {
     Latency,
     /// Little gets through in one direction.
     Bandwidth,
+
     /// Two hosts are cut off from each other.
     Cut,
     /// Nothing gets through in one direction.
@@ -76,11 +77,14 @@ pub enum Fault {
     Insider,
     /// A user has the lost peers forgotten.
     Forget,
+    /// Very little gets through between two hosts that send each other as much as they may: the connections are there
+    /// before, or are made meanwhile, or carry something when it begins.
+    Slow,
 }
 
 impl Fault {
     /// Every kind.
-    pub const ALL: [Fault; 32] = [
+    pub const ALL: [Fault; 33] = [
         Fault::Latency,
         Fault::Bandwidth,
         Fault::Cut,
@@ -113,6 +117,7 @@ impl Fault {
         Fault::Outsider,
         Fault::Insider,
         Fault::Forget,
+        Fault::Slow,
     ];
 
     /// Its name on a command line, such as `one-way`.
@@ -121,6 +126,7 @@ impl Fault {
         match self {
             Fault::Latency => "latency",
             Fault::Bandwidth => "bandwidth",
+            Fault::Slow => "slow",
             Fault::Cut => "cut",
             Fault::OneWay => "one-way",
             Fault::Clog => "clog",
@@ -228,9 +234,15 @@ impl Rate {
 /// assert_eq!(faults.rate(Fault::Pause), Rate::OFF);
 /// # Ok::<(), cluster_sim::WorldError>(())
 /// ```
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Faults {
     rates: [Rate; Fault::ALL.len()],
+}
+
+impl Default for Faults {
+    fn default() -> Faults {
+        Faults { rates: [Rate::OFF; Fault::ALL.len()] }
+    }
 }
 
 impl Faults {

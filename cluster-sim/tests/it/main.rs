@@ -28,6 +28,7 @@ mod scenarios;
 mod schedules;
 mod secure;
 mod sessions;
+mod slow_links;
 mod strangers;
 mod timeline;
 mod world;
