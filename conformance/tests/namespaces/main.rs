@@ -34,3 +34,4 @@ mod mesh;
 mod names;
 mod process;
 mod program;
+mod slow;
