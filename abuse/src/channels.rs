@@ -1,8 +1,8 @@
 //! Pairs of channels, and bytes between them.
 
 use cluster_core::{
-    Bytes, Channel, ChannelError, Credentials, Frame, Hello, Identity, Incarnation, NodeId, Received, Role, Run,
-    Secret, Suite,
+    Bytes, Channel, ChannelError, Credentials, Frame, Hello, Identity, Incarnation, NodeId, Proven, Received, Role,
+    Run, Secret, Suite,
 };
 use std::hash::{DefaultHasher, Hasher as _};
 use std::sync::OnceLock;
@@ -155,14 +155,24 @@ impl Outcome {
     pub fn frames(&self) -> impl Iterator<Item = &Frame> {
         self.received.iter().filter_map(|received| match received {
             Received::Frame(frame) => Some(frame),
-            Received::Connected(_) => None,
+            Received::Greeted | Received::Connected(_) => None,
         })
+    }
+
+    /// What the other side has proven, if the handshake came to its end. Nothing but a greeting comes before that.
+    #[must_use]
+    pub fn proven(&self) -> Option<&Proven> {
+        let greeted = usize::from(matches!(self.received.first(), Some(Received::Greeted)));
+        match self.received.get(greeted) {
+            Some(Received::Connected(proven)) => Some(proven),
+            _ => None,
+        }
     }
 
     /// Whether the handshake came to its end.
     #[must_use]
     pub fn is_connected(&self) -> bool {
-        matches!(self.received.first(), Some(Received::Connected(_)))
+        self.proven().is_some()
     }
 }
 

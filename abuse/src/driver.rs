@@ -87,7 +87,7 @@ pub fn id(host: u8) -> NodeId {
 #[must_use]
 pub fn small() -> Limits {
     let mut limits = Limits::default();
-    (limits.max_peers, limits.max_pending, limits.max_pending_per_ip) = (4, 4, 3);
+    (limits.max_peers, limits.max_pending, limits.max_pending_per_ip, limits.max_greeted) = (4, 4, 3, 3);
     (limits.max_message, limits.send_window) = (2_000, 8_000);
     (limits.initial_window, limits.recv_window, limits.recv_budget) = (1_024, 4_096, 20_000);
     (limits.max_tombstones, limits.max_candidates, limits.max_candidates_per_peer) = (4, 8, 4);
@@ -337,12 +337,13 @@ impl Driver {
     /// What holds between any two calls: no table is fuller than its bound.
     fn check(&self) {
         let (usage, memory, limits) = (self.node.usage(), self.node.memory(), self.node.limits());
-        let inbound = limits.max_peers + 2 * limits.max_pending;
         let outbound = self.links.values().filter(|line| line.dialled.is_some()).count();
         for (what, entries, bound) in [
             ("actions", usage.actions, 0),
             ("links", usage.links, self.links.len()),
-            ("inbound links", self.links.len() - outbound, inbound),
+            ("inbound links", self.links.len() - outbound, limits.max_inbound()),
+            ("silent links", usage.silent_links, limits.max_pending),
+            ("greeted links", usage.greeted_links, limits.max_greeted),
             ("peers", usage.peers, limits.max_peers),
             ("candidates", usage.candidates, limits.max_candidates),
             ("waiting dials", usage.waiting_dials, limits.max_peers + limits.max_candidates),

@@ -31,6 +31,7 @@ pub use self::secure::Credentials;
 /// ```text
 ///                 initiator                        responder
 /// new             preamble, message 1  ──▶
+///                                          Greeted
 ///                                     ◀──  preamble, message 2
 /// Connected       message 3, frames    ──▶
 ///                                          Connected
@@ -60,7 +61,7 @@ pub use self::secure::Credentials;
 /// let mut bob = Channel::new(Role::Responder, hello(2));
 ///
 /// carry(&mut alice, &mut bob);
-/// assert_eq!(bob.poll()?, None);
+/// assert_eq!(bob.poll()?, Some(Received::Greeted));
 /// carry(&mut bob, &mut alice);
 /// assert!(matches!(alice.poll()?, Some(Received::Connected(bob)) if bob.run == hello(2).run));
 /// alice.send(Frame::Ping { token: 7 });
@@ -149,6 +150,9 @@ pub struct Proven {
 /// What arrived on a channel.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Received {
+    /// The responder: the other side has sent a valid hello. In secure mode it has one of our secrets, or repeats a hello
+    /// of a side that has; in plain mode it names our cluster. Comes once, before [`Connected`](Received::Connected).
+    Greeted,
     /// The handshake is done. Comes once, before every frame; from now on frames may be sent.
     Connected(Proven),
     /// A frame.
@@ -306,6 +310,7 @@ impl Channel {
                 State::First { version, features } => {
                     let Some(body) = self.message()? else { return Ok(None) };
                     self.on_first(&body, version, features)?;
+                    return Ok(Some(Received::Greeted));
                 }
                 State::Second { version, features } => {
                     let Some(body) = self.message()? else { return Ok(None) };
@@ -318,6 +323,7 @@ impl Channel {
                 State::SecureFirst => {
                     let Some(body) = self.secure_message(noise::FIRST)? else { return Ok(None) };
                     self.on_secure_first(&body)?;
+                    return Ok(Some(Received::Greeted));
                 }
                 State::SecureSecond { version, features } => {
                     let Some(body) = self.secure_message(noise::SECOND)? else { return Ok(None) };

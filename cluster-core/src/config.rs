@@ -445,6 +445,7 @@ impl Config {
             ("max_peers", limits.max_peers),
             ("max_pending", limits.max_pending),
             ("max_pending_per_ip", limits.max_pending_per_ip),
+            ("max_greeted", limits.max_greeted),
             ("accept_burst", limits.accept_burst as usize),
             ("accept_burst_per_ip", limits.accept_burst_per_ip as usize),
             ("max_dials", limits.max_dials),

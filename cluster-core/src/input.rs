@@ -14,6 +14,12 @@ use crate::wire::Frame;
 /// Any order is accepted, and input that names a link the node no longer knows is ignored.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Input {
+    /// The channel of an inbound link has received a valid hello. The link is from now on one of those that silent
+    /// connections cannot displace.
+    Greeted {
+        /// Which link.
+        link: LinkId,
+    },
     /// The channel of a link has finished its handshake.
     Connected {
         /// Which link.
@@ -69,6 +75,7 @@ impl Input {
     #[must_use]
     pub fn received(link: LinkId, local: SocketAddr, received: Received) -> Input {
         match received {
+            Received::Greeted => Input::Greeted { link },
             Received::Connected(proven) => Input::Connected { link, proven, local },
             Received::Frame(frame) => Input::Frame { link, frame },
         }

@@ -86,10 +86,7 @@
 //!             let (channel, _) = links.get_mut(&other).unwrap();
 //!             channel.receive(Bytes::from(bytes));
 //!             while let Some(received) = channel.poll().unwrap() {
-//!                 node.handle(now, match received {
-//!                     Received::Connected(proven) => Input::Connected { link: other, proven, local: *address },
-//!                     Received::Frame(frame) => Input::Frame { link: other, frame },
-//!                 });
+//!                 node.handle(now, Input::received(other, *address, received));
 //!             }
 //!         }
 //!     }
@@ -128,6 +125,7 @@ mod config;
 mod error;
 mod event;
 mod flight;
+mod gate;
 mod hex;
 mod id;
 mod identity;

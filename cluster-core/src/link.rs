@@ -3,11 +3,10 @@
 use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
-use core::net::{IpAddr, SocketAddr};
+use core::net::SocketAddr;
 use core::time::Duration;
 
 use crate::action::CloseMode;
-use crate::address::source;
 use crate::bucket::Rate;
 use crate::channel::Proven;
 use crate::flight::Flight;
@@ -67,8 +66,6 @@ pub(crate) struct Link {
     pub(crate) dial: Option<Dial>,
     /// Where it was dialled, or where it comes from.
     pub(crate) remote: SocketAddr,
-    /// A peer had been seen at the source of this inbound link when it came.
-    pub(crate) familiar: bool,
     pub(crate) state: LinkState,
     pub(crate) proven: Option<Proven>,
     pub(crate) opened: Instant,
@@ -159,7 +156,6 @@ impl Link {
             id,
             dial,
             remote,
-            familiar: false,
             state: LinkState::Opening,
             proven: None,
             opened: now,
@@ -181,11 +177,6 @@ impl Link {
 
     pub(crate) fn is_inbound(&self) -> bool {
         self.dial.is_none()
-    }
-
-    /// Where it comes from, or goes to, as far as this tells one host from another.
-    pub(crate) fn source(&self) -> IpAddr {
-        source(self.remote.ip())
     }
 
     /// The run at the other end, once the channel stands.

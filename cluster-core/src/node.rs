@@ -27,6 +27,7 @@ use core::time::Duration;
 
 use zeroize::Zeroize as _;
 
+use self::admit::Familiar;
 use self::dialer::Dialer;
 use self::timer::Timer;
 use crate::action::{Action, CloseMode};
@@ -37,6 +38,7 @@ use crate::channel::{Channel, Credentials, Hello, Role};
 use crate::closed::ClosedStreams;
 use crate::config::{Acknowledge, Config, ConfigError, Limits, Security, Timing};
 use crate::event::{Event, PeerInfo};
+use crate::gate::Gate;
 use crate::id::{Incarnation, LinkId, NodeId, Run};
 use crate::identity::Identity;
 use crate::inbox::Inbox;
@@ -122,6 +124,8 @@ pub struct Node {
     closed: ClosedStreams,
     dialer: Dialer,
     admission: Admission,
+    gate: Gate,
+    familiar: Familiar,
     inbox: Inbox,
     unread: Unread,
     budget: Budget,
@@ -197,6 +201,8 @@ impl Node {
             closed: ClosedStreams::default(),
             dialer: Dialer::new(&config.limits, now),
             admission: Admission::new(&config.limits, now),
+            gate: Gate::default(),
+            familiar: Familiar::default(),
             inbox: Inbox::default(),
             unread: Unread::default(),
             budget,
@@ -225,6 +231,7 @@ impl Node {
         }
         match input {
             Input::Frame { link, frame } => self.frame(link, frame),
+            Input::Greeted { link } => self.greeted(link),
             Input::Connected { link, proven, local } => self.connected(link, proven, local),
             Input::Disconnected { link, cause } => self.disconnected(link, cause),
             Input::Resolved { target, outcome } => self.resolved(&target, outcome),
@@ -323,6 +330,8 @@ impl Node {
             actions: self.actions.len(),
             timers: self.timers.len(),
             links: self.links.len(),
+            silent_links: self.gate.silent(),
+            greeted_links: self.gate.greeted(),
             peers: self.peers.len(),
             candidates: self.candidates.len(),
             introduced: self.candidates.most_introduced(),
@@ -536,13 +545,18 @@ impl Node {
     /// Asks the driver to end a link. What the link meant to its peer is settled by the caller.
     fn close(&mut self, id: LinkId, mode: CloseMode, reason: Reason) {
         let Some(link) = self.links.get_mut(&id) else { return };
-        if let LinkState::Closing { mode: current, .. } = &mut link.state {
+        if let LinkState::Closing { mode: current, since } = &mut link.state {
             if *current == mode || mode == CloseMode::Flush {
                 return;
             }
             *current = mode;
+            self.gate.linger_no_more(id, *since);
         } else {
             link.state = LinkState::Closing { mode, since: self.now };
+            self.gate.leave(id);
+            if link.lingers_since().is_some() && link.is_inbound() {
+                self.gate.linger(id, self.now);
+            }
         }
         link.ping = None;
         self.timers.cancel(Timer::Probe(id));
@@ -574,7 +588,10 @@ impl Node {
         let of_peer = |id: NodeId, link: LinkId| {
             self.links.get(&link).is_some_and(|link| !link.is_closing() && link.run().is_none_or(|run| run.id == id))
         };
-        self.peers.values().all(|peer| {
+        let seated = |link: &Link| self.gate.holds(link.id) == link.is_pending();
+        let inbound = self.links.values().filter(|link| link.is_inbound()).count();
+        let gate = self.links.values().all(seated) && self.gate.inbound() == inbound;
+        gate && self.peers.values().all(|peer| {
             peer.live.is_none_or(|link| of_peer(peer.run.id, link))
                 && peer.dialing.is_none_or(|link| of_peer(peer.run.id, link))
                 && !(peer.announced && peer.is_lost())

@@ -7,7 +7,7 @@ use core::time::Duration;
 
 use bytes::Bytes;
 
-use crate::address::{Advertised, source};
+use crate::address::Advertised;
 use crate::backoff::Backoff;
 use crate::config::Offline;
 use crate::event::{PeerInfo, PeerState};
@@ -275,10 +275,10 @@ impl Addresses {
         self.via == Some(address) || self.aliases.contains(&address)
     }
 
-    /// Whether the peer was seen at this [source], by its own or by our dial; what is merely said does not count.
-    pub(crate) fn is_seen_at(&self, from: IpAddr) -> bool {
+    /// The IPs at which the peer was seen, by its own or by our dial; a claim by others does not count.
+    pub(crate) fn seen(&self) -> impl Iterator<Item = IpAddr> + '_ {
         let reached = self.via.iter().chain(&self.aliases).map(SocketAddr::ip);
-        reached.chain(self.seen).any(|ip| source(ip) == from)
+        reached.chain(self.seen)
     }
 
     pub(crate) fn advertises(&self, address: SocketAddr) -> bool {

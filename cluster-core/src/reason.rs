@@ -49,9 +49,9 @@ pub enum Reason {
     Refused,
     /// The dial found no way there, or no answer.
     Unreachable,
-    /// A connection that had not yet authenticated itself had to make room for another.
+    /// A connection that was not yet granted anything had to make room for another.
     Evicted,
-    /// Too many connections that have not authenticated themselves come from one IP, at a time or each second.
+    /// Too many connections come from one IP each second: `accept_burst_per_ip`.
     TooManyFromIp,
     /// More connections come in each second than `accept_burst` allows.
     TooManyInbound,

@@ -75,16 +75,19 @@ counters! {
     pub stale_incarnations: u64,
     /// Dials that reached this node itself.
     pub self_connections: u64,
-    /// Inbound connections evicted at `max_pending`.
+    /// Inbound connections without a valid hello that made room for others at `max_pending`.
     pub pending_limit: u64,
+    /// Inbound connections with a valid hello that made room for others at `max_greeted`.
+    pub greeted_limit: u64,
     /// Inbound connections that were refused, or cut off while the other side was taking its time to end them, because
     /// too many were there: see [`Limits::max_inbound`](crate::Limits::max_inbound).
     pub inbound_limit: u64,
-    /// Inbound connections refused at `max_pending_per_ip`.
+    /// Inbound connections without a valid hello that made room for others of their IP at `max_pending_per_ip`.
     pub per_ip_limit: u64,
     /// Inbound connections refused because too many come each second: `accept_burst`.
     pub accept_limit: u64,
-    /// Inbound connections refused because too many come from one IP each second: `accept_burst_per_ip`.
+    /// Inbound connections refused because too many come from one IP each second, while many come in all:
+    /// `accept_burst_per_ip`.
     pub accept_limit_per_ip: u64,
     /// Inbound connections that had to share a burst with those of other IPs at `max_accept_sources`.
     pub accept_source_limit: u64,
@@ -149,6 +152,10 @@ pub struct Usage {
     pub timers: usize,
     /// Links, those included that the driver was told to close and has not yet reported gone.
     pub links: usize,
+    /// Inbound links without a valid hello: at most `max_pending`.
+    pub silent_links: usize,
+    /// Inbound links with a valid hello that were granted nothing yet: at most `max_greeted`.
+    pub greeted_links: usize,
     /// Peers connected, or lost and being dialled, or about to be connected: at most `max_peers`.
     pub peers: usize,
     /// Nodes known from hearsay only: at most `max_candidates`.

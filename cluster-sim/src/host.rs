@@ -360,6 +360,10 @@ impl Driver {
         let mut none = true;
         while let Some(link) = self.links.get_mut(&id).filter(|link| !link.closing) {
             let input = match link.channel.poll() {
+                Ok(Some(Received::Greeted)) => {
+                    io.greeted(id);
+                    Input::Greeted { link: id }
+                }
                 Ok(Some(Received::Connected(proven))) => {
                     link.peer = Some(proven.run);
                     self.connected += 1;

@@ -200,6 +200,10 @@ impl Io<'_> {
         self.oracle.opened(self.host, self.run, link, sock, from);
     }
 
+    pub(crate) fn greeted(&mut self, link: LinkId) {
+        self.oracle.greeted(self.host, link);
+    }
+
     pub(crate) fn connected(&mut self, link: LinkId, sock: Sock, proven: Proven) {
         self.trace(What::Connected(link, proven.run));
         self.oracle.connected(self.host, link, proven, self.local(sock), self.when());

@@ -440,6 +440,7 @@ impl Puppet {
     fn frames(&mut self, io: &mut Io<'_>, link: PuppetLink) {
         loop {
             match self.links[link].channel.poll() {
+                Ok(Some(Received::Greeted)) => {}
                 Ok(Some(Received::Connected(proven))) => self.connected(io, link, proven.run),
                 Ok(Some(Received::Frame(frame))) => {
                     io.trace(What::Puppet(format!("got {:?}", Brief::of(&frame))));

@@ -27,24 +27,36 @@ pub struct Limits {
     /// Peers connected, or lost and being dialled; a lost peer makes room for one that connects. Default 512, which is
     /// also the most.
     pub max_peers: usize,
-    /// Inbound connections that have not yet authenticated themselves. Default 64. At the bound a random one of them
-    /// makes room. A quarter of the places is kept for IPs at which a peer was seen, so that strangers who crowd in do
-    /// not keep lost peers out.
+    /// Inbound connections that have not yet sent a valid hello. Default 512, at least 1. At the bound one of them makes
+    /// room for each that comes: an old one of the source (the IP; for IPv6 the /64) that has most places. No connection
+    /// makes room before seven eighths of the places were claimed by later ones, so an honest dial succeeds if its hello
+    /// arrives within `7/8 × max_pending × accept_interval`: 224 ms with the default limits. The last eighth is kept for
+    /// exact IPs at which a peer was seen, so that strangers who crowd in do not keep lost peers out.
+    ///
+    /// Each takes a descriptor, and memory as SECURITY.md lists it. A process with the usual 1,024 descriptors has room
+    /// for 480 others beside the default.
     pub max_pending: usize,
-    /// Inbound connections that have not yet authenticated themselves, of one IP (of one /64 for IPv6). Loopback is
-    /// exempt. Default 8.
+    /// Inbound connections that have not yet sent a valid hello, of one IP (of one /64 for IPv6). At the bound the oldest
+    /// of them makes room. Default 512, so that [`max_pending`](Limits::max_pending) alone decides. A lower bound saves
+    /// descriptors, and gives honest nodes less time to say hello beside a neighbour that floods from the same IP.
     pub max_pending_per_ip: usize,
+    /// Inbound connections that have sent a valid hello and were granted nothing yet. Default 256, at least 1. At the
+    /// bound one of them makes room by the same rule, and never for a silent connection. In secure mode only members
+    /// get here, and recorded hellos of members; without a secret any stranger does.
+    pub max_greeted: usize,
     /// Inbound connections that may come at once. Default 500, at least 1. Each is given back when the connection has
     /// authenticated itself, and one more every [`accept_interval`](Limits::accept_interval); so this bounds the work
-    /// that strangers make, and not how fast members come. The last quarter is kept for IPs at which a peer was seen.
-    /// Loopback is exempt.
+    /// that strangers make, and not how fast members come. The last quarter is kept for exact IPs at which a peer was
+    /// seen.
     ///
-    /// In a flood of more than that, whoever is new gets in only as often as chance has it, while below it a connection
-    /// that is let in has its time. So it is better too high than too low.
+    /// A flood of more than that lets a new node in only as often as chance has it, while below it a connection that is
+    /// let in has its time. So it is better too high than too low.
     pub accept_burst: u32,
     /// See [`accept_burst`](Limits::accept_burst). Default 0.5 ms, that is, 2,000 connections a second.
     pub accept_interval: Duration,
-    /// The same for the connections of one IP (of one /64 for IPv6). Default 5, at least 1.
+    /// The same for the connections of one IP (of one /64 for IPv6), while half of `accept_burst` or less is left: as
+    /// long as there is enough for all, a neighbour that connects all the time takes nothing from an honest node at the
+    /// same IP. An exact IP at which a peer was seen has a burst of its own. Default 5, at least 1.
     pub accept_burst_per_ip: u32,
     /// See [`accept_burst_per_ip`](Limits::accept_burst_per_ip). Default 50 ms, that is, 20 connections a second.
     pub accept_interval_per_ip: Duration,
@@ -102,15 +114,16 @@ impl Limits {
         self.recv_budget.saturating_add((self.max_peers as u64).saturating_mul(sent))
     }
 
-    /// The most inbound links there are at a time: `max_peers + 2 × max_pending`.
+    /// The most inbound links there are at a time: `max_peers + max_pending + 2 × max_greeted`.
     ///
-    /// They are those of peers, those that wait to be granted something, and those that the node has closed and whose
-    /// other side takes its time to let go. When they leave no more than `max_pending` places, each connection that comes
-    /// in cuts off the one that has been closing for longest, so that nobody keeps others out by holding on to
-    /// connections on which everything was said.
+    /// They are those of peers, those that wait to be granted something, and as many as may be greeted again that the
+    /// node has closed and whose other side takes its time to let go: only a link that was greeted is closed so. When
+    /// they leave no more than `max_greeted` places, each connection that comes in cuts off the one that has been closing
+    /// for longest. So a member that holds on to connections on which everything was said keeps no other out.
     #[must_use]
     pub fn max_inbound(&self) -> usize {
-        self.max_peers.saturating_add(self.max_pending.saturating_mul(2))
+        let greeted = self.max_greeted.saturating_mul(2);
+        self.max_peers.saturating_add(self.max_pending).saturating_add(greeted)
     }
 
     /// How fast frames may come on a link that advance nothing.
@@ -138,8 +151,9 @@ impl Default for Limits {
     fn default() -> Limits {
         Limits {
             max_peers: 512,
-            max_pending: 64,
-            max_pending_per_ip: 8,
+            max_pending: 512,
+            max_pending_per_ip: 512,
+            max_greeted: 256,
             accept_burst: 500,
             accept_interval: Duration::from_micros(500),
             accept_burst_per_ip: 5,

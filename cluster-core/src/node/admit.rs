@@ -1,24 +1,42 @@
 //! Which inbound connections get a chance.
 
-use alloc::vec::Vec;
+use alloc::collections::BTreeSet;
 use core::net::{IpAddr, SocketAddr};
 
 use super::{Leaving, Node};
 use crate::action::{Action, CloseMode};
-use crate::address::{canonical, source};
+use crate::address::canonical;
 use crate::error::Refused;
+use crate::gate::Displaced;
 use crate::id::LinkId;
-use crate::link::Link;
+use crate::link::{Link, LinkState};
 use crate::mutant::mutant;
 use crate::reason::Reason;
 use crate::time::Instant;
 
+/// The IPs at which peers were seen, exactly as they are: a neighbour in the same /64 is a stranger.
+///
+/// They are gathered again only when a connection comes in after the peers have changed, so that a flood costs no look at
+/// every peer for each connection.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Familiar {
+    ips: BTreeSet<IpAddr>,
+    current: bool,
+}
+
+impl Familiar {
+    /// A peer was seen somewhere, or forgotten.
+    pub(super) fn outdate(&mut self) {
+        self.current = false;
+    }
+}
+
 impl Node {
     /// Admits or refuses a connection that came in.
     ///
-    /// At `max_pending` connections that have not yet been granted anything, a random one of them makes room, so that
-    /// a flood cannot keep honest nodes out; more connections each second than `accept_burst` are refused, and more of
-    /// one IP than `accept_burst_per_ip`, as far as they do not turn out to be members. Where
+    /// At [`max_pending`](crate::Limits::max_pending) connections that have not sent a valid hello, one of them makes
+    /// room, so that a flood cannot keep honest nodes out. More connections each second than `accept_burst` are refused,
+    /// as far as they do not turn out to be members; and of these, more of one IP than `accept_burst_per_ip`. Where
     /// [nearly as many inbound links are there as may be](crate::Limits::max_inbound), one that is closing is cut off.
     /// An IPv4 address may be in the form that a socket of both IP versions gives it.
     ///
@@ -37,66 +55,57 @@ impl Node {
         };
         self.stats.accepts += 1;
         let id = self.new_link(None, from);
-        if let Some(link) = self.links.get_mut(&id) {
-            link.familiar = familiar;
-        }
+        self.gate.arrive(id, from.ip(), familiar);
         Ok(id)
     }
 
-    /// Makes room for a connection, and says whether it comes from where a peer was seen.
+    /// Makes room for a connection. Returns whether it comes from an IP at which a peer was seen.
     fn admit(&mut self, from: SocketAddr) -> Result<bool, Reason> {
         if matches!(self.leaving, Some(Leaving::Closing { .. } | Leaving::Left)) {
             return Err(Reason::LocalLeave);
         }
-        let source = source(from.ip());
-        let familiar = self.peers.values().any(|peer| peer.addresses.is_seen_at(source));
-        let (mut inbound, mut pending, mut strangers, mut of_source) = (0, 0, 0, 0);
-        for link in self.links.values().filter(|link| link.is_inbound()) {
-            inbound += 1;
-            if link.is_pending() {
-                pending += 1;
-                strangers += usize::from(!link.familiar);
-                of_source += usize::from(link.source() == source);
-            }
-        }
+        let (most, lingering) = (self.config.limits.max_inbound(), self.config.limits.max_greeted);
         // Connections that were closed and not yet reported gone hold descriptors too.
-        if inbound >= self.config.limits.max_inbound() {
+        if self.gate.inbound() >= most {
             self.stats.inbound_limit += 1;
             return Err(Reason::Exhausted);
         }
-        if !source.is_loopback() {
-            if of_source >= self.config.limits.max_pending_per_ip {
-                self.stats.per_ip_limit += 1;
-                return Err(Reason::TooManyFromIp);
-            }
-            self.charge_source(source, familiar)?;
-        }
-        let max_pending = self.config.limits.max_pending;
-        if self.config.limits.max_inbound() - inbound <= max_pending {
+        let familiar = self.is_familiar(from.ip());
+        self.charge_source(from.ip(), familiar)?;
+        if most - self.gate.inbound() <= lingering {
             self.cut_off_the_slowest();
         }
-        let for_strangers = max_pending - max_pending / 4;
-        if pending >= for_strangers && strangers >= for_strangers && !familiar {
-            self.evict(|link| !link.familiar);
-        } else if pending >= max_pending {
-            self.evict(|_| true);
+        while let Some(displaced) = self.gate.displaced_by_arrival(from.ip(), familiar, &self.config.limits) {
+            let (Displaced::ByClass(id) | Displaced::BySource(id)) = displaced;
+            match displaced {
+                Displaced::ByClass(_) => self.stats.pending_limit += 1,
+                Displaced::BySource(_) => self.stats.per_ip_limit += 1,
+            }
+            self.evict(id);
         }
         Ok(familiar)
     }
 
+    /// Whether a peer was seen at this IP.
+    fn is_familiar(&mut self, ip: IpAddr) -> bool {
+        if !self.familiar.current {
+            let seen = self.peers.values().flat_map(|peer| peer.addresses.seen());
+            self.familiar = Familiar { ips: seen.map(|ip| ip.to_canonical()).collect(), current: true };
+        }
+        self.familiar.ips.contains(&ip)
+    }
+
     /// Of the inbound connections that were told everything, the one that has known it for longest is not waited for.
     fn cut_off_the_slowest(&mut self) {
-        let inbound = self.links.values().filter(|link| link.is_inbound());
-        let lingering = inbound.filter_map(|link| Some((link.lingers_since()?, link.id)));
-        if let Some((_, slowest)) = lingering.min() {
+        if let Some(slowest) = self.gate.slowest() {
             self.stats.inbound_limit += 1;
             self.close(slowest, CloseMode::Abort, Reason::Evicted);
         }
     }
 
-    /// Counts a connection of this source, or says why it is one too many.
-    fn charge_source(&mut self, source: IpAddr, familiar: bool) -> Result<(), Reason> {
-        let outcome = self.admission.admit(self.now, source, &self.config.limits, familiar);
+    /// Counts a connection from this IP, or returns why it is one too many.
+    fn charge_source(&mut self, ip: IpAddr, familiar: bool) -> Result<(), Reason> {
+        let outcome = self.admission.admit(self.now, ip, &self.config.limits, familiar);
         match &outcome {
             Ok(admitted) => self.stats.accept_source_limit += u64::from(admitted.crowded),
             Err(Reason::TooManyFromIp) => self.stats.accept_limit_per_ip += 1,
@@ -105,23 +114,47 @@ impl Node {
         outcome.map(|_| ())
     }
 
-    /// A random one of these pending connections makes room.
-    fn evict(&mut self, of: impl Fn(&Link) -> bool) {
-        self.stats.pending_limit += 1;
-        let pending = self.links.values().filter(|link| link.is_pending() && of(link));
-        let pending: Vec<LinkId> = pending.map(|link| link.id).collect();
-        let unlucky = self.rng.below(pending.len() as u64) as usize;
-        if let Some(evicted) = pending.get(unlucky) {
-            self.drop_link(*evicted, CloseMode::Abort, Reason::Evicted);
+    /// A pending connection makes room for another.
+    fn evict(&mut self, id: LinkId) {
+        self.drop_link(id, CloseMode::Abort, Reason::Evicted);
+        // Also if the link were gone: the place must be free, or the caller would never end.
+        self.gate.leave(id);
+    }
+
+    /// The channel of an inbound link has received a valid hello.
+    pub(super) fn greeted(&mut self, id: LinkId) {
+        if self.links.get(&id).is_some_and(|link| link.is_inbound() && link.state == LinkState::Opening) {
+            self.seat(id);
         }
     }
 
-    /// An inbound connection has authenticated itself as one that may be a peer: it is none that strangers made.
-    pub(super) fn refund_source(&mut self, id: LinkId) {
-        let Some(source) = self.links.get(&id).filter(|link| link.is_inbound()).map(Link::source) else { return };
-        if !source.is_loopback() {
-            self.admission.refund(source, &self.config.limits);
+    /// Gives an inbound link that was silent a place among those that have said hello.
+    pub(super) fn seat(&mut self, id: LinkId) {
+        while let Some(displaced) = self.gate.displaced_by_greeting(id, &self.config.limits) {
+            self.stats.greeted_limit += 1;
+            self.evict(displaced);
         }
+        self.gate.greet(id);
+    }
+
+    /// The driver has reported that a link is gone.
+    pub(super) fn forget_place(&mut self, link: &Link) {
+        if !link.is_inbound() {
+            return;
+        }
+        if let Some(since) = link.lingers_since() {
+            self.gate.linger_no_more(link.id, since);
+        }
+        self.gate.gone(link.id);
+    }
+
+    /// An inbound connection has authenticated itself as one that may be a peer, so that no stranger has made it. A valid
+    /// hello is not enough: a recorded one could be repeated at any rate, and each costs work on the curve.
+    pub(super) fn refund_source(&mut self, id: LinkId) {
+        let Some(ip) = self.links.get(&id).filter(|link| link.is_inbound()).map(|link| link.remote.ip()) else {
+            return;
+        };
+        self.admission.refund(ip, &self.config.limits);
     }
 
     /// An inbound link had its time, or an outbound one did not get anywhere, or a close takes too long.

@@ -53,6 +53,8 @@ impl Node {
         let outbound = link.dial.clone();
         if outbound.is_none() {
             link.state = LinkState::Authenticated;
+            // A driver that does not report the hello reports this.
+            self.seat(id);
         }
         if let Some(reason) = self.distrusts(&proven) {
             return self.turn_out(id, reason);
@@ -141,6 +143,7 @@ impl Node {
                 }
                 if busy {
                     peer.addresses.alias(remote);
+                    self.familiar.outdate();
                     self.stats.links_outranked += 1;
                     self.takeover(run.id, remote);
                     self.probe_peer(run.id);
@@ -165,6 +168,7 @@ impl Node {
         peer.dialing = Some(id);
         // Whatever becomes of the claim: this address leads to the peer.
         peer.addresses.alias(remote);
+        self.familiar.outdate();
         peer.generation = peer.generation.saturating_add(1);
         let generation = peer.generation;
         self.timers.cancel(Timer::Reconnect(run.id));
@@ -238,6 +242,7 @@ impl Node {
         }
         self.fence(run.id);
         self.edit(id, |link| link.state = LinkState::Accepted { generation: claim.generation });
+        self.gate.leave(id);
         if mutant!(CancelDialOnAccept)
             && let Some(dial) = self.peers.get_mut(&run.id).and_then(|peer| peer.dialing.take())
         {
@@ -405,6 +410,7 @@ impl Node {
         peer.limbo = None;
         let before = peer.addresses.clone();
         peer.addresses.advertise(&profile.addresses, remote.ip());
+        self.familiar.outdate();
         if outbound {
             peer.addresses.reached(remote);
         }

@@ -19,6 +19,7 @@ impl Node {
     /// The driver says that a link is gone.
     pub(super) fn disconnected(&mut self, id: LinkId, cause: Disconnect) {
         let Some(link) = self.links.remove(&id) else { return };
+        self.forget_place(&link);
         self.dialer.done(id);
         for timer in [
             Timer::Handshake(id),
@@ -332,6 +333,7 @@ impl Node {
     pub(super) fn remove_peer(&mut self, id: NodeId) {
         self.gone(id);
         let Some(peer) = self.peers.remove(&id) else { return };
+        self.familiar.outdate();
         self.timers.cancel(Timer::Reconnect(id));
         self.timers.cancel(Timer::Forget(id));
         for link in peer.live.into_iter().chain(peer.dialing) {
@@ -384,6 +386,7 @@ impl Node {
         }
         let Some(peer) = self.peers.get_mut(&expected) else { return };
         peer.addresses.moved_away(address);
+        self.familiar.outdate();
         if peer.dialing == Some(link) {
             peer.dialing = None;
             self.dial_failed(expected, &Reason::Refused);

@@ -125,6 +125,7 @@ fn the_handshake_has_its_golden_bytes() {
     let (mut alice, mut bob) = (alice("prod"), bob());
     assert_eq!(hex(&take(&mut alice)), hex(&golden("handshake_1")));
     bob.receive(golden("handshake_1").into());
+    assert_eq!(bob.poll(), Ok(Some(Received::Greeted)));
     assert_eq!(bob.poll(), Ok(None));
     assert_eq!(hex(&take(&mut bob)), hex(&golden("handshake_2")));
 
@@ -212,6 +213,7 @@ fn the_secure_handshake_has_its_golden_bytes_with_either_cipher() {
 
         assert_eq!(hex(&take(&mut alice)), hex(&flight(1)), "{name}");
         bob.receive(flight(1).into());
+        assert_eq!(bob.poll(), Ok(Some(Received::Greeted)));
         assert_eq!(bob.poll(), Ok(None));
         assert_eq!(hex(&take(&mut bob)), hex(&flight(2)), "{name}");
         alice.receive(flight(2).into());

@@ -15,7 +15,10 @@ const OWN_TIMERS: usize = 4;
 pub(super) struct Counted {
     pub(super) links: usize,
     pub(super) inbound: usize,
-    pub(super) pending: usize,
+    pub(super) silent: usize,
+    /// Of these, the most that come from one IP.
+    pub(super) silent_of_one: usize,
+    pub(super) greeted: usize,
     pub(super) joins: usize,
 }
 
@@ -24,6 +27,8 @@ pub(super) fn within(usage: &Usage, counted: Counted, limits: &Limits) -> Verdic
     let Limits {
         max_peers,
         max_pending,
+        max_pending_per_ip,
+        max_greeted,
         max_accept_sources,
         max_candidates,
         max_candidates_per_peer,
@@ -39,7 +44,10 @@ pub(super) fn within(usage: &Usage, counted: Counted, limits: &Limits) -> Verdic
         ("timers", usage.timers, timers),
         ("links", usage.links, limits.max_inbound() + outbound),
         ("inbound links", counted.inbound, limits.max_inbound()),
-        ("pending links", counted.pending, max_pending),
+        ("links without a hello", counted.silent, max_pending),
+        // Some as a stranger, and some since a peer was seen there.
+        ("links without a hello of one IP", counted.silent_of_one, 2 * max_pending_per_ip),
+        ("links with a hello", counted.greeted, max_greeted),
         ("peers", usage.peers, max_peers),
         ("candidates", usage.candidates, max_candidates),
         ("candidates of one introducer", usage.introduced, max_candidates_per_peer),
@@ -56,6 +64,10 @@ pub(super) fn within(usage: &Usage, counted: Counted, limits: &Limits) -> Verdic
         if count > most {
             return Err(format!("{count} {what}, and {most} are allowed: {usage:?}"));
         }
+    }
+    let classes = (usage.silent_links, usage.greeted_links);
+    if classes != (counted.silent, counted.greeted) {
+        return Err(format!("{classes:?} of its links are silent and greeted, and its driver has {counted:?}"));
     }
     if usage.links != counted.links {
         return Err(format!("it knows {} links, and its driver {}", usage.links, counted.links));
@@ -83,10 +95,18 @@ mod tests {
         full.left_behind = limits.max_peers;
         full.closed_streams = MAX_CLOSED_STREAMS;
         full.links = 10;
+        (full.silent_links, full.greeted_links) = (limits.max_pending, limits.max_greeted);
         full.timers = 8 * 10 + 5 * limits.max_peers + limits.max_candidates + 2 * MAX_TARGETS + OWN_TIMERS;
-        let counted = Counted { links: 10, inbound: 10, pending: limits.max_pending, joins: MAX_TARGETS };
+        let counted = Counted {
+            links: 10,
+            inbound: 10,
+            silent: limits.max_pending,
+            silent_of_one: 2 * limits.max_pending_per_ip,
+            greeted: limits.max_greeted,
+            joins: MAX_TARGETS,
+        };
         within(&full, counted, &limits).unwrap();
-        let more: [fn(&mut Usage, &mut Counted); 16] = [
+        let more: [fn(&mut Usage, &mut Counted); 18] = [
             |usage, _| usage.actions += 1,
             |usage, _| usage.timers += 1,
             |usage, _| usage.links += 1,
@@ -101,7 +121,9 @@ mod tests {
             |usage, _| usage.accept_sources += 1,
             |usage, _| usage.left_behind += 1,
             |usage, _| usage.closed_streams += 1,
-            |_, counted| counted.pending += 1,
+            |_, counted| counted.silent += 1,
+            |_, counted| counted.silent_of_one += 1,
+            |_, counted| counted.greeted += 1,
             |_, counted| counted.joins += 1,
         ];
         for (index, more) in more.iter().enumerate() {

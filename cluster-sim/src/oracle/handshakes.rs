@@ -127,6 +127,7 @@ impl Untouched {
         // A stranger takes the place of its connection, with its deadline, and is counted by where it comes from.
         let mut but_its_place = before.clone();
         (but_its_place.links, but_its_place.timers) = (usage.links, usage.timers);
+        (but_its_place.silent_links, but_its_place.greeted_links) = (usage.silent_links, usage.greeted_links);
         (but_its_place.accept_sources, but_its_place.notice_sources) = (usage.accept_sources, usage.notice_sources);
         if told > 0 || but_its_place != *usage {
             return Err(format!("{what} of a stranger led to {told} events and from {before:?} to {usage:?}"));

@@ -19,8 +19,13 @@ pub(super) struct Links {
     active: BTreeMap<NodeId, Vec<LinkId>>,
     changed: BTreeSet<NodeId>,
     inbound: usize,
-    /// Inbound links that were not granted anything yet, by source.
-    pending: BTreeMap<IpAddr, usize>,
+    /// Inbound links without a valid hello, by the IP they come from.
+    silent: BTreeMap<IpAddr, usize>,
+    silent_links: usize,
+    /// Inbound links with a valid hello that were not granted anything yet.
+    greeted: usize,
+    /// The IPs of connections that came since the node last had nothing more to say.
+    came: BTreeSet<IpAddr>,
 }
 
 /// One of them.
@@ -36,8 +41,14 @@ pub(super) struct Open {
     done: bool,
     /// It was closed, and has acknowledged what was taken: only a goodbye may follow.
     parting: bool,
-    /// Where it comes from, for inbound ones that were not granted anything yet.
-    pending: Option<IpAddr>,
+    pending: Option<Pending>,
+}
+
+/// An inbound link that was not granted anything yet.
+#[derive(Clone, Copy, Debug)]
+enum Pending {
+    Silent(IpAddr),
+    Greeted,
 }
 
 impl Links {
@@ -46,7 +57,9 @@ impl Links {
         let inbound = from.is_some();
         self.inbound += usize::from(inbound);
         if let Some(from) = from {
-            *self.pending.entry(from).or_default() += 1;
+            *self.silent.entry(from).or_default() += 1;
+            self.silent_links += 1;
+            self.came.insert(from);
         }
         let open = Open {
             sock,
@@ -56,10 +69,22 @@ impl Links {
             closing: false,
             done: false,
             parting: false,
-            pending: from,
+            pending: from.map(Pending::Silent),
         };
         self.open.insert(link, open);
         self.by_sock.insert(sock, link);
+    }
+
+    /// A valid hello has arrived.
+    pub(super) fn greeted(&mut self, link: LinkId) {
+        let silent = self.open.get(&link).is_some_and(|open| matches!(open.pending, Some(Pending::Silent(_))));
+        if silent {
+            self.settle(link);
+            self.greeted += 1;
+            if let Some(open) = self.open.get_mut(&link) {
+                open.pending = Some(Pending::Greeted);
+            }
+        }
     }
 
     pub(super) fn connected(&mut self, link: LinkId, peer: Run) {
@@ -147,14 +172,20 @@ impl Links {
         self.inbound
     }
 
-    /// How many inbound links were not granted anything yet.
-    pub(super) fn pending(&self) -> usize {
-        self.pending.values().sum()
+    /// The number of inbound links without a valid hello.
+    pub(super) fn silent(&self) -> usize {
+        self.silent_links
     }
 
-    /// The same of one source.
-    pub(super) fn pending_of(&self, source: IpAddr) -> usize {
-        self.pending.get(&source).copied().unwrap_or(0)
+    /// The number of inbound links with a valid hello that were not granted anything yet.
+    pub(super) fn greeted_links(&self) -> usize {
+        self.greeted
+    }
+
+    /// The most links without a valid hello of one IP, of those from which one came since this was last asked.
+    pub(super) fn most_silent(&mut self) -> usize {
+        let came = std::mem::take(&mut self.came);
+        came.iter().filter_map(|ip| self.silent.get(ip).copied()).max().unwrap_or(0)
     }
 
     /// The connections of all links.
@@ -193,12 +224,18 @@ impl Links {
 
     /// A link is not pending any more.
     fn settle(&mut self, link: LinkId) {
-        let Some(source) = self.open.get_mut(&link).and_then(|open| open.pending.take()) else { return };
-        if let Some(count) = self.pending.get_mut(&source) {
-            *count -= 1;
-            if *count == 0 {
-                self.pending.remove(&source);
+        match self.open.get_mut(&link).and_then(|open| open.pending.take()) {
+            Some(Pending::Silent(ip)) => {
+                self.silent_links -= 1;
+                if let Some(count) = self.silent.get_mut(&ip) {
+                    *count -= 1;
+                    if *count == 0 {
+                        self.silent.remove(&ip);
+                    }
+                }
             }
+            Some(Pending::Greeted) => self.greeted -= 1,
+            None => {}
         }
     }
 }
@@ -265,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn pending_links_are_counted_by_source_until_they_are_granted_something() {
+    fn pending_links_are_counted_until_they_are_granted_something() {
         let mut links = Links::default();
         let source: IpAddr = "10.0.0.9".parse().unwrap();
         for id in [1, 2, 3] {
@@ -274,6 +311,11 @@ mod tests {
         }
         links.sent(super::super::tests::link(1), &accept()).unwrap();
         links.gone(super::super::tests::link(2));
-        assert_eq!((links.pending(), links.pending_of(source), links.inbound()), (1, 1, 2));
+        assert_eq!((links.silent(), links.greeted_links(), links.most_silent(), links.inbound()), (1, 0, 1, 2));
+        links.greeted(super::super::tests::link(3));
+        links.greeted(super::super::tests::link(3));
+        assert_eq!((links.silent(), links.greeted_links(), links.inbound()), (0, 1, 2));
+        links.closed(super::super::tests::link(3));
+        assert_eq!((links.silent(), links.greeted_links(), links.inbound()), (0, 0, 2));
     }
 }

@@ -52,9 +52,15 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    pub(super) fn counted(&self) -> Counted {
-        let (links, inbound) = (self.links.len(), self.links.inbound());
-        Counted { links, inbound, pending: self.links.pending(), joins: self.events.joins_open() }
+    pub(super) fn counted(&mut self) -> Counted {
+        Counted {
+            links: self.links.len(),
+            inbound: self.links.inbound(),
+            silent: self.links.silent(),
+            silent_of_one: self.links.most_silent(),
+            greeted: self.links.greeted_links(),
+            joins: self.events.joins_open(),
+        }
     }
 
     /// When its user last had a join under way.

@@ -7,7 +7,7 @@ use cluster_core::{Disconnect, Frame, Incarnation, LinkId, Proven, Reason, Rejec
 
 use super::alive::Width;
 use super::dials::Dialer;
-use super::{Oracle, Watch, When, concerns_streams, network};
+use super::{Oracle, Watch, When, concerns_streams};
 use crate::host::HostId;
 use crate::net::Sock;
 
@@ -28,13 +28,9 @@ impl Oracle {
         }
         self.handshakes.opened(sock, run);
         self.check(host, |watch| {
-            let source = from.map(network);
-            watch.links.opened(link, sock, source);
-            let Some(source) = source else { return Ok(()) };
-            watch.untouched.stranger("a connection");
-            let (count, most) = (watch.links.pending_of(source), watch.limits.max_pending_per_ip);
-            if count > most && !source.is_loopback() {
-                return Err(format!("{count} connections of {source} are pending, and {most} are allowed"));
+            watch.links.opened(link, sock, from);
+            if from.is_some() {
+                watch.untouched.stranger("a connection");
             }
             Ok(())
         });
@@ -44,6 +40,15 @@ impl Oracle {
     pub(crate) fn refused(&mut self, host: HostId) {
         self.check(host, |watch| {
             watch.untouched.stranger("a refused connection");
+            Ok(())
+        });
+    }
+
+    /// The channel of a link is about to report a valid hello.
+    pub(crate) fn greeted(&mut self, host: HostId, link: LinkId) {
+        self.check(host, |watch| {
+            watch.untouched.stranger("a hello");
+            watch.links.greeted(link);
             Ok(())
         });
     }

@@ -108,6 +108,7 @@ impl Hand {
         self.channel.receive(Bytes::from(bytes));
         while let Ok(Some(received)) = self.channel.poll() {
             match received {
+                Received::Greeted => {}
                 Received::Connected(_) => {
                     if self.role == Role::Initiator {
                         let profile = profile(Vec::new());

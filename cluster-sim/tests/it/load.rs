@@ -8,7 +8,7 @@ use bytes::Bytes;
 use cluster_core::wire::Profile;
 use cluster_core::{
     Action, Advertised, Channel, Config, Disconnect, Event, Frame, Incarnation, Input, Instant, Limits, LinkId, Node,
-    NodeId, PeerState, Reason, Received, SendErrorKind, Start,
+    NodeId, PeerState, Reason, SendErrorKind, Start,
 };
 use cluster_sim::{Crash, FrameKind, HostId, Latency, Script, World};
 
@@ -394,11 +394,7 @@ impl Bench {
             let Some((channel, ..)) = links.get_mut(&other) else { continue };
             channel.receive(Bytes::from(bytes));
             while let Some(received) = channel.poll().unwrap() {
-                let input = match received {
-                    Received::Connected(proven) => Input::Connected { link: other, proven, local },
-                    Received::Frame(frame) => Input::Frame { link: other, frame },
-                };
-                node.handle(self.now, input);
+                node.handle(self.now, Input::received(other, local, received));
             }
         }
     }

@@ -23,9 +23,19 @@ fn generous(change: impl FnOnce(&mut Limits)) -> Config {
     lan().limits(limits)
 }
 
-#[test]
-fn a_source_that_only_connects_is_refused_and_one_that_has_the_right_to_is_not() {
+/// A node of which as many connections were asked as leave it half of its burst, so that rates of sources apply.
+fn contended() -> Bench {
     let mut bench = Bench::new(lan());
+    for number in 0..250 {
+        let link = bench.accept(from(200, number)).unwrap();
+        bench.end(link);
+    }
+    bench
+}
+
+#[test]
+fn crowded_node_refuses_sources_that_only_connect() {
+    let mut bench = contended();
     for number in 0..100 {
         let link = bench.accept(from(1, 1)).unwrap();
         bench.connect(link, run(9, number));
@@ -38,39 +48,48 @@ fn a_source_that_only_connects_is_refused_and_one_that_has_the_right_to_is_not()
     }
     assert_eq!(bench.accept(stranger()), Err(Reason::TooManyFromIp));
     assert_eq!(bench.node.stats().accept_limit_per_ip, 1);
-    bench.pass(Duration::from_millis(50));
-    let link = bench.accept(stranger()).unwrap();
-    bench.end(link);
-    assert_eq!(bench.accept(stranger()), Err(Reason::TooManyFromIp));
     assert_eq!(bench.node.usage().accept_sources, 2);
+    // There is enough for all again.
+    bench.pass(Duration::from_millis(50));
+    for _ in 0..50 {
+        let link = bench.accept(stranger()).unwrap();
+        bench.end(link);
+    }
 }
 
 #[test]
-fn who_is_not_allowed_pays_for_its_connections() {
+fn forbidden_node_pays_for_its_connections() {
     let secret = Secret::from_bytes([1; 32]);
     let proven = Proven { run: run(9, 1), version: 1, features: 0, secret: Some(secret.id()) };
-    let mut bench = Bench::with(Config::new(secret).allow([run(1, 1).id]));
-    for _ in 0..5 {
+    let mut limits = Limits::default();
+    limits.accept_burst = 16;
+    let mut bench = Bench::with(Config::new(secret).allow([run(1, 1).id]).limits(limits));
+    for _ in 0..8 {
+        let link = bench.accept(from(1, 2)).unwrap();
+        bench.end(link);
+    }
+    for _ in 0..4 {
         let link = bench.accept(from(1, 1)).unwrap();
         bench.input(Input::Connected { link, proven, local: at(100) });
     }
-    assert_eq!(bench.node.stats().not_allowed, 5);
-    assert_eq!(bench.accept(from(1, 1)), Err(Reason::TooManyFromIp));
+    assert_eq!(bench.node.stats().not_allowed, 4);
+    assert_eq!(bench.accept(from(1, 1)), Err(Reason::TooManyInbound));
 }
 
 #[test]
-fn loopback_pays_nothing() {
-    let mut bench = Bench::new(lan());
-    for _ in 0..1_000 {
-        let link = bench.accept(SocketAddr::from(([127, 0, 0, 1], 40_000))).unwrap();
+fn loopback_is_a_source_like_any_other() {
+    let mut bench = contended();
+    let local = SocketAddr::from(([127, 0, 0, 1], 40_000));
+    for _ in 0..5 {
+        let link = bench.accept(local).unwrap();
         bench.end(link);
     }
-    assert_eq!(bench.node.usage().accept_sources, 0);
+    assert_eq!(bench.accept(local), Err(Reason::TooManyFromIp));
 }
 
 #[test]
-fn strangers_fill_three_quarters_of_the_places_and_displace_only_each_other() {
-    let mut bench = Bench::new(generous(|_| {}));
+fn strangers_leave_an_eighth_to_familiar_addresses() {
+    let mut bench = Bench::new(generous(|limits| limits.max_pending = 64));
     // A peer that was up, and is lost.
     let link = bench.up(run(7, 1));
     bench.end(link);
@@ -81,10 +100,50 @@ fn strangers_fill_three_quarters_of_the_places_and_displace_only_each_other() {
             bench.accept(from(net, host)).unwrap();
         }
     }
-    let pending = |bench: &Bench| bench.node.links.values().filter(|link| link.is_pending()).count();
-    assert_eq!(pending(&bench), 48 + 8);
-    assert_eq!(bench.node.stats().pending_limit, 1_000 - 48);
+    assert_eq!(bench.node.usage().silent_links, 64);
+    assert_eq!(bench.node.stats().pending_limit, 1_000 - 56);
     assert!(known.iter().all(|link| bench.node.links.contains_key(link)), "none of them had to go");
+}
+
+#[test]
+fn greeted_links_have_places_of_their_own() {
+    let mut bench = Bench::new(generous(|limits| (limits.max_pending, limits.max_greeted) = (8, 4)));
+    let first = bench.accept(from(1, 1)).unwrap();
+    bench.input(Input::Greeted { link: first });
+    bench.input(Input::Greeted { link: first });
+    for number in 0..100 {
+        bench.accept(from(2, number)).unwrap();
+    }
+    assert_eq!((bench.node.usage().silent_links, bench.node.usage().greeted_links), (8, 1));
+    assert!(bench.node.links.contains_key(&first));
+    // Valid hellos displace valid hellos, and first those of the source that has most of them.
+    for _ in 0..100 {
+        let link = bench.accept(from(3, 3)).unwrap();
+        bench.input(Input::Greeted { link });
+    }
+    assert_eq!(bench.node.usage().greeted_links, 4);
+    assert_eq!(bench.node.stats().greeted_limit, 97);
+    assert!(bench.node.links.contains_key(&first));
+    // A driver that says nothing of hellos is understood all the same.
+    let quiet = bench.accept(from(1, 2)).unwrap();
+    bench.connect(quiet, run(9, 1));
+    assert_eq!(bench.node.usage().greeted_links, 4);
+    bench.end(first);
+    bench.end(quiet);
+    assert_eq!(bench.node.usage().greeted_links, 2);
+}
+
+#[test]
+fn greeting_of_any_other_link_changes_nothing() {
+    let mut bench = Bench::new(lan());
+    let link = bench.up(run(7, 1));
+    bench.input(Input::Greeted { link });
+    bench.input(Input::Greeted { link: LinkId(99) });
+    assert_eq!((bench.node.usage().silent_links, bench.node.usage().greeted_links), (0, 0));
+    bench.node.join(bench.now, at(9).into()).unwrap();
+    let dialled = bench.node.links.keys().next_back().copied().unwrap();
+    bench.input(Input::Greeted { link: dialled });
+    assert_eq!(bench.node.usage().greeted_links, 0);
 }
 
 #[test]
@@ -123,7 +182,7 @@ fn who_holds_on_to_connections_on_which_all_was_said_keeps_nobody_out() {
         bench.now = bench.now + Duration::from_millis(1);
     }
     let cut_off = bench.node.stats().inbound_limit;
-    assert_eq!(cut_off, 1 + 2_000 - (limits.max_peers + limits.max_pending) as u64);
+    assert_eq!(cut_off, 1 + 2_000 - (limits.max_inbound() - limits.max_greeted) as u64);
     assert!(bench.node.links.contains_key(&live));
     bench.up(run(8, 1));
     assert_eq!(bench.node.peers().count(), 2);
