@@ -5,6 +5,7 @@
 mod abuse;
 mod addresses;
 mod clocks;
+mod crowds;
 mod floods;
 mod forgetting;
 mod formation;
