@@ -10,8 +10,8 @@ use cluster_abuse::seeds;
 use cluster_core::limits::{MAX_ADDRESSES, MAX_CHUNK, MAX_LIST, MAX_METADATA};
 use cluster_core::wire::{Announce, Claim, Data, Entry, List, Offer, PeerStream, Profile, Resume, StreamId, Update};
 use cluster_core::{
-    Advertised, Bytes, Channel, Config, Frame, Incarnation, Input, Instant, LinkId, Node, NodeId, Proven, Received,
-    Role, Run, Start,
+    Action, Advertised, Bytes, Channel, Config, Frame, Incarnation, Input, Instant, LinkId, Node, NodeId, Proven,
+    Received, Role, Run, Secret, Start,
 };
 
 /// What a link may hold at most of what one peer makes it hold, whatever the peer declares.
@@ -96,6 +96,58 @@ fn a_stranger_costs_a_link_a_few_kibibytes() {
                 }
             }
         }
+    }
+}
+
+/// The bytes that stay allocated for each of the connections that fill the places of a node: in the node and its channel.
+fn per_place(config: &Config, greeting: bool) -> u64 {
+    let start = Start { seed: [1; 32], incarnation: Incarnation(1), listen: None };
+    let mut node = Node::new(config.clone(), start, NOW).unwrap();
+    let places = if greeting { node.limits().max_greeted } else { node.limits().max_pending };
+    let mut channels = Vec::with_capacity(places);
+    let kept = measure(|| {
+        for number in 0..places as u32 {
+            // As slow as the rates allow, and quicker than the deadline.
+            let now = NOW + std::time::Duration::from_millis(u64::from(number) * 4);
+            let from = SocketAddr::from((std::net::Ipv4Addr::from_bits(0x0a00_0000 + number), 7000));
+            let id = node.accept(now, from).unwrap();
+            let mut channel = node.channel(id).unwrap();
+            if greeting {
+                channel.receive(Bytes::copy_from_slice(&hello(config)));
+                assert_eq!(channel.poll(), Ok(Some(Received::Greeted)));
+                channels::take(&mut channel);
+                node.handle(now, Input::Greeted { link: id });
+            }
+            channels.push(channel);
+            while node.poll_action().is_some() {}
+        }
+    });
+    let usage = node.usage();
+    assert_eq!(usage.silent_links + usage.greeted_links, places);
+    // The channels are in the vector, which is not counted.
+    u64::try_from(kept.bytes_current).unwrap() / places as u64 + size_of::<Channel>() as u64
+}
+
+/// What a member says first.
+fn hello(config: &Config) -> Vec<u8> {
+    let start = Start { seed: [2; 32], incarnation: Incarnation(1), listen: None };
+    let mut node = Node::new(config.clone(), start, NOW).unwrap();
+    node.join(NOW, SocketAddr::from(([10, 1, 1, 1], 7000)).into()).unwrap();
+    let dialled = std::iter::from_fn(|| node.poll_action()).find_map(|action| match action {
+        Action::Dial { link, .. } => Some(link),
+        _ => None,
+    });
+    channels::take(&mut node.channel(dialled.unwrap()).unwrap())
+}
+
+#[test]
+fn place_of_a_stranger_costs_little() {
+    for (config, silent, greeted) in
+        [(Config::insecure_plaintext(), 2_560, 3 << 10), (Config::new(Secret::from_bytes([1; 32])), 2_560, 5 << 10)]
+    {
+        let (silence, hello) = (per_place(&config, false), per_place(&config, true));
+        println!("secure {}: {silence} bytes for silence, {hello} for a hello", config.is_secure());
+        assert!(silence <= silent && hello <= greeted, "{silence} and {hello} bytes");
     }
 }
 

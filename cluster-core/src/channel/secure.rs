@@ -1,6 +1,7 @@
 //! The handshake of a channel in secure mode. Whatever is wrong before the other side has proven that it has a secret,
 //! the answer is the same: none.
 
+use alloc::boxed::Box;
 use core::fmt;
 
 use zeroize::Zeroize as _;
@@ -37,7 +38,8 @@ impl fmt::Debug for Credentials {
 /// What a channel needs until its handshake is done.
 pub(super) struct Secure {
     credentials: Credentials,
-    handshake: Option<Handshake>,
+    /// Apart, so that a connection that never says hello has not the room for it.
+    handshake: Option<Box<Handshake>>,
     /// The preamble of the other side.
     theirs: Option<Preamble>,
     /// Which secret it has proven to have.
@@ -65,7 +67,7 @@ impl Channel {
     pub fn secure(role: Role, hello: Hello, credentials: Credentials) -> Channel {
         let mut channel = Channel::unsaid(role, hello);
         let secret = (role == Role::Initiator).then(|| credentials.keyring.sending().id());
-        channel.secure = Some(alloc::boxed::Box::new(Secure { credentials, handshake: None, theirs: None, secret }));
+        channel.secure = Some(Box::new(Secure { credentials, handshake: None, theirs: None, secret }));
         channel
     }
 
@@ -85,7 +87,7 @@ impl Channel {
         let ours = self.secure_preamble(suite);
         let mut handshake = self.handshake(suite, &ours)?;
         let first = handshake.write_first()?;
-        self.secure.as_mut().ok_or(Failed)?.handshake = Some(handshake);
+        self.secure.as_mut().ok_or(Failed)?.handshake = Some(Box::new(handshake));
         self.output.push(&ours.encode());
         self.output.push_record(&first);
         Ok(())
@@ -144,7 +146,7 @@ impl Channel {
             features,
         });
         let second = answer.map(|answer| handshake.write_second(&answer)).transpose()?;
-        secure.handshake = Some(handshake);
+        secure.handshake = Some(Box::new(handshake));
         secure.secret = Some(secret);
         self.output.push(&ours.encode());
         let (version, features) = common?;

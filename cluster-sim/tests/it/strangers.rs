@@ -98,7 +98,7 @@ fn s48_who_dials_and_vanishes_at_any_byte_of_the_handshake_leaves_no_trace() {
             vanish(&mut world, &hand, how);
             match how {
                 Vanish::Silence => world.run_for(secs(5)),
-                // No more than 20 a second.
+                // Few enough in all.
                 Vanish::Close | Vanish::Reset => world.run_for(ms(30)),
             }
             assert_eq!(world.links(hosts[0]).len(), 1, "{how:?} after {length} bytes");

@@ -130,6 +130,16 @@ impl Host {
         std::fs::write(directory.join("resolv.conf"), settings).expect("the directory is ours");
     }
 
+    /// Cuts this host off: nothing passes, and no end is told.
+    pub(crate) fn unplug(&self) {
+        run("ip", &format!("-n {} link set {} down", self.bridge, self.port));
+    }
+
+    /// Undoes [`unplug`](Host::unplug).
+    pub(crate) fn plug_in(&self) {
+        run("ip", &format!("-n {} link set {} up", self.bridge, self.port));
+    }
+
     /// The bytes that have left this host, with all headers and retransmissions.
     pub(crate) fn sent(&self) -> u64 {
         // The command mounts a /sys of this namespace.

@@ -29,6 +29,7 @@ macro_rules! on_every_node {
     };
 }
 
+mod crowds;
 mod lab;
 mod mesh;
 mod names;
