@@ -203,8 +203,8 @@ mod tests {
         let shared = (11..=100).filter(|number| crowded(bench.admit(0, *number)) == Ok(true)).count();
         assert_eq!((shared, bench.admission.len()), (5, 11));
         assert_eq!(crowded(bench.admit(0, 3)), Ok(false), "a source in the table keeps its own");
-        // One token is back after 500 ms; number 3 has two to get.
-        assert_eq!(crowded(bench.admit(500, 200)), Ok(false));
+        // One token is back after 100 ms; number 3 has two to get.
+        assert_eq!(crowded(bench.admit(100, 200)), Ok(false));
         assert!(bench.admission.len() <= 4);
     }
 }

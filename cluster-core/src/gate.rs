@@ -334,7 +334,7 @@ mod tests {
             for neighbour in [0, 1, 2, 3, 10, 100] {
                 let mut bench = Bench::new(64);
                 let flood = |number: usize| {
-                    let shared = neighbour > 0 && number % neighbour == 0;
+                    let shared = neighbour > 0 && number.is_multiple_of(neighbour);
                     (if shared { ip(1) } else { ip(10 + (number % sources) as u32) }, false)
                 };
                 bench.lasts(LinkId(u64::MAX), 500, flood);

@@ -58,11 +58,11 @@ pub struct Limits {
     /// long as there is enough for all, a neighbour that connects all the time takes nothing from an honest node at the
     /// same IP. An exact IP at which a peer was seen has a burst of its own. Default 5, at least 1.
     pub accept_burst_per_ip: u32,
-    /// See [`accept_burst_per_ip`](Limits::accept_burst_per_ip). Default 500 ms, that is, two connections a second,
-    /// so that a thousand sources that flood without end leave honest nodes enough.
+    /// See [`accept_burst_per_ip`](Limits::accept_burst_per_ip). Default 100 ms, that is, ten connections a second,
+    /// so that two hundred sources that flood without end leave honest nodes enough.
     pub accept_interval_per_ip: Duration,
     /// IPs (for IPv6, /64s) whose inbound connections are counted apart, because they have not all of their
-    /// `accept_burst_per_ip` left. Default 2,048, which the default rates do not let it reach. Those beyond
+    /// `accept_burst_per_ip` left. Default 1,024, which the default rates do not let it reach. Those beyond
     /// share one burst.
     pub max_accept_sources: usize,
     /// The longest message in bytes, sent or received. Default 16 MiB, at most 4 GiB.
@@ -158,8 +158,8 @@ impl Default for Limits {
             accept_burst: 500,
             accept_interval: Duration::from_micros(500),
             accept_burst_per_ip: 5,
-            accept_interval_per_ip: Duration::from_millis(500),
-            max_accept_sources: 2_048,
+            accept_interval_per_ip: Duration::from_millis(100),
+            max_accept_sources: 1_024,
             max_message: 16 << 20,
             send_window: 8 << 20,
             initial_window: 256 << 10,

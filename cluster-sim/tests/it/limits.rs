@@ -113,7 +113,7 @@ fn a_member_that_chatters_loses_its_link_and_is_left_alone_for_a_minute() {
 fn a_member_that_holds_on_to_connections_that_were_closed_keeps_nobody_out() {
     for seed in SEEDS {
         let mut limits = Limits::default();
-        (limits.max_peers, limits.max_pending) = (8, 8);
+        (limits.max_peers, limits.max_pending, limits.max_greeted) = (8, 8, 8);
         let (mut world, hosts) = mesh_of(seed, 3, &config().limits(limits));
         let member = world.add_puppet("10.0.9.1", Script { hold: true, ..Script::default() });
         let to = world.addr(hosts[0]);

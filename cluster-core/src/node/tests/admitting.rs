@@ -61,8 +61,7 @@ fn crowded_node_refuses_sources_that_only_connect() {
 fn forbidden_node_pays_for_its_connections() {
     let secret = Secret::from_bytes([1; 32]);
     let proven = Proven { run: run(9, 1), version: 1, features: 0, secret: Some(secret.id()) };
-    let mut limits = Limits::default();
-    limits.accept_burst = 16;
+    let limits = Limits { accept_burst: 16, ..Limits::default() };
     let mut bench = Bench::with(Config::new(secret).allow([run(1, 1).id]).limits(limits));
     for _ in 0..8 {
         let link = bench.accept(from(1, 2)).unwrap();
