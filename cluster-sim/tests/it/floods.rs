@@ -162,7 +162,7 @@ fn s07_crowded_addresses_get_their_rate_and_others_theirs() {
         let count = stats.accepts - before;
         assert!((1_000..=1_100).contains(&count), "seed {seed}: {count}");
         assert!(stats.accept_limit_per_ip > 1_300 && stats.accept_limit == 0, "seed {seed}: {stats:?}");
-        assert_eq!(world.notices(hosts[0]).len(), 2, "seed {seed}: one for each");
+        assert_eq!(world.notices(hosts[0]).len(), 3, "seed {seed}: one for each");
         assert!(world.is_complete(), "seed {seed}");
     }
 }
