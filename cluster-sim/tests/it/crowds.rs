@@ -116,7 +116,9 @@ fn join_beside(seed: u64, config: &Config, per_second: u32, ips: Vec<String>, fa
 #[test]
 fn honest_dials_succeed_beside_every_flood_within_limits() {
     let count = seeds(1);
-    for (words, per_second, sources) in [("none", 0, 0), ("500/s, 64 IPs", 500, 64), ("2,000/s, 200 IPs", 2_000, 200)] {
+    for (words, per_second, sources) in
+        [("none", 0, 0), ("at 500/s, 64 IPs", 500, 64), ("at 2,000/s, 200 IPs", 2_000, 200)]
+    {
         let mut row = format!("| {words} |");
         for far in [10, 50, 100, 200] {
             let joins = (0..count).map(|seed| join_beside(seed, &secure(), per_second, ips(sources), ms(far)));
