@@ -105,7 +105,9 @@ fn our_own_hello_sent_back_is_no_peer() {
 
 #[test]
 fn silent_strangers_beyond_the_cap_do_not_keep_a_peer_out() {
-    let alice = bind();
+    let mut limits = Limits::default();
+    limits.max_pending = 64;
+    let alice = bind_with(local().limits(limits));
     let silent: Vec<_> = (0..200).map(|_| connect(alice.local_addr())).collect();
     let bob = bind();
     assert_eq!(bob.join(alice.local_addr()), Ok(alice.id()));

@@ -103,7 +103,9 @@ async fn our_own_hello_sent_back_is_no_peer() {
 
 #[tokio::test]
 async fn silent_strangers_beyond_the_cap_do_not_keep_a_peer_out() {
-    let alice = bind().await;
+    let mut limits = cluster_tokio::Limits::default();
+    limits.max_pending = 64;
+    let alice = bind_with(local().limits(limits)).await;
     let mut silent = Vec::new();
     for _ in 0..200 {
         silent.push(TcpStream::connect(alice.local_addr()).await.unwrap());
