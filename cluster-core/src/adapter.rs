@@ -6,7 +6,7 @@
 //! * [`Waiting`]: the callers that wait for the end of a join or a flush.
 //! * [`EventQueue`]: what one subscriber is still to be told. [`Subscribers`]: all of them, and the [`Unread`] that they
 //!   share.
-//! * [`Pulse`]: how often a link is said to be alive.
+//! * [`Pulse`]: how often the node hears that bytes moved on a link.
 //! * [`LogBudget`]: how many lines of a log events are worth.
 //! * [`IntoTarget`]: what can be joined. [`BindError`], [`JoinError`], [`FlushError`], [`Closed`]: what can fail.
 

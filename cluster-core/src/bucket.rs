@@ -48,7 +48,7 @@ impl TokenBucket {
         self.tokens = rate.burst.min(self.tokens.saturating_add(1));
     }
 
-    /// Takes so many tokens at once.
+    /// Takes this many tokens at once.
     #[cfg(test)]
     pub(crate) fn drain(&mut self, count: u32) {
         self.tokens = self.tokens.saturating_sub(count);

@@ -16,7 +16,7 @@
 //! LEDBAT, BBR) reckon in the same way.
 //!
 //! A ping goes out only when data waits for room, or is about to: on a fast link the first answer raises the limit beyond
-//! every credit, and no ping is sent for this any more.
+//! every credit, and later data needs no ping.
 
 use core::time::Duration;
 
@@ -253,15 +253,15 @@ mod tests {
         rate: u64,
         delay: Duration,
         free: Instant,
-        /// What is on its way, and when it arrives: a chunk's end or a ping.
+        /// Chunks and pings on their way, and when they arrive.
         way: VecDeque<(Instant, Item)>,
-        /// When answers arrive back here.
+        /// Answers on their way, and when they arrive.
         back: VecDeque<(Instant, Item)>,
         now: Instant,
         sent: u64,
         token: u64,
         flight: Flight,
-        /// The longest that a ping took since it was last asked.
+        /// The longest that a ping took in the last run.
         slowest: Duration,
         pinged: Option<Instant>,
     }

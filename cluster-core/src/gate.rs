@@ -39,7 +39,7 @@ pub(crate) struct Gate {
     lingering: BTreeSet<(Instant, LinkId)>,
 }
 
-/// Where a pending link is to be found.
+/// Where a pending link stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Place {
     greeted: bool,
@@ -177,7 +177,7 @@ impl Class {
         self.queue_mut(place.familiar).remove(place.arrival, place.source);
     }
 
-    /// The link that makes room for another one, if all of so many places are taken.
+    /// Returns the link that makes room for another one if all `places` are taken.
     fn displaced(&self, familiar: bool, places: usize) -> Option<LinkId> {
         if self.len() < places {
             return None;

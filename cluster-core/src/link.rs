@@ -73,11 +73,11 @@ pub(crate) struct Link {
     pub(crate) heard: Instant,
     /// When a frame was last handed out.
     pub(crate) spoke: Instant,
-    /// Since when bytes of a frame that is not whole arrive and nothing was said.
+    /// Since when bytes of an incomplete frame arrive without a frame from this side.
     pub(crate) owed: Option<Instant>,
-    /// Since when bytes of the peer's stream have arrived of which it was not told.
+    /// Since when bytes of the peer's stream wait for an acknowledgement.
     pub(crate) unacked: Option<Instant>,
-    /// When bytes of a chunk, perhaps, last arrived, or memory was last reserved for one.
+    /// When bytes that may belong to a chunk last arrived, or memory was last reserved for one.
     pub(crate) fed: Instant,
     /// The credit for a new stream that our profile stated on this link.
     pub(crate) window: u64,
@@ -113,7 +113,7 @@ pub(crate) struct Slots {
     pub(crate) pong: Option<u64>,
     pub(crate) ping: Option<u64>,
     pub(crate) ack: bool,
-    /// How much has arrived is to be said, although the peer needs it for nothing but to know that it did.
+    /// An acknowledgement must say how much has arrived, although the peer needs it only as a sign of life.
     pub(crate) progress: bool,
     pub(crate) update: bool,
     pub(crate) digest: bool,

@@ -94,7 +94,7 @@ pub(crate) struct Oracle {
     advanced: Vec<(Run, Run)>,
     /// Numbered messages that were taken, by host, if nothing else is checked.
     counts: Vec<Numbers>,
-    /// What was sent on connections of which one end is over.
+    /// The bytes sent on connections that have ended on one side only.
     wasted: Wasted,
     broken: Option<Broken>,
 }

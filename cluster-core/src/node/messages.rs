@@ -274,7 +274,7 @@ impl Node {
         }
     }
 
-    /// What was in flight has arrived up to this offset: there may be room for more.
+    /// Bytes in flight have arrived up to this offset, so there may be room for more.
     fn landed(&mut self, id: LinkId, offset: u64) {
         let (now, queueing) = (self.now, queueing(self.config.timing.heartbeat));
         self.edit(id, |link| link.flight.acknowledged(now, offset, queueing));

@@ -7,8 +7,8 @@
 //! * S19: on a link that is up, bytes of a stream are acknowledged within two [intervals](interval), and bytes of a frame
 //!   that is not whole are followed by some frame, so that the other end has no reason to take this one for dead. Time in
 //!   which the kernel takes no bytes does not count.
-//! * S20: what was handed out on a link and had not arrived when it ended is what a narrow way carries in about two
-//!   seconds. So bytes are sent again only for links that really end, and few of them.
+//! * S20: the bytes that were handed out on a link and had not arrived when it ended are at most as many as a narrow way
+//!   carries in about two seconds. So bytes are sent again only for links that really end, and few of them.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -22,7 +22,7 @@ use crate::net::{ConnId, Side, Sock};
 /// A node's ticks may be late by this without its noticing, and its deadlines with them.
 const SLACK: Duration = Duration::from_secs(2);
 
-/// What the links of one run of a node carry, and when.
+/// The traffic on the links of one run of a node.
 #[derive(Debug, Default)]
 pub(super) struct Alive {
     links: BTreeMap<LinkId, Line>,
@@ -33,7 +33,7 @@ pub(super) struct Alive {
     own_stalls: u64,
     probes_lost: u64,
     reservation_stalls: u64,
-    /// What the node goes by: a clock that was set back stands still until it is there again.
+    /// The node's own time: a clock that was set back stands still until it is there again.
     now: Instant,
 }
 
@@ -42,9 +42,9 @@ pub(super) struct Alive {
 struct Line {
     up: bool,
     read: Instant,
-    /// Since when bytes of a frame that is not whole were read and nothing was said.
+    /// Since when bytes of an incomplete frame were read without a frame from this side.
     owes: Option<Instant>,
-    /// Since when bytes of a stream have come that were not acknowledged.
+    /// Since when bytes of a stream wait for an acknowledgement.
     unacked: Option<Instant>,
     /// The kernel takes nothing.
     stuck: bool,
@@ -195,7 +195,7 @@ impl Alive {
     }
 }
 
-/// What was sent on connections of which one end is over, until the other is.
+/// The bytes that connections carried, from the end of one side to the end of the other.
 #[derive(Debug, Default)]
 pub(super) struct Wasted {
     ended: BTreeMap<ConnId, (Side, Carried)>,
@@ -216,7 +216,7 @@ impl Wasted {
         }
     }
 
-    /// One end of a connection is over, and nothing is known of what it got.
+    /// One end of a connection is over, and the bytes it got are unknown.
     pub(super) fn forget(&mut self, sock: Sock) {
         self.ended.remove(&sock.conn);
     }

@@ -133,7 +133,7 @@ fn honest_dials_succeed_beside_every_flood_within_limits() {
 }
 
 #[test]
-fn honest_dials_succeed_whatever_the_number_of_sources() {
+fn honest_dials_succeed_beside_any_number_of_sources() {
     // From one that fills all places by itself to more than there are places: of these, each has one connection.
     for (seed, sources) in (0..seeds(1)).flat_map(|seed| [1, 8, 64, 511, 513, 2_000, 20_000].map(|count| (seed, count)))
     {

@@ -1,4 +1,4 @@
-//! Links that carry little: nobody is lost while bytes move, and every byte is sent about once.
+//! Links that carry little: no peer is lost while bytes move, and every byte is sent about once.
 
 use cluster_core::{Config, Event, Reason};
 use cluster_sim::{Buffers, FrameKind, HostId, World};
@@ -133,7 +133,7 @@ fn dead_peer_behind_a_slow_link_is_noticed_in_time() {
         world.send_numbered(a, b, 300 * KIB).unwrap();
         world.run_for(secs(10));
         world.cut(a, b);
-        // What was on its way is not read any more; the silence begins with the cut.
+        // Bytes on their way no longer arrive, so the silence begins with the cut.
         world.run_for(ms(6_500));
         assert_eq!((down_reasons(&world, a), down_reasons(&world, b)), (vec![Reason::Timeout], vec![Reason::Timeout]));
     }
