@@ -4,7 +4,6 @@ use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
-use core::time::Duration;
 
 use crate::action::CloseMode;
 use crate::bucket::Rate;
@@ -89,8 +88,8 @@ pub(crate) struct Link {
     /// The peer joined through us, and the others were told.
     pub(crate) introduced: bool,
     pub(crate) talk: Talk,
-    /// How much of our stream is on its way.
-    pub(crate) flight: Flight,
+    /// How much of our stream is on its way, once the link is up: a stranger's link needs no room for it.
+    pub(crate) flight: Option<Box<Flight>>,
     pub(crate) slots: Slots,
 }
 
@@ -170,7 +169,7 @@ impl Link {
             ping: None,
             introduced: false,
             talk: Talk::new(control, now),
-            flight: Flight::new(now, 0, Duration::ZERO, Duration::ZERO),
+            flight: None,
             slots: Slots::default(),
         }
     }

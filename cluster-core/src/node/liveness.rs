@@ -161,8 +161,9 @@ impl Node {
         let timing = &self.config.timing;
         let Some(link) = self.links.get(&id) else { return sent };
         let send = link.run().and_then(|run| Some(&self.peers.get(&run.id)?.session.as_ref()?.send));
+        let busy = send.zip(link.flight.as_ref()).is_some_and(|(send, flight)| flight.is_busy(send.next()));
         let mut patience = timing.probe_timeout;
-        if link.heard > sent || send.is_some_and(|send| link.flight.is_busy(send.next())) {
+        if link.heard > sent || busy {
             patience = patience.saturating_add(SPEAK_INTERVAL);
         }
         link.heard.max(sent) + patience
@@ -194,7 +195,9 @@ impl Node {
         };
         link.ping = None;
         let Some(run) = link.run() else { return };
-        link.flight.ponged(now, token, queueing(self.config.timing.heartbeat));
+        if let Some(flight) = &mut link.flight {
+            flight.ponged(now, token, queueing(self.config.timing.heartbeat));
+        }
         if let Some(peer) = self.peers.get_mut(&run.id) {
             peer.rtt = now - sent;
         }

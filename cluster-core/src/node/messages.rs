@@ -277,7 +277,11 @@ impl Node {
     /// Bytes in flight have arrived up to this offset, so there may be room for more.
     fn landed(&mut self, id: LinkId, offset: u64) {
         let (now, queueing) = (self.now, queueing(self.config.timing.heartbeat));
-        self.edit(id, |link| link.flight.acknowledged(now, offset, queueing));
+        self.edit(id, |link| {
+            if let Some(flight) = &mut link.flight {
+                flight.acknowledged(now, offset, queueing);
+            }
+        });
     }
 
     /// An acknowledgement has made room, or given credit.

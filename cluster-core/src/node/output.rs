@@ -1,5 +1,6 @@
 //! What goes out on a link, pulled as its socket takes it: control frames first, each read at that moment, then data.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use super::Node;
@@ -52,7 +53,8 @@ impl Node {
     /// On a slow link fewer bytes are taken at once, so that the record they fill does not keep a ping waiting.
     pub fn poll_frames(&mut self, link: LinkId, limit: usize, frames: &mut Vec<Frame>) -> bool {
         let mut bytes = 0;
-        let chunk = self.links.get(&link).map_or(MAX_CHUNK, |link| link.flight.chunk());
+        let flight = self.links.get(&link).and_then(|link| link.flight.as_ref());
+        let chunk = flight.map_or(MAX_CHUNK, |flight| flight.chunk());
         let limit = if chunk < MAX_CHUNK { limit.min(chunk) } else { limit };
         // The ping behind a chunk shares its record.
         while bytes < limit || self.links.get(&link).is_some_and(|link| link.slots.ping.is_some()) {
@@ -115,30 +117,30 @@ impl Node {
         let link = self.links.get_mut(&id)?;
         let token = link.slots.ping.take()?;
         let session = link.run().filter(|_| link.is_up()).and_then(|run| self.peers.get(&run.id)?.session.as_ref());
-        if let Some(session) = session {
-            link.flight.pinged(self.now, token, session.send.next());
+        if let (Some(session), Some(flight)) = (session, &mut link.flight) {
+            flight.pinged(self.now, token, session.send.next());
         }
         Some(Frame::Ping { token })
     }
 
     /// The next chunk of a stream if the link has room for it in flight; else, perhaps, a ping that finds out when.
     fn next_chunk(&mut self, id: LinkId, peer: NodeId) -> Option<Frame> {
-        let link = self.links.get_mut(&id)?;
+        let flight = self.links.get_mut(&id)?.flight.as_mut()?;
         let send = &mut self.peers.get_mut(&peer)?.session.as_mut()?.send;
         if !send.unsent() {
             return None;
         }
         let before = send.next();
-        let room = link.flight.room(before);
+        let room = flight.room(before);
         if room == 0 {
             self.stats.flight_limit += 1;
             self.measure(id);
             return self.next_ping(id);
         }
-        let chunk = send.pull(room.min(link.flight.chunk()))?;
+        let chunk = send.pull(room.min(flight.chunk()))?;
         let sent = send.next();
-        link.flight.sent(self.now, before, sent, queueing(self.config.timing.heartbeat));
-        if link.flight.wants_sample(sent) {
+        flight.sent(self.now, before, sent, queueing(self.config.timing.heartbeat));
+        if flight.wants_sample(sent) {
             self.measure(id);
         }
         Some(Frame::Data(chunk))
@@ -185,7 +187,7 @@ impl Node {
             let send = &self.peers.get(&run.id)?.session.as_ref()?.send;
             Some(send).filter(|send| send.unsent())
         };
-        let data = waiting().map(|send| link.flight.room(send.next()) > 0);
+        let data = waiting().zip(link.flight.as_ref()).map(|(send, flight)| flight.room(send.next()) > 0);
         if link.slots.is_empty() && !gossips && data != Some(true) {
             if data == Some(false) {
                 self.measure(id);
@@ -277,7 +279,7 @@ impl Node {
         };
         let queueing = queueing(self.config.timing.heartbeat);
         let Some(link) = self.links.get_mut(&id) else { return };
-        link.flight = Flight::new(self.now, sent, self.now - link.spoke, queueing);
+        link.flight = Some(Box::new(Flight::new(self.now, sent, self.now - link.spoke, queueing)));
     }
 
     /// A link connects the two from now on, and data may flow.
