@@ -143,7 +143,7 @@ fn hello(config: &Config) -> Vec<u8> {
 #[test]
 fn place_of_a_stranger_costs_little() {
     for (config, silent, greeted) in
-        [(Config::insecure_plaintext(), 2_560, 3 << 10), (Config::new(Secret::from_bytes([1; 32])), 2_560, 5 << 10)]
+        [(Config::insecure_plaintext(), 2_560, 3 << 10), (Config::new(Secret::from_bytes([1; 32])), 2_560, 6 << 10)]
     {
         let (silence, hello) = (per_place(&config, false), per_place(&config, true));
         println!("secure {}: {silence} bytes for silence, {hello} for a hello", config.is_secure());

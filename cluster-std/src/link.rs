@@ -6,7 +6,6 @@
 //! Nothing ends a blocked call but the end of its socket: whoever wants the link to end shuts the socket down, and the
 //! thread finds out why by the link's flags.
 
-use std::cell::Cell;
 use std::convert::Infallible;
 use std::io::{self, Read as _};
 use std::net::{Shutdown, SocketAddr};
@@ -15,7 +14,6 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use cluster_core::adapter::Pulse;
 use cluster_core::{ChannelError, CloseMode, Disconnect, Input, Instant, LinkId};
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -134,7 +132,7 @@ fn serve(shared: &Arc<Shared>, link: &Arc<Link>, socket: &Arc<Socket>) -> Discon
     }
     // The side that dialled speaks first.
     link.send_at_once(shared);
-    let connection = Connection { shared, link, socket, local, read: Cell::default() };
+    let connection = Connection { shared, link, socket, local };
     match connection.read_all() {
         Ok(never) => match never {},
         Err(found) => connection.end(found),
@@ -147,8 +145,6 @@ struct Connection<'a> {
     link: &'a Arc<Link>,
     socket: &'a Socket,
     local: SocketAddr,
-    /// How often the core hears of bytes that are no whole frame.
-    read: Cell<Pulse>,
 }
 
 impl Connection<'_> {
@@ -201,9 +197,6 @@ impl Connection<'_> {
         loop {
             let failure = self.parse(&mut inputs);
             let last = inputs.len() < INPUTS;
-            if inputs.is_empty() && failure.is_none() && self.read_beats() {
-                inputs.push(Input::BytesRead { link: self.link.id });
-            }
             self.shared.enter(Caller::Reader(self.link.id), |state, now| state.core.handle_all(now, inputs.drain(..)));
             if let Some(error) = failure {
                 return Err(Disconnect::Channel(error));
@@ -215,14 +208,6 @@ impl Connection<'_> {
         }
     }
 
-    /// Whether the core is to hear of bytes that are no whole frame.
-    fn read_beats(&self) -> bool {
-        let mut pulse = self.read.get();
-        let beats = pulse.beat(self.shared.clock.now());
-        self.read.set(pulse);
-        beats
-    }
-
     /// Takes what the channel has understood, a bounded number at a time.
     fn parse(&self, inputs: &mut Vec<Input>) -> Option<ChannelError> {
         let link = self.link.id;
@@ -230,6 +215,9 @@ impl Connection<'_> {
         while inputs.len() < INPUTS {
             match io.channel.poll() {
                 Ok(Some(received)) => inputs.push(Input::received(link, self.local, received)),
+                Ok(None) if inputs.is_empty() && io.read.beat(self.shared.clock.now()) => {
+                    inputs.push(Input::BytesRead { link });
+                }
                 Ok(None) => return None,
                 Err(error) => return Some(error),
             }

@@ -54,8 +54,9 @@ pub(crate) struct Io {
     pulled: Pulled,
     /// The writer is writing a copy of the first bytes of the output: nobody else may write.
     copied: bool,
-    /// How often the core hears of writes that took only a part.
-    partial: Pulse,
+    /// How often the core hears of reads without a whole frame, and of writes that took only a part.
+    pub(crate) read: Pulse,
+    written: Pulse,
     /// Empty between calls; kept for its capacity.
     frames: Vec<Frame>,
 }
@@ -78,7 +79,8 @@ impl Io {
             socket: None,
             pulled: Pulled::default(),
             copied: false,
-            partial: Pulse::default(),
+            read: Pulse::default(),
+            written: Pulse::default(),
             frames: Vec::new(),
         }
     }
@@ -110,7 +112,7 @@ impl Io {
     /// Tells the core that the socket has taken a part of the output, which was so long `before`.
     fn tell_of(&mut self, before: usize, shared: &Arc<Shared>, link: &Link) {
         let left = self.channel.output().len();
-        if left > 0 && left < before && self.partial.beat(shared.clock.now()) {
+        if left > 0 && left < before && self.written.beat(shared.clock.now()) {
             shared.enter(Caller::Puller(link.id()), |state, now| {
                 state.core.handle(now, Input::BytesWritten { link: link.id() });
             });

@@ -98,8 +98,9 @@ struct Io {
     socket: Option<OwnedWriteHalf>,
     /// Frames were pulled, but not until `None`.
     more: bool,
-    /// How often the core hears of writes that took only a part.
-    partial: Pulse,
+    /// How often the core hears of reads without a whole frame, and of writes that took only a part.
+    read: Pulse,
+    written: Pulse,
     /// Empty between calls; kept for its capacity.
     frames: Vec<Frame>,
 }
@@ -205,9 +206,16 @@ async fn serve(shared: &Arc<Shared>, link: &Link, channel: Channel, stream: TcpS
     let _ = stream.set_nodelay(true);
     let Ok(local) = stream.local_addr() else { return Disconnect::Reset };
     let (socket, write) = stream.into_split();
-    let io = Io { channel, socket: Some(write), more: false, partial: Pulse::default(), frames: Vec::new() };
+    let io = Io {
+        channel,
+        socket: Some(write),
+        more: false,
+        read: Pulse::default(),
+        written: Pulse::default(),
+        frames: Vec::new(),
+    };
     let io = link.io.get_or_init(|| Mutex::new(io));
-    let mut connection = Connection { shared, link, io, socket, local, read: Pulse::default() };
+    let mut connection = Connection { shared, link, io, socket, local };
     let cause = connection.exchange().await;
     match cause {
         End::Abort => connection.abort(),
@@ -230,8 +238,6 @@ struct Connection<'a> {
     io: &'a Mutex<Io>,
     socket: OwnedReadHalf,
     local: SocketAddr,
-    /// How often the core hears of bytes that are no whole frame.
-    read: Pulse,
 }
 
 impl Connection<'_> {
@@ -313,19 +319,12 @@ impl Connection<'_> {
         }
     }
 
-    fn receive(&mut self, bytes: Bytes) -> Found {
+    fn receive(&self, bytes: Bytes) -> Found {
         self.lock().channel.receive(bytes);
         let mut inputs = Vec::new();
         loop {
             let failure = self.parse(&mut inputs);
             let last = inputs.len() < INPUTS;
-            if inputs.is_empty() && failure.is_none() {
-                if self.read.beat(self.shared.clock.now()) {
-                    inputs.push(Input::BytesRead { link: self.link.id });
-                } else {
-                    return Found::Frames;
-                }
-            }
             self.shared.enter(Caller::Link(self.link.id), |state, now| state.core.handle_all(now, inputs.drain(..)));
             if let Some(error) = failure {
                 return Found::End(Disconnect::Channel(error));
@@ -344,6 +343,9 @@ impl Connection<'_> {
         while inputs.len() < INPUTS {
             match io.channel.poll() {
                 Ok(Some(received)) => inputs.push(Input::received(link, self.local, received)),
+                Ok(None) if inputs.is_empty() && io.read.beat(self.shared.clock.now()) => {
+                    inputs.push(Input::BytesRead { link });
+                }
                 Ok(None) => return None,
                 Err(error) => return Some(error),
             }
@@ -490,7 +492,7 @@ impl Io {
             let now = shared.clock.now();
             link.written.store(now.as_nanos(), Ordering::Relaxed);
             if written < length {
-                if self.partial.beat(now) {
+                if self.written.beat(now) {
                     shared.enter(Caller::Link(link.id), |state, now| {
                         state.core.handle(now, Input::BytesWritten { link: link.id });
                     });
