@@ -9,7 +9,7 @@ use crate::action::CloseMode;
 use crate::flight::queueing;
 use crate::id::LinkId;
 use crate::limits::{ACK_DELAY, SPEAK_INTERVAL};
-use crate::link::Ping;
+use crate::link::{Link, Ping};
 use crate::mutant::mutant;
 use crate::reason::{ProtocolError, Reason};
 use crate::session::Session;
@@ -198,6 +198,7 @@ impl Node {
         if let Some(flight) = &mut link.flight {
             flight.ponged(now, token, queueing(self.config.timing.heartbeat));
         }
+        link.waiting_since = link.waiting_since.map(|_| now);
         if let Some(peer) = self.peers.get_mut(&run.id) {
             peer.rtt = now - sent;
         }
@@ -230,7 +231,12 @@ impl Node {
 
     /// Output waits and the connection may have stopped taking it.
     pub(super) fn check_stall(&mut self, id: LinkId) {
-        let Some(since) = self.links.get(&id).and_then(|link| link.waiting_since) else { return };
+        let waiting = |link: &Link| {
+            let since = link.waiting_since?;
+            // Data that waits for room in flight waits for the peer, which is alive as long as it says something.
+            Some(if link.armed { since } else { since.max(link.heard) })
+        };
+        let Some(since) = self.links.get(&id).and_then(waiting) else { return };
         let limit = self.config.timing.write_stall;
         if self.now - since >= limit {
             self.stats.write_stalls += 1;

@@ -281,6 +281,8 @@ impl Node {
             if let Some(flight) = &mut link.flight {
                 flight.acknowledged(now, offset, queueing);
             }
+            // The connection does not stand still.
+            link.waiting_since = link.waiting_since.map(|_| now);
         });
     }
 

@@ -28,6 +28,7 @@ impl Node {
     pub fn poll_frame(&mut self, link: LinkId) -> Option<Frame> {
         let frame = self.next_frame(link);
         let now = self.now;
+        let held = frame.is_none() && self.data_waits(link) == Some(false);
         let found = self.links.get_mut(&link)?;
         match &frame {
             Some(frame) => {
@@ -41,7 +42,7 @@ impl Node {
             }
             None => {
                 found.armed = false;
-                found.waiting_since = None;
+                found.waiting_since = held.then(|| found.waiting_since.unwrap_or(now));
             }
         }
         frame
@@ -182,22 +183,25 @@ impl Node {
         if link.slots.has_gossip() && !gossips {
             self.timers.set_no_later(Timer::Pace(id), link.talk.next_gossip());
         }
-        let waiting = || {
-            let run = link.run().filter(|_| link.is_up())?;
-            let send = &self.peers.get(&run.id)?.session.as_ref()?.send;
-            Some(send).filter(|send| send.unsent())
-        };
-        let data = waiting().zip(link.flight.as_ref()).map(|(send, flight)| flight.room(send.next()) > 0);
-        if link.slots.is_empty() && !gossips && data != Some(true) {
-            if data == Some(false) {
-                self.measure(id);
-            }
-            return;
+        let silent = link.slots.is_empty() && !gossips;
+        let data = self.data_waits(id);
+        let Some(link) = self.links.get_mut(&id).filter(|_| !silent || data.is_some()) else { return };
+        self.timers.set_no_later(Timer::Stall(id), self.now + self.config.timing.write_stall);
+        if silent && data == Some(false) {
+            link.waiting_since.get_or_insert(self.now);
+            return self.measure(id);
         }
         link.armed = true;
         link.waiting_since = Some(self.now);
-        self.timers.set_no_later(Timer::Stall(id), self.now + self.config.timing.write_stall);
         self.actions.push_back(Action::Send { link: id });
+    }
+
+    /// Whether there is room in flight for data that waits on a link; `None` if none waits.
+    fn data_waits(&self, id: LinkId) -> Option<bool> {
+        let link = self.links.get(&id).filter(|link| link.is_up())?;
+        let send = &self.peers.get(&link.run()?.id)?.session.as_ref()?.send;
+        let flight = link.flight.as_ref().filter(|_| send.unsent())?;
+        Some(flight.room(send.next()) > 0)
     }
 
     /// A frame has arrived.

@@ -148,6 +148,12 @@ fn what_a_sender_does_not_write_by_itself_follows_without_any_help() {
     let proxy = Proxy::to(bob.local_addr());
     alice.join(proxy.address).unwrap();
     until("bob has alice", || up(&bob).contains(&alice.id()));
+    // The link is known to be fast, so that a long message waits for no answer on the way.
+    for _ in 0..4 {
+        alice.send(bob.id(), vec![7; 1 << 20]).unwrap();
+        message(&bob);
+    }
+    alice.flush(bob.id()).unwrap();
     // From now on no answer arrives that would wake the link.
     proxy.answers.store(false, Ordering::SeqCst);
     let large = Bytes::from(vec![7; 7 << 20]);

@@ -127,6 +127,12 @@ async fn what_a_sender_does_not_write_by_itself_follows_without_any_help() {
     let proxy = Proxy::to(bob.local_addr()).await;
     within("join", alice.join(proxy.address)).await.unwrap();
     until("bob has alice", || up(&bob).contains(&alice.id())).await;
+    // The link is known to be fast, so that a long message waits for no answer on the way.
+    for _ in 0..4 {
+        alice.send(bob.id(), vec![7; 1 << 20]).await.unwrap();
+        within("warm", bob.recv()).await.unwrap();
+    }
+    within("flush", alice.flush(bob.id())).await.unwrap();
     proxy.answers.send_replace(false);
     let large = Bytes::from(vec![7; 7 << 20]);
     alice.send(bob.id(), large.clone()).await.unwrap();

@@ -171,3 +171,21 @@ fn slow_answers_keep_what_is_in_flight_short() {
     assert!(more as u64 <= 2 * MIN_FLIGHT, "{more}");
     assert_eq!(bench.word(run(1, 1).id), ["up"]);
 }
+
+#[test]
+fn data_that_waits_for_a_deaf_peer_ends_its_link() {
+    let mut bench = Bench::new(lan().heartbeat(60 * SECOND).peer_timeout(120 * SECOND));
+    let link = bench.up(run(1, 1));
+    bench.node.send(bench.now, run(1, 1).id, alloc::vec![7; 60_000].into()).unwrap();
+    bench.act();
+    bench.pass(9 * SECOND);
+    assert!(bench.down_reasons().is_empty());
+    // A peer that says something is alive, however little it takes.
+    for _ in 0..20 {
+        bench.frame(link, Frame::Ping { token: 1 });
+        bench.pass(SECOND);
+    }
+    assert!(bench.down_reasons().is_empty());
+    bench.pass(11 * SECOND);
+    assert_eq!(bench.down_reasons(), [Reason::WriteStalled]);
+}
