@@ -20,7 +20,7 @@
 
 use core::time::Duration;
 
-use crate::limits::{INITIAL_FLIGHT, MAX_CHUNK, MIN_FLIGHT, SPEAK_INTERVAL};
+use crate::limits::{INITIAL_FLIGHT, MAX_CHUNK, MIN_FLIGHT, SLOWEST_LINK, SPEAK_INTERVAL};
 use crate::mutant::mutant;
 use crate::time::Instant;
 
@@ -55,6 +55,10 @@ pub(crate) struct Flight {
     sample: Option<Sample>,
     mark: Option<Mark>,
     cut: Option<Cut>,
+    /// Since when data waits for room and nothing more is known to have arrived.
+    held: Option<Instant>,
+    /// The longest chunk that may be under way.
+    longest: u64,
 }
 
 /// When a chunk was handed out, and what had arrived then. What arrives from there on until an answer that was sent behind
@@ -104,7 +108,18 @@ impl Flight {
     pub(crate) fn new(now: Instant, sent: u64, base: Duration, queueing: Duration) -> Flight {
         let limit = initial(base, queueing);
         let last = Chunk { at: now, arrived: sent, since: now };
-        Flight { limit, arrived: sent, since: now, last, base, sample: None, mark: None, cut: None }
+        Flight {
+            limit,
+            arrived: sent,
+            since: now,
+            last,
+            base,
+            sample: None,
+            mark: None,
+            cut: None,
+            held: None,
+            longest: 0,
+        }
     }
 
     /// How long a chunk should be: four of them fill the limit.
@@ -138,6 +153,23 @@ impl Flight {
         self.ahead(sent) > 0
     }
 
+    /// Data waits for room.
+    pub(crate) fn hold(&mut self, now: Instant) {
+        self.held.get_or_insert(now);
+    }
+
+    /// This process stood still: its peers are not to blame.
+    pub(crate) fn resume(&mut self, now: Instant) {
+        self.held = self.held.map(|_| now);
+    }
+
+    /// When a link that data waits for stands still: nothing has arrived for `write_stall`, nor for as long as the longest
+    /// chunk under way takes on the slowest link that is told from a dead one.
+    pub(crate) fn stalls_at(&self, write_stall: Duration) -> Option<Instant> {
+        let longest = Duration::from_nanos(self.longest.saturating_mul(1_000_000_000) / SLOWEST_LINK);
+        Some(self.held? + write_stall.max(longest))
+    }
+
     /// The stream was handed out up to `sent`, which was `before` before.
     pub(crate) fn sent(&mut self, now: Instant, before: u64, sent: u64, queueing: Duration) {
         if !self.is_busy(before) {
@@ -146,6 +178,9 @@ impl Flight {
                 self.limit = self.limit.min(initial(self.base, queueing));
             }
         }
+        let length = sent.saturating_sub(before);
+        self.longest = if self.is_busy(before) { self.longest.max(length) } else { length };
+        self.held = None;
         self.last = Chunk { at: now, arrived: self.arrived, since: self.since };
         if self.mark.is_none() {
             self.mark = Some(Mark { at: now, from: self.arrived, offset: sent });
@@ -216,6 +251,7 @@ impl Flight {
     fn arrive(&mut self, now: Instant, offset: u64) {
         if offset > self.arrived {
             (self.arrived, self.since) = (offset, now);
+            self.held = self.held.map(|_| now);
         }
     }
 

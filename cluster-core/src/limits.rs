@@ -105,6 +105,9 @@ pub const INITIAL_FLIGHT: u64 = 16 << 10;
 /// Bytes of a stream that a link may have in flight however slow it is.
 pub const MIN_FLIGHT: u64 = 1 << 10;
 
+/// Bytes a second: a link that carries less may be taken for one that stands still, while it carries a long record.
+pub const SLOWEST_LINK: u64 = 1_000;
+
 /// A driver tells the node at most this often that [bytes moved](crate::Input::BytesRead) on a link without a frame.
 pub const PULSE_INTERVAL: Duration = Duration::from_millis(5);
 

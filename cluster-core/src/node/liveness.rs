@@ -9,7 +9,7 @@ use crate::action::CloseMode;
 use crate::flight::queueing;
 use crate::id::LinkId;
 use crate::limits::{ACK_DELAY, SPEAK_INTERVAL};
-use crate::link::{Link, Ping};
+use crate::link::Ping;
 use crate::mutant::mutant;
 use crate::reason::{ProtocolError, Reason};
 use crate::session::Session;
@@ -231,14 +231,11 @@ impl Node {
 
     /// Output waits and the connection may have stopped taking it.
     pub(super) fn check_stall(&mut self, id: LinkId) {
-        let waiting = |link: &Link| {
-            let since = link.waiting_since?;
-            // Data that waits for room in flight waits for the peer, which is alive as long as it says something.
-            Some(if link.armed { since } else { since.max(link.heard) })
-        };
-        let Some(since) = self.links.get(&id).and_then(waiting) else { return };
         let limit = self.config.timing.write_stall;
-        if self.now - since >= limit {
+        let Some(link) = self.links.get(&id) else { return };
+        let held = link.flight.as_ref().and_then(|flight| flight.stalls_at(limit)).filter(|_| link.is_up());
+        let Some(due) = link.waiting_since.map(|since| since + limit).into_iter().chain(held).min() else { return };
+        if due <= self.now {
             self.stats.write_stalls += 1;
             let closing = self.links.get(&id).is_some_and(|link| link.is_closing());
             if closing {
@@ -247,7 +244,7 @@ impl Node {
                 self.drop_link(id, CloseMode::Abort, Reason::WriteStalled);
             }
         } else {
-            self.timers.set(Timer::Stall(id), since + limit);
+            self.timers.set(Timer::Stall(id), due);
         }
     }
 
@@ -288,6 +285,9 @@ impl Node {
             if link.waiting_since.is_some() {
                 link.waiting_since = Some(now);
                 self.timers.set(Timer::Stall(link.id), now + timing.write_stall);
+            }
+            if let Some(flight) = &mut link.flight {
+                flight.resume(now);
             }
         }
         self.stalled = now;

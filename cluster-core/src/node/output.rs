@@ -28,7 +28,6 @@ impl Node {
     pub fn poll_frame(&mut self, link: LinkId) -> Option<Frame> {
         let frame = self.next_frame(link);
         let now = self.now;
-        let held = frame.is_none() && self.data_waits(link) == Some(false);
         let found = self.links.get_mut(&link)?;
         match &frame {
             Some(frame) => {
@@ -42,7 +41,7 @@ impl Node {
             }
             None => {
                 found.armed = false;
-                found.waiting_since = held.then(|| found.waiting_since.unwrap_or(now));
+                found.waiting_since = None;
             }
         }
         frame
@@ -135,7 +134,7 @@ impl Node {
         let room = flight.room(before);
         if room == 0 {
             self.stats.flight_limit += 1;
-            self.measure(id);
+            self.hold(id);
             return self.next_ping(id);
         }
         let chunk = send.pull(room.min(flight.chunk()))?;
@@ -185,15 +184,24 @@ impl Node {
         }
         let silent = link.slots.is_empty() && !gossips;
         let data = self.data_waits(id);
-        let Some(link) = self.links.get_mut(&id).filter(|_| !silent || data.is_some()) else { return };
-        self.timers.set_no_later(Timer::Stall(id), self.now + self.config.timing.write_stall);
         if silent && data == Some(false) {
-            link.waiting_since.get_or_insert(self.now);
-            return self.measure(id);
+            return self.hold(id);
         }
+        let Some(link) = self.links.get_mut(&id).filter(|_| !silent || data == Some(true)) else { return };
         link.armed = true;
         link.waiting_since = Some(self.now);
+        self.timers.set_no_later(Timer::Stall(id), self.now + self.config.timing.write_stall);
         self.actions.push_back(Action::Send { link: id });
+    }
+
+    /// Data waits for room in flight: a ping finds out how fast the link is, and a deadline whether it carries anything.
+    fn hold(&mut self, id: LinkId) {
+        let write_stall = self.config.timing.write_stall;
+        if let Some(flight) = self.links.get_mut(&id).and_then(|link| link.flight.as_mut()) {
+            flight.hold(self.now);
+            self.timers.set_no_later(Timer::Stall(id), flight.stalls_at(write_stall).unwrap_or(self.now));
+        }
+        self.measure(id);
     }
 
     /// Whether there is room in flight for data that waits on a link; `None` if none waits.

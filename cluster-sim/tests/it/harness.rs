@@ -21,6 +21,15 @@ pub(crate) fn config() -> Config {
     Config::insecure_plaintext()
 }
 
+/// Sends a long message over each of these links, so that their senders know how fast they are and have as much in flight
+/// as credit allows from then on.
+pub(crate) fn warm(world: &mut World, from: &[HostId], to: HostId) {
+    for &host in from {
+        let number = world.send_numbered(host, to, 200_000).unwrap();
+        world.expect("it arrives", secs(2), |world| world.numbered(to, host) == number);
+    }
+}
+
 /// A world with `count` nodes that know nothing of each other.
 pub(crate) fn strangers(seed: u64, count: usize) -> (World, Vec<HostId>) {
     let mut world = World::new(seed);
