@@ -272,6 +272,9 @@ impl Config {
     /// pinged at one moment. Default 1 s. Shorter costs a small frame per peer and interval on idle links, longer delays
     /// the notice that a peer died. At least [`MIN_HEARTBEAT`](crate::limits::MIN_HEARTBEAT), below
     /// [`peer_timeout`](Config::peer_timeout).
+    ///
+    /// Up to 1 s, it is also how soon a receiver acknowledges what has arrived of a long message, and about how long data
+    /// may wait in the queues of a slow path: a link has no more in flight than it carries in that time.
     #[must_use]
     pub fn heartbeat(mut self, interval: Duration) -> Config {
         self.timing.heartbeat = interval;
@@ -280,6 +283,8 @@ impl Config {
 
     /// How long a peer may be silent before it is down. Default 5 s. Too short, and a busy peer is dropped and
     /// reconnected; too long, and messages wait on a dead link. Above [`heartbeat`](Config::heartbeat).
+    ///
+    /// Every byte that arrives ends the silence, so a slow link stays however long a message takes on it.
     #[must_use]
     pub fn peer_timeout(mut self, timeout: Duration) -> Config {
         self.timing.peer_timeout = timeout;
@@ -303,7 +308,9 @@ impl Config {
         self
     }
 
-    /// How long output may wait without the connection taking any of it. Default 10 s. Then the link is closed.
+    /// How long output may wait without the connection taking any of it, or data for room in flight without any of what is
+    /// under way arriving. Default 10 s; longer where a long record is under way, which may take as long as it does at
+    /// [`SLOWEST_LINK`](crate::limits::SLOWEST_LINK). Then the link is closed.
     #[must_use]
     pub fn write_stall(mut self, timeout: Duration) -> Config {
         self.timing.write_stall = timeout;

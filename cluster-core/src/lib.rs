@@ -94,6 +94,9 @@
 //! assert_eq!(received.payload, "hello");
 //! ```
 //!
+//! A driver for sockets also says when bytes were read that make no whole frame ([`Input::BytesRead`]), and when a socket
+//! took only a part of what was written ([`Input::BytesWritten`]): on a slow link that is how the node knows it alive.
+//!
 //! # Map
 //!
 //! * [`Node`]: the state machine; what it is born with is [`Config`] and [`Start`].

@@ -25,7 +25,7 @@ pub enum Reason {
     Restarted,
     /// The peer broke the protocol.
     Protocol(ProtocolError),
-    /// Output waited for `write_stall` and the connection took none of it.
+    /// Output waited for `write_stall` and the connection took none of it, or carried none of what it had taken.
     WriteStalled,
     /// The other side refused us.
     Rejected(RejectCode),

@@ -216,6 +216,7 @@ impl<W: Clone> Host<W> {
     /// the channel's last word.
     pub fn receive(&mut self, now: Instant, id: LinkId, local: SocketAddr, bytes: Bytes) -> Result<(), ChannelError> {
         let Some(link) = self.links.get_mut(&id).filter(|link| link.closing.is_none()) else { return Ok(()) };
+        let moved = !bytes.is_empty();
         link.channel.receive(bytes);
         let mut facts = Vec::new();
         let outcome = loop {
@@ -228,7 +229,7 @@ impl<W: Clone> Host<W> {
         if !link.channel.output().is_empty() {
             self.answered.push(link.wake.clone());
         }
-        if facts.is_empty() && link.read.beat(now) {
+        if moved && facts.is_empty() && link.read.beat(now) {
             facts.push(Input::BytesRead { link: id });
         }
         self.core.handle_all(now, facts);
@@ -395,6 +396,23 @@ mod tests {
         assert!(todo(&mut bob).contains(&Todo::Tell));
         assert!(matches!(bob.message(NOW), Poll::Ready(Some(message)) if message.payload == "hello"));
         assert_eq!(bob.message(NOW), Poll::Pending);
+    }
+
+    #[test]
+    fn skipped_frame_and_part_of_a_frame_are_signs_of_life() {
+        // A frame of type 64, which version 1 does not know; the first bytes of a record; and none at all.
+        for (bytes, alive) in [(&b"\x00\x03\x81\x18\x40"[..], true), (&b"\xff"[..], true), (&b""[..], false)] {
+            let (_, _, mut bob, other) = pair(&Arc::default());
+            for tenth in 1..=100 {
+                let now = NOW + Duration::from_millis(100 * tenth);
+                if tenth == 40 || tenth == 80 {
+                    bob.receive(now, other, address(9), Bytes::from_static(bytes)).unwrap();
+                }
+                bob.tick(now);
+            }
+            let _ = todo(&mut bob);
+            assert_eq!(bob.closing(other).is_none(), alive, "{bytes:?}");
+        }
     }
 
     #[test]
