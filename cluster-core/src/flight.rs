@@ -228,7 +228,10 @@ impl Flight {
                 () if queued <= queueing * 3 / 4 => self.limit + self.limit / 4,
                 () => 0,
             };
-            self.limit = self.limit.max(more).max(carried(queueing));
+            // Where all samples had waited in a queue, that looks like the delay of the path, and the queue seems short:
+            // less than three times what the link has been seen to carry shows whether it carries more.
+            let most = carried(queueing.saturating_add(self.base)) * 11 / 4;
+            self.limit = self.limit.max(more.min(most)).max(carried(queueing));
         }
     }
 

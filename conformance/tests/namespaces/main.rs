@@ -20,6 +20,23 @@ macro_rules! on_every_adapter {
     };
 }
 
+/// Makes tests that run with both adapters at once, each in a lab of its own: they spend their time waiting.
+macro_rules! on_both_adapters {
+    ($($test:ident),+ $(,)?) => {
+        mod on_tokio_and_std {
+            $(
+                #[test]
+                fn $test() {
+                    std::thread::scope(|scope| {
+                        scope.spawn(|| super::$test(crate::program::TOKIO));
+                        scope.spawn(|| super::$test(crate::program::STD));
+                    });
+                }
+            )+
+        }
+    };
+}
+
 /// Makes a module of tests for each adapter, and for each example that embeds the core.
 macro_rules! on_every_node {
     ($($test:ident),+ $(,)?) => {

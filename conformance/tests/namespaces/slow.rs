@@ -17,7 +17,7 @@ const FULL: &str = "CLUSTER_TEST_SLOW_LINKS";
 
 const MEGABYTE: usize = 1_000_000;
 
-on_every_adapter!(
+on_both_adapters!(
     large_message_crosses_a_slow_link,
     message_crosses_a_link_with_seconds_of_buffer,
     broadcast_crosses_a_narrow_uplink,
