@@ -150,6 +150,13 @@ impl Alive {
         }
     }
 
+    /// The node has closed a link: it owes nothing more.
+    pub(super) fn closed(&mut self, link: LinkId) {
+        if let Some(line) = self.links.get_mut(&link) {
+            (line.up, line.owes, line.unacked) = (false, None, None);
+        }
+    }
+
     /// A link is over. Returns what it carried.
     pub(super) fn gone(&mut self, link: LinkId) -> Option<Carried> {
         self.links.remove(&link).map(|line| line.carried)

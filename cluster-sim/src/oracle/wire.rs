@@ -106,6 +106,7 @@ impl Oracle {
             if *reason == Reason::Timeout && watch.links.find(link).is_some_and(|open| !open.closing) {
                 watch.alive.timed_out(link, when.clock);
             }
+            watch.alive.closed(link);
             if let Some(open) = watch.links.find(link).copied()
                 && let Some(peer) = open.peer
             {
