@@ -374,7 +374,10 @@ impl Driver {
                     io.got(id, &frame, link);
                     Input::Frame { link: id, frame }
                 }
-                Ok(None) if none && link.read.beat(io.clock()) => Input::BytesRead { link: id },
+                Ok(None) if none && link.read.beat(io.clock()) => {
+                    io.part_read(id);
+                    Input::BytesRead { link: id }
+                }
                 Ok(None) => break,
                 Err(error) => {
                     self.pump(io, id);

@@ -234,6 +234,11 @@ impl Io<'_> {
         self.oracle.bytes_read(self.host, link, self.when());
     }
 
+    /// The node hears that bytes of a link were read which make no whole frame.
+    pub(crate) fn part_read(&mut self, link: LinkId) {
+        self.oracle.part_read(self.host, link, self.when());
+    }
+
     /// The kernel takes no bytes of a link, or does again.
     pub(crate) fn stuck(&mut self, link: LinkId, stuck: bool) {
         self.oracle.stuck(self.host, link, stuck);

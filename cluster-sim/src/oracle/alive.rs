@@ -84,8 +84,13 @@ impl Alive {
     /// Bytes of a link were read.
     pub(super) fn read(&mut self, link: LinkId, clock: Instant) {
         self.now = self.now.max(clock);
+        self.links.entry(link).or_default().read = self.now;
+    }
+
+    /// The node hears that bytes of a link were read which make no whole frame.
+    pub(super) fn part(&mut self, link: LinkId, clock: Instant) {
+        self.read(link, clock);
         let line = self.links.entry(link).or_default();
-        line.read = self.now;
         if line.up && !line.stuck && line.owes.is_none() {
             line.owes = Some(self.now);
             self.oldest.get_or_insert(self.now);
@@ -257,7 +262,7 @@ mod tests {
     fn up() -> Alive {
         let mut alive = Alive::default();
         alive.got(link(1), &resume());
-        alive.read(link(1), at(10));
+        alive.part(link(1), at(10));
         alive
     }
 

@@ -92,6 +92,14 @@ impl Oracle {
         });
     }
 
+    /// The node hears that bytes of a link were read which make no whole frame.
+    pub(crate) fn part_read(&mut self, host: HostId, link: LinkId, when: When) {
+        self.check(host, |watch| {
+            watch.alive.part(link, when.clock);
+            Ok(())
+        });
+    }
+
     /// The kernel takes no bytes of a link, or does again.
     pub(crate) fn stuck(&mut self, host: HostId, link: LinkId, stuck: bool) {
         self.check(host, |watch| {
