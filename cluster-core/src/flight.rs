@@ -163,8 +163,8 @@ impl Flight {
         self.held = self.held.map(|_| now);
     }
 
-    /// When a link that data waits for stands still: nothing has arrived for `write_stall`, nor for as long as the longest
-    /// chunk under way takes on the slowest link that is told from a dead one.
+    /// Returns when data that waits makes this a stalled link: nothing has arrived for `write_stall`, nor for as long as the
+    /// longest chunk under way takes at [`SLOWEST_LINK`].
     pub(crate) fn stalls_at(&self, write_stall: Duration) -> Option<Instant> {
         let longest = Duration::from_nanos(self.longest.saturating_mul(1_000_000_000) / SLOWEST_LINK);
         Some(self.held? + write_stall.max(longest))

@@ -71,7 +71,7 @@ fn stranger_connects_until_it_is_killed() {
     }
 }
 
-/// Waits until a node has been pressed on: by so many connections in all.
+/// Waits until this many connections in all have pressed on a node.
 fn pressed(node: &mut Process, connections: u64) {
     let end = Instant::now() + Duration::from_secs(20);
     while node.counter("accepts") < connections {

@@ -130,7 +130,7 @@ impl Host {
         std::fs::write(directory.join("resolv.conf"), settings).expect("the directory is ours");
     }
 
-    /// Cuts this host off: nothing passes, and no end is told.
+    /// Cuts this host off: nothing passes, and neither end learns of it.
     pub(crate) fn unplug(&self) {
         run("ip", &format!("-n {} link set {} down", self.bridge, self.port));
     }
