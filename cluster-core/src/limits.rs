@@ -108,6 +108,18 @@ pub const MIN_FLIGHT: u64 = 1 << 10;
 /// Bytes a second: a link that carries less may be taken for one that stands still, while it carries a long record.
 pub const SLOWEST_LINK: u64 = 1_000;
 
+/// A peer that sends nothing for so long of a message that memory is reserved for loses its link and the reservation.
+pub const RESERVATION_STALL: Duration = Duration::from_secs(10);
+
+/// Bytes a second: while others wait for memory, a message that it is reserved for must arrive at this rate, from
+/// [`RESERVATION_STALL`] on. A slower peer loses its link and the reservation, and waits behind the others. While nobody
+/// waits, any rate will do.
+pub const RESERVATION_RATE: u64 = 16 << 10;
+
+/// Bytes a second: what takes the place of [`RESERVATION_RATE`] while only such peers wait as have lost a reservation for
+/// the same message. Without it, several slow peers would interrupt each other for ever.
+pub const RESERVATION_LEAST_RATE: u64 = SLOWEST_LINK / 2;
+
 /// A driver tells the node at most this often that [bytes moved](crate::Input::BytesRead) on a link without a frame.
 pub const PULSE_INTERVAL: Duration = Duration::from_millis(5);
 

@@ -31,6 +31,7 @@ pub(crate) use send::{Acked, Ended, Resumed, SendStream};
 
 use crate::id::NodeId;
 use crate::reason::ProtocolError;
+use crate::time::Instant;
 use crate::wire::{Ack, Data, Offer, PeerStream, StreamId};
 
 /// The id of the stream that follows `id` when it cannot go on.
@@ -56,6 +57,8 @@ pub(crate) struct Session {
     /// What the peer was last told of its stream.
     told: Ack,
     remainder: Remainder,
+    /// The end of the message for which the peer last lost a reservation.
+    yielded: Option<u64>,
 }
 
 /// What the front message has beyond the window.
@@ -66,10 +69,11 @@ enum Remainder {
     Waiting {
         until: u64,
     },
-    /// Reserved, until the message that ends at `until` is taken.
+    /// Reserved at `since`, until the message that ends at `until` is taken.
     Reserved {
         bytes: u64,
         until: u64,
+        since: Instant,
     },
 }
 
@@ -123,6 +127,7 @@ impl Session {
             manual,
             told: Ack::default(),
             remainder: Remainder::None,
+            yielded: None,
         };
         match past {
             Past::Unknown => {}
@@ -251,6 +256,7 @@ impl Session {
         self.told = stream.ack();
         self.closed = self.closed.filter(|&(id, _)| successor(id) == stream.id());
         let remainder = core::mem::replace(&mut self.remainder, Remainder::None);
+        self.yielded = None;
         let reserved = remainder.bytes();
         let Some(mut stream) = self.receive.replace(stream) else { return (None, reserved) };
         stream.end();
@@ -293,10 +299,16 @@ impl Session {
     /// nothing without a link: nobody could use it.
     #[inline]
     #[must_use]
-    pub(crate) fn regrant(&mut self, peer: NodeId, linked: bool, budget: &mut Budget) -> Vec<Reservation> {
+    pub(crate) fn regrant(
+        &mut self,
+        now: Instant,
+        peer: NodeId,
+        linked: bool,
+        budget: &mut Budget,
+    ) -> Vec<Reservation> {
         let Some(stream) = &self.receive else { return Vec::new() };
         let mut served = Vec::new();
-        if let Remainder::Reserved { bytes, until } = self.remainder
+        if let Remainder::Reserved { bytes, until, .. } = self.remainder
             && stream.consumed() >= until
         {
             self.remainder = Remainder::None;
@@ -313,8 +325,8 @@ impl Session {
             served.extend(budget.cancel(peer));
         }
         if linked && beyond > 0 && self.remainder == Remainder::None {
-            self.remainder = if budget.reserve(peer, beyond) {
-                Remainder::Reserved { bytes: beyond, until: end }
+            self.remainder = if budget.reserve(now, peer, beyond, self.yielded == Some(end)) {
+                Remainder::Reserved { bytes: beyond, until: end, since: now }
             } else {
                 Remainder::Waiting { until: end }
             };
@@ -335,9 +347,9 @@ impl Session {
     /// The budget served our wish: grants the remainder. Returns the bytes if nobody wants them any more; release
     /// them.
     #[must_use]
-    pub(crate) fn reserved(&mut self, bytes: u64) -> u64 {
+    pub(crate) fn reserved(&mut self, now: Instant, bytes: u64) -> u64 {
         let Remainder::Waiting { until } = self.remainder else { return bytes };
-        self.remainder = Remainder::Reserved { bytes, until };
+        self.remainder = Remainder::Reserved { bytes, until, since: now };
         self.grant();
         0
     }
@@ -345,6 +357,14 @@ impl Session {
     /// Whether the peer could send of a message for which memory is reserved: the caller watches that it does.
     pub(crate) fn owes_bytes(&self) -> bool {
         self.is_partial() && self.receive.as_ref().is_some_and(|stream| stream.received() < stream.granted())
+    }
+
+    /// Whether memory is reserved for a message that comes in too slowly for others who wait. Before `awake`, nobody
+    /// saw what arrived.
+    pub(crate) fn must_yield(&self, now: Instant, awake: Instant, budget: &Budget) -> bool {
+        let Remainder::Reserved { since, .. } = self.remainder else { return false };
+        let arrived = self.receive.as_ref().map_or(0, ReceiveStream::buffered);
+        self.owes_bytes() && budget.wants_back(now, since.max(awake), arrived)
     }
 
     /// Whether memory is reserved for a message, or wanted.
@@ -406,6 +426,9 @@ impl Session {
         }
         let gives_up = broken || yields && self.is_partial();
         if gives_up {
+            if let Remainder::Reserved { until, .. } = self.remainder {
+                self.yielded = Some(until);
+            }
             served.extend(budget.release(core::mem::replace(&mut self.remainder, Remainder::None).bytes()));
         }
         let Some(stream) = &mut self.receive else {
@@ -418,7 +441,7 @@ impl Session {
         }
         // What is reserved completes its message only together with the window it was reckoned with.
         let needed = match self.remainder {
-            Remainder::Reserved { bytes, until } => {
+            Remainder::Reserved { bytes, until, .. } => {
                 until.saturating_sub(stream.consumed()).max(stream.held()).saturating_sub(bytes)
             }
             Remainder::None | Remainder::Waiting { .. } => stream.held(),

@@ -54,7 +54,8 @@ counters! {
     pub timeouts: u64,
     /// Times data waited because as much was in flight on its link as the link carries in half a heartbeat.
     pub flight_limit: u64,
-    /// Links closed because a peer sent nothing of a message that memory is reserved for.
+    /// Links closed because a peer sent nothing of a message that memory is reserved for, or sent it too slowly while
+    /// others waited for memory.
     pub reservation_stalls: u64,
     /// Links closed because the connection took no output for `write_stall`.
     pub write_stalls: u64,

@@ -1,23 +1,16 @@
 //! Who is alive: any byte counts, a ping asks for one, silence decides. A process that stood still itself accuses
 //! nobody.
-
-use core::time::Duration;
-
 use super::Node;
 use super::timer::Timer;
 use crate::action::CloseMode;
 use crate::flight::queueing;
 use crate::id::LinkId;
-use crate::limits::{ACK_DELAY, SPEAK_INTERVAL};
+use crate::limits::{ACK_DELAY, RESERVATION_STALL, SPEAK_INTERVAL};
 use crate::link::Ping;
 use crate::mutant::mutant;
 use crate::reason::{ProtocolError, Reason};
 use crate::session::Session;
 use crate::time::Instant;
-
-/// A peer for whose long message memory is reserved loses link and reservation when it sends nothing of it for so long:
-/// others wait for the room.
-pub(super) const RESERVATION_STALL: Duration = Duration::from_secs(10);
 
 /// A ping may come early by this fraction of a heartbeat.
 const SPREAD: u32 = 4;
@@ -40,12 +33,11 @@ impl Node {
             return self.drop_link(id, CloseMode::Abort, Reason::Timeout);
         }
         let fed = link.fed;
-        let owing =
-            link.run().and_then(|run| self.peers.get(&run.id)?.session.as_ref()).is_some_and(Session::owes_bytes);
-        if owing && self.now - fed >= RESERVATION_STALL {
+        let peer = link.run().map(|run| run.id);
+        let owing = peer.and_then(|id| self.peers.get(&id)?.session.as_ref()).is_some_and(Session::owes_bytes);
+        if owing && (self.now - fed >= RESERVATION_STALL || peer.is_some_and(|id| self.must_yield(id))) {
             self.stats.reservation_stalls += 1;
-            let peer = link.run().and_then(|run| self.peers.get_mut(&run.id));
-            peer.into_iter().for_each(|peer| peer.feeding = false);
+            peer.and_then(|id| self.peers.get_mut(&id)).into_iter().for_each(|peer| peer.feeding = false);
             return self.drop_link(id, CloseMode::Abort, Reason::Timeout);
         }
         // Peers that were all heard at one moment are not pinged at one.
@@ -58,6 +50,7 @@ impl Node {
         } else {
             heard + wait
         };
+        let next = if owing { next.min(self.now + RESERVATION_STALL) } else { next };
         let speaks = self.speak(id);
         self.timers.set(Timer::Liveness(id), speaks.map_or(next, |speaks| next.min(speaks)));
     }

@@ -9,7 +9,7 @@ use crate::action::Action;
 use crate::event::Undelivered;
 use crate::flight::queueing;
 use crate::id::{LinkId, NodeId, Run};
-use crate::limits::ACK_DELAY;
+use crate::limits::{ACK_DELAY, RESERVATION_STALL};
 use crate::link::Link;
 use crate::message::{Broadcast, Message, Receipt, SendError, SendErrorKind};
 use crate::peer::Peer;
@@ -304,7 +304,7 @@ impl Node {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         let Some(session) = &mut peer.session else { return };
         let owed = session.is_partial();
-        let served = session.regrant(id, peer.live.is_some(), &mut self.budget);
+        let served = session.regrant(self.now, id, peer.live.is_some(), &mut self.budget);
         let owes = session.is_partial() && !owed;
         let due = ack_due(peer);
         if owes {
@@ -321,7 +321,7 @@ impl Node {
     pub(super) fn serve(&mut self, mut served: Vec<Reservation>) {
         while let Some(Reservation { peer, bytes }) = served.pop() {
             let session = self.peers.get_mut(&peer).and_then(|peer| peer.session.as_mut());
-            let unused = session.map_or(bytes, |session| session.reserved(bytes));
+            let unused = session.map_or(bytes, |session| session.reserved(self.now, bytes));
             if unused > 0 {
                 served.extend(self.budget.release(unused));
             } else {
@@ -338,7 +338,14 @@ impl Node {
         peer.feeding = true;
         if let Some(link) = peer.live.and_then(|live| self.links.get_mut(&live)) {
             link.fed = self.now;
+            self.timers.set_no_later(Timer::Liveness(link.id), self.now + RESERVATION_STALL);
         }
+    }
+
+    /// Whether others wait for the memory that is reserved for this peer, and it is too slow for that.
+    pub(super) fn must_yield(&self, id: NodeId) -> bool {
+        let session = self.peers.get(&id).and_then(|peer| peer.session.as_ref());
+        session.is_some_and(|session| session.must_yield(self.now, self.stalled, &self.budget))
     }
 
     pub(super) fn release(&mut self, leftover: Leftover) {

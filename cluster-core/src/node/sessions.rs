@@ -4,7 +4,6 @@
 use alloc::vec::Vec;
 
 use super::Node;
-use super::liveness::RESERVATION_STALL;
 use super::timer::Timer;
 use crate::action::{Action, CloseMode};
 use crate::closed::ClosedStreams;
@@ -12,7 +11,7 @@ use crate::config::Acknowledge;
 use crate::error::FlushError;
 use crate::event::Event;
 use crate::id::{FlushId, LinkId, NodeId, Run};
-use crate::limits::{DELIVERED_INTERVAL, MAX_FLUSHES};
+use crate::limits::{DELIVERED_INTERVAL, MAX_FLUSHES, RESERVATION_STALL};
 use crate::mutant::mutant;
 use crate::peer::{Delivered, Flush, Peer};
 use crate::reason::Reason;
@@ -145,10 +144,11 @@ impl Node {
         if !reserves {
             return;
         }
-        if self.peers.get_mut(&id).is_some_and(|peer| core::mem::take(&mut peer.feeding)) {
+        let yields = self.must_yield(id);
+        if self.peers.get_mut(&id).is_some_and(|peer| core::mem::take(&mut peer.feeding)) && !yields {
             self.timers.set(Timer::Reservation(id), self.now + RESERVATION_STALL);
         } else {
-            // It was back and brought nothing: whoever comes and goes must not keep the memory from others.
+            // It was back and brought nothing, or too little: whoever comes and goes must not keep the memory from others.
             self.fence_session(id, true);
         }
     }

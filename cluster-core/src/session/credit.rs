@@ -6,7 +6,7 @@ use core::time::Duration;
 
 use super::head::MAX_HEAD;
 use crate::id::NodeId;
-use crate::limits::ACK_DELAY;
+use crate::limits::{ACK_DELAY, RESERVATION_LEAST_RATE, RESERVATION_RATE, RESERVATION_STALL};
 use crate::mutant::mutant;
 use crate::time::Instant;
 use crate::wire::Ack;
@@ -18,9 +18,20 @@ use crate::wire::Ack;
 pub(crate) struct Budget {
     growth: u64,
     remainders: u64,
-    waiting: VecDeque<Reservation>,
+    waiting: VecDeque<Wish>,
+    /// Since when some wish has waited.
+    contested: Option<Instant>,
+    /// Since when some wish has waited that is not patient.
+    hurried: Option<Instant>,
     /// How many wishes have had to wait so far.
     waits: u64,
+}
+
+/// Who waits.
+#[derive(Clone, Copy, Debug)]
+struct Wish {
+    reservation: Reservation,
+    patient: bool,
 }
 
 /// The remainder of a message, reserved or asked for.
@@ -38,7 +49,7 @@ impl Budget {
         let pool = recv_budget.saturating_sub(max_peers.saturating_mul(initial_window)) / 2;
         // One legal message must always find room once it is its turn, or the queue would stand for ever.
         let remainders = pool.max(max_message.saturating_add(MAX_HEAD as u64));
-        Budget { growth: pool, remainders, waiting: VecDeque::new(), waits: 0 }
+        Budget { growth: pool, remainders, waiting: VecDeque::new(), contested: None, hurried: None, waits: 0 }
     }
 
     /// Takes `bytes` for a window, all or nothing.
@@ -54,8 +65,9 @@ impl Budget {
     }
 
     /// Reserves the whole remainder of `peer`'s front message, or queues the wish behind those that came before.
-    /// A peer has one place in the queue; asking again changes nothing.
-    pub(crate) fn reserve(&mut self, peer: NodeId, bytes: u64) -> bool {
+    /// A peer has one place in the queue; asking again changes nothing. Who is `patient` was too slow itself, and hurries
+    /// nobody who is not slower.
+    pub(crate) fn reserve(&mut self, now: Instant, peer: NodeId, bytes: u64, patient: bool) -> bool {
         if self.waiting.is_empty() && bytes <= self.remainders {
             self.remainders -= bytes;
             return true;
@@ -63,11 +75,26 @@ impl Budget {
         if mutant!(GrantEverything) {
             return true;
         }
-        if self.waiting.iter().all(|place| place.peer != peer) {
-            self.waiting.push_back(Reservation { peer, bytes });
+        if self.waiting.iter().all(|wish| wish.reservation.peer != peer) {
+            self.waiting.push_back(Wish { reservation: Reservation { peer, bytes }, patient });
+            self.contested.get_or_insert(now);
+            if !patient {
+                self.hurried.get_or_insert(now);
+            }
             self.waits += 1;
         }
         false
+    }
+
+    /// Whether a message of which so much has arrived comes in too slowly for those who wait. Its memory is reserved, and
+    /// could be filled, since `since`.
+    pub(crate) fn wants_back(&self, now: Instant, since: Instant, arrived: u64) -> bool {
+        let demands = [(self.hurried, RESERVATION_RATE), (self.contested, RESERVATION_LEAST_RATE)];
+        demands.into_iter().any(|(waited, rate)| {
+            let passed = waited.map_or(Duration::ZERO, |waited| now - waited.max(since));
+            let late = passed.saturating_sub(RESERVATION_STALL);
+            u128::from(arrived) < late.as_millis() * u128::from(rate) / 1_000
+        })
     }
 
     pub(crate) fn waits(&self) -> u64 {
@@ -84,19 +111,21 @@ impl Budget {
     /// Forgets the wish of `peer`, and says who now has theirs.
     #[must_use]
     pub(crate) fn cancel(&mut self, peer: NodeId) -> Vec<Reservation> {
-        self.waiting.retain(|place| place.peer != peer);
+        self.waiting.retain(|wish| wish.reservation.peer != peer);
         self.serve()
     }
 
     /// Strictly in order: letting small wishes pass would starve a large one.
     fn serve(&mut self) -> Vec<Reservation> {
         let mut served = Vec::new();
-        while let Some(first) = self.waiting.front()
-            && let Some(rest) = self.remainders.checked_sub(first.bytes)
+        while let Some(Wish { reservation, .. }) = self.waiting.front()
+            && let Some(rest) = self.remainders.checked_sub(reservation.bytes)
         {
             self.remainders = rest;
-            served.extend(self.waiting.pop_front());
+            served.extend(self.waiting.pop_front().map(|wish| wish.reservation));
         }
+        self.contested = self.contested.filter(|_| !self.waiting.is_empty());
+        self.hurried = self.hurried.filter(|_| self.waiting.iter().any(|wish| !wish.patient));
         served
     }
 }
@@ -210,10 +239,10 @@ mod tests {
     #[test]
     fn remainders_are_reserved_whole_and_in_the_order_of_asking() {
         let mut budget = Budget::new(100 + 2 * 50, 10, 10, 20);
-        assert!(budget.reserve(ALICE, 30));
-        assert!(!budget.reserve(BOB, 40), "only 20 are left");
-        assert!(!budget.reserve(CAROL, 10), "it would fit, but Bob asked first");
-        assert!(!budget.reserve(CAROL, 10), "asking twice gives no second place");
+        assert!(budget.reserve(at(0), ALICE, 30, false));
+        assert!(!budget.reserve(at(0), BOB, 40, false), "only 20 are left");
+        assert!(!budget.reserve(at(0), CAROL, 10, false), "it would fit, but Bob asked first");
+        assert!(!budget.reserve(at(0), CAROL, 10, false), "asking twice gives no second place");
         assert_eq!(budget.waits(), 2);
         assert_eq!(budget.release(30), [Reservation { peer: BOB, bytes: 40 }, Reservation { peer: CAROL, bytes: 10 }]);
         assert_eq!(budget.release(40), []);
@@ -222,16 +251,39 @@ mod tests {
     #[test]
     fn who_gives_up_waiting_lets_the_next_one_in() {
         let mut budget = Budget::new(100 + 2 * 50, 10, 10, 20);
-        assert!(budget.reserve(ALICE, 30));
-        assert!(!budget.reserve(BOB, 40));
-        assert!(!budget.reserve(CAROL, 20));
-        assert_eq!(budget.cancel(BOB), [Reservation { peer: CAROL, bytes: 20 }]);
+        assert!(budget.reserve(at(0), ALICE, 30, false));
+        assert!(!budget.reserve(at(0), BOB, 40, false));
+        assert!(!budget.reserve(at(0), CAROL, 21, false));
+        assert_eq!(budget.cancel(BOB), []);
+        assert!(!budget.reserve(at(0), BOB, 10, false));
+        assert_eq!(budget.cancel(CAROL), [Reservation { peer: BOB, bytes: 10 }]);
+    }
+
+    #[test]
+    fn memory_is_wanted_back_from_who_is_slow_while_others_wait() {
+        let mut budget = Budget::new(200, 0, 0, 20);
+        assert!(budget.reserve(at(0), ALICE, 100, false));
+        assert!(!budget.wants_back(at(1_000_000), at(0), 0), "nobody waits");
+        assert!(!budget.reserve(at(50_000), BOB, 100, true));
+        let second = RESERVATION_LEAST_RATE;
+        assert!(!budget.wants_back(at(60_000), at(0), 0));
+        assert!(!budget.wants_back(at(61_000), at(0), second));
+        assert!(budget.wants_back(at(61_000), at(0), second - 1));
+        assert!(!budget.wants_back(at(61_000), at(52_000), 0), "it has had its memory for 9 s");
+        assert!(!budget.reserve(at(55_000), CAROL, 100, false));
+        let second = RESERVATION_RATE;
+        assert!(!budget.wants_back(at(66_000), at(0), second));
+        assert!(budget.wants_back(at(66_000), at(0), second - 1));
+        assert_eq!(budget.cancel(CAROL), []);
+        assert!(!budget.wants_back(at(66_000), at(0), second - 1));
+        assert_eq!(budget.cancel(BOB), []);
+        assert!(!budget.wants_back(at(1_000_000), at(0), 0));
     }
 
     #[test]
     fn one_legal_message_always_finds_room() {
         let mut budget = Budget::new(0, u64::MAX, u64::MAX, 1_000);
-        assert!(budget.reserve(ALICE, 1_003));
+        assert!(budget.reserve(at(0), ALICE, 1_003, false));
         assert!(!budget.grow(1));
     }
 
@@ -299,7 +351,7 @@ mod tests {
                     if wish[index] == 0 {
                         wish[index] = bytes;
                     }
-                    if budget.reserve(id, bytes) { alloc::vec![Reservation { peer: id, bytes }] } else { Vec::new() }
+                    if budget.reserve(at(0), id, bytes, false) { alloc::vec![Reservation { peer: id, bytes }] } else { Vec::new() }
                 };
                 for Reservation { peer, bytes } in served {
                     let index = usize::from(peer.as_bytes()[0]);
@@ -309,7 +361,7 @@ mod tests {
                 let total: u64 = held.iter().sum();
                 prop_assert!(total <= 100);
                 prop_assert_eq!(budget.remainders, 100 - total);
-                let first = budget.waiting.front().map(|place| place.bytes);
+                let first = budget.waiting.front().map(|wish| wish.reservation.bytes);
                 prop_assert!(first.is_none_or(|bytes| bytes > budget.remainders));
             }
         }

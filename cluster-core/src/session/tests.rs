@@ -109,7 +109,7 @@ impl Side {
             if peer == CAROL {
                 self.hogged = bytes;
             } else {
-                let unwanted = self.session.reserved(bytes);
+                let unwanted = self.session.reserved(Instant::ZERO, bytes);
                 let served = self.budget.release(unwanted);
                 self.serve(served);
             }
@@ -117,7 +117,7 @@ impl Side {
     }
 
     fn regrant(&mut self) {
-        let served = self.session.regrant(self.peer, true, &mut self.budget);
+        let served = self.session.regrant(Instant::ZERO, self.peer, true, &mut self.budget);
         self.serve(served);
         if let Some(stream) = self.session.receive() {
             let beyond = stream.granted() - stream.consumed();
@@ -320,7 +320,7 @@ impl World {
                 let hogged = core::mem::take(&mut side.hogged);
                 let mut served = side.budget.release(hogged);
                 if hogged == 0 {
-                    if side.budget.reserve(CAROL, 1_000) {
+                    if side.budget.reserve(Instant::ZERO, CAROL, 1_000, false) {
                         side.hogged = 1_000;
                     } else {
                         served = side.budget.cancel(CAROL);
@@ -411,7 +411,7 @@ fn run(manual: bool, steps: Vec<Step>) -> World {
         assert!(side.leftovers.is_empty());
         let pool = (RECV_BUDGET - WINDOW) / 2;
         assert!(side.budget.grow(pool) && !side.budget.grow(1), "the whole budget came back: {:?}", side.budget);
-        assert!(side.budget.reserve(CAROL, pool) && !side.budget.reserve(CAROL, 1), "{:?}", side.budget);
+        assert!(side.budget.reserve(Instant::ZERO, CAROL, pool, false) && !side.budget.reserve(Instant::ZERO, CAROL, 1, false), "{:?}", side.budget);
     }
     world
 }
@@ -457,7 +457,7 @@ proptest! {
                     Step::Deliver(_) => {
                         let offset = session.receive().map_or(0, ReceiveStream::received);
                         let _ = session.data(Data { offset, bytes: Bytes::from_static(&[0x41, 0, 0x58, 30]) });
-                        let _ = session.regrant(BOB, true, budget);
+                        let _ = session.regrant(Instant::ZERO, BOB, true, budget);
                     }
                     Step::Take(_) => drop(session.poll()),
                     Step::Ack(_) => drop(session.ack()),

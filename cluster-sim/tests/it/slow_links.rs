@@ -1,6 +1,6 @@
 //! Links that carry little: no peer is lost while bytes move, and every byte is sent about once.
 
-use cluster_core::{Config, Event, Reason};
+use cluster_core::{Config, Event, Limits, Reason};
 use cluster_sim::{Buffers, FrameKind, HostId, World};
 
 use crate::harness::*;
@@ -149,4 +149,44 @@ fn fast_link_carries_no_pings_for_its_data() {
         world.expect("it arrives", secs(1), |world| world.numbered(b, a) == number);
     }
     assert!(pings(&world) - before <= 4, "{}", pings(&world) - before);
+}
+
+/// A mesh whose first node has memory for one long message beyond the windows.
+fn narrow_mesh(seed: u64, senders: usize) -> (World, HostId, Vec<HostId>) {
+    let mut limits = Limits::default();
+    (limits.max_peers, limits.initial_window, limits.recv_window) = (32, 1_024, 1_024);
+    limits.max_message = 100_000;
+    limits.recv_budget = 32 * 1_024 + 2 * 100_009;
+    let config = config().limits(limits);
+    let mut world = World::new(seed);
+    let hosts = world.add_many(senders + 1, &config);
+    for &host in &hosts[1..] {
+        world.node(host).join(hosts[0]).unwrap();
+    }
+    world.expect("a complete mesh", secs(20), World::is_complete);
+    world.settle();
+    (world, hosts[0], hosts[1..].to_vec())
+}
+
+#[test]
+fn slow_senders_do_not_keep_memory_from_others() {
+    for seed in SEEDS {
+        let (mut world, receiver, senders) = narrow_mesh(seed, 4);
+        let (fast, slow) = senders.split_first().unwrap();
+        let slow_numbers: Vec<u64> = slow
+            .iter()
+            .map(|&host| {
+                world.set_bandwidth_from(host, receiver, Some(2_000));
+                world.send_numbered(host, receiver, 90_000).unwrap()
+            })
+            .collect();
+        world.run_for(secs(5));
+        assert!(world.core(receiver).stats().recv_budget_limit > 0, "seed {seed}: nobody waits");
+        let number = world.send_numbered(*fast, receiver, 90_000).unwrap();
+        world.expect("the fast one arrives", secs(40), |world| world.numbered(receiver, *fast) == number);
+        // Where nobody waits any more, no rate is too low.
+        for (&host, number) in slow.iter().zip(slow_numbers) {
+            world.expect("the slow one arrives", secs(240), |world| world.numbered(receiver, host) == number);
+        }
+    }
 }
