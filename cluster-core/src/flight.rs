@@ -36,6 +36,15 @@ const PACKET: usize = 1_380;
 /// From this length on it does not matter how full the last packet is.
 const MANY_PACKETS: usize = 16 << 10;
 
+/// Eighths of a heartbeat that the first half of what is in flight may wait in queues, so that all of it waits for three
+/// quarters of one.
+const QUEUEING_EIGHTHS: u32 = 3;
+
+/// Quarters of what a link was seen to carry that it may try at once. It must be more than twice as much, or a link whose
+/// first samples were slow would never be seen to be fast; at three times as much, one that is slow behind a deep buffer
+/// would be filled beyond a heartbeat. Both by trial, over the links of `tests/it/slow_links.rs` of the simulator.
+const TRIAL_QUARTERS: u64 = 11;
+
 /// About what the last step of a handshake takes on the wire, to read a first rate off the time it took.
 const HANDSHAKE: u64 = 1_024;
 
@@ -97,10 +106,9 @@ struct Cut {
     took: Duration,
 }
 
-/// How long the first half of what is in flight may wait in queues, so that a ping behind all of it waits for less than a
-/// heartbeat.
+/// How long the first half of what is in flight may wait in queues.
 pub(crate) fn queueing(heartbeat: Duration) -> Duration {
-    heartbeat.min(SPEAK_INTERVAL) * 3 / 8
+    heartbeat.min(SPEAK_INTERVAL) * QUEUEING_EIGHTHS / 8
 }
 
 impl Flight {
@@ -229,8 +237,8 @@ impl Flight {
                 () => 0,
             };
             // Where all samples had waited in a queue, that looks like the delay of the path, and the queue seems short:
-            // less than three times what the link has been seen to carry shows whether it carries more.
-            let most = carried(queueing.saturating_add(self.base)) * 11 / 4;
+            // a little more than what the link has been seen to carry shows whether it carries more.
+            let most = carried(queueing.saturating_add(self.base)) * TRIAL_QUARTERS / 4;
             self.limit = self.limit.max(more.min(most)).max(carried(queueing));
         }
     }

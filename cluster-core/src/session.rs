@@ -387,23 +387,14 @@ impl Session {
             .map_or(Due::Never, |stream| credit::due(&self.told, &stream.ack(), self.window.size(), stream.front_end()))
     }
 
-    /// The acknowledgement, if there is news.
-    pub(crate) fn ack(&mut self) -> Option<Ack> {
-        if self.due() == Due::Never {
-            return None;
-        }
-        self.told = self.receive.as_ref()?.ack();
-        Some(self.told)
-    }
-
     /// Whether bytes have arrived of which the peer was not told.
     pub(crate) fn has_progress(&self) -> bool {
         self.receive.as_ref().is_some_and(|stream| stream.received() > self.told.received)
     }
 
-    /// The acknowledgement, if there is [news](Session::due) or [progress](Session::has_progress).
-    pub(crate) fn progress(&mut self) -> Option<Ack> {
-        if self.due() == Due::Never && !self.has_progress() {
+    /// The acknowledgement, if there is news; with `progress`, also if bytes have [arrived](Session::has_progress).
+    pub(crate) fn ack(&mut self, progress: bool) -> Option<Ack> {
+        if self.due() == Due::Never && !(progress && self.has_progress()) {
             return None;
         }
         self.told = self.receive.as_ref()?.ack();

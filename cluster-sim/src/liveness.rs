@@ -18,7 +18,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use cluster_core::{Event, Instant, PeerInfo, PeerState, Run};
+use cluster_core::{Event, Instant, PeerInfo, PeerState, Reason, Run};
 
 use crate::faults::{Crash, Restart};
 use crate::host::HostId;
@@ -347,9 +347,23 @@ impl World {
         let seeds = configured.chain(self.oracle.seeds(host));
         // Who is at the address of another is found only as long as that one is looked for.
         let kept = node.timing().forget_after.is_none_or(|span| span > self.allowed(&[host, peer]));
-        let sought = |info: &PeerInfo| info.run.id == self.id(peer) && (kept || info.state == PeerState::Up);
+        let sought = |info: &PeerInfo| {
+            info.run.id == self.id(peer) && (info.state == PeerState::Up || kept && !self.shuns(host, peer))
+        };
         let peers = node.peers().filter(sought).filter_map(|info| info.address);
         seeds.chain(peers).any(|address| self.net.leads_to(address) == Some(peer))
+    }
+
+    /// Whether the node on `host` leaves `peer` alone for a while, because a rule was broken: a node whose clock stood still
+    /// thinks so of everybody who talks to it.
+    fn shuns(&self, host: HostId, peer: HostId) -> bool {
+        let span = self.core(host).timing().violation_backoff * 5 / 4;
+        let of = |event: &Event| matches!(event, Event::PeerDown { peer: run, .. } if run.id == self.id(peer));
+        let last = self.events(host).iter().rev().find(|logged| logged.run == self.run(host) && of(&logged.event));
+        last.is_some_and(|logged| {
+            let broke = matches!(logged.event, Event::PeerDown { reason: Reason::Protocol(_), .. });
+            broke && self.now() - logged.at < span
+        })
     }
 
     /// Two of these nodes that are not linked.

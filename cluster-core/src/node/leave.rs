@@ -133,7 +133,7 @@ impl Node {
     fn part(&mut self, id: LinkId, close: Close, reason: Reason) {
         let up = self.links.get(&id).filter(|link| link.is_up()).and_then(Link::run);
         let session = up.and_then(|run| self.peers.get_mut(&run.id)?.session.as_mut());
-        let ack = session.and_then(Session::ack);
+        let ack = session.and_then(|session| session.ack(false));
         self.edit(id, |link| {
             link.slots.last_ack = ack;
             link.slots.close = Some(close);

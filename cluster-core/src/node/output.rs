@@ -98,7 +98,7 @@ impl Node {
         link.slots.ack = false;
         let progress = core::mem::take(&mut link.slots.progress);
         let session = self.peers.get_mut(&run.id).and_then(|peer| peer.session.as_mut())?;
-        if let Some(ack) = if progress { session.progress() } else { session.ack() } {
+        if let Some(ack) = session.ack(progress) {
             link.unacked = None;
             return Some(Frame::Ack(ack));
         }

@@ -310,7 +310,7 @@ impl World {
             Step::Take(side) => self.sides[side].take(),
             Step::Acknowledge(side, all) => self.sides[side].acknowledge(all),
             Step::Ack(side) if self.linked => {
-                let Some(ack) = self.sides[side].session.ack() else { return false };
+                let Some(ack) = self.sides[side].session.ack(false) else { return false };
                 self.sides[1 - side].incoming.push_back(Wire::Ack(ack));
                 true
             }
@@ -411,7 +411,12 @@ fn run(manual: bool, steps: Vec<Step>) -> World {
         assert!(side.leftovers.is_empty());
         let pool = (RECV_BUDGET - WINDOW) / 2;
         assert!(side.budget.grow(pool) && !side.budget.grow(1), "the whole budget came back: {:?}", side.budget);
-        assert!(side.budget.reserve(Instant::ZERO, CAROL, pool, false) && !side.budget.reserve(Instant::ZERO, CAROL, 1, false), "{:?}", side.budget);
+        assert!(
+            side.budget.reserve(Instant::ZERO, CAROL, pool, false)
+                && !side.budget.reserve(Instant::ZERO, CAROL, 1, false),
+            "{:?}",
+            side.budget
+        );
     }
     world
 }
@@ -460,7 +465,7 @@ proptest! {
                         let _ = session.regrant(Instant::ZERO, BOB, true, budget);
                     }
                     Step::Take(_) => drop(session.poll()),
-                    Step::Ack(_) => drop(session.ack()),
+                    Step::Ack(_) => drop(session.ack(false)),
                     _ => drop(session.fence(BOB, kind > 6, budget)),
                 }
                 continue;
