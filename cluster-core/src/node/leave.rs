@@ -12,7 +12,6 @@ use crate::id::{LinkId, NodeId};
 use crate::link::{Link, LinkState};
 use crate::peer::Peer;
 use crate::reason::{Reason, RejectCode};
-use crate::session::Session;
 use crate::time::Instant;
 use crate::wire::Close;
 
