@@ -57,6 +57,8 @@ pub(crate) struct Session {
     /// What the peer was last told of its stream.
     told: Ack,
     remainder: Remainder,
+    /// When memory was last reserved.
+    reserved_at: Instant,
     /// The end of the message for which the peer last lost a reservation.
     yielded: Option<u64>,
 }
@@ -69,11 +71,10 @@ enum Remainder {
     Waiting {
         until: u64,
     },
-    /// Reserved at `since`, until the message that ends at `until` is taken.
+    /// Reserved, until the message that ends at `until` is taken.
     Reserved {
         bytes: u64,
         until: u64,
-        since: Instant,
     },
 }
 
@@ -127,6 +128,7 @@ impl Session {
             manual,
             told: Ack::default(),
             remainder: Remainder::None,
+            reserved_at: Instant::ZERO,
             yielded: None,
         };
         match past {
@@ -308,7 +310,7 @@ impl Session {
     ) -> Vec<Reservation> {
         let Some(stream) = &self.receive else { return Vec::new() };
         let mut served = Vec::new();
-        if let Remainder::Reserved { bytes, until, .. } = self.remainder
+        if let Remainder::Reserved { bytes, until } = self.remainder
             && stream.consumed() >= until
         {
             self.remainder = Remainder::None;
@@ -325,8 +327,9 @@ impl Session {
             served.extend(budget.cancel(peer));
         }
         if linked && beyond > 0 && self.remainder == Remainder::None {
+            self.reserved_at = now;
             self.remainder = if budget.reserve(now, peer, beyond, self.yielded == Some(end)) {
-                Remainder::Reserved { bytes: beyond, until: end, since: now }
+                Remainder::Reserved { bytes: beyond, until: end }
             } else {
                 Remainder::Waiting { until: end }
             };
@@ -349,7 +352,8 @@ impl Session {
     #[must_use]
     pub(crate) fn reserved(&mut self, now: Instant, bytes: u64) -> u64 {
         let Remainder::Waiting { until } = self.remainder else { return bytes };
-        self.remainder = Remainder::Reserved { bytes, until, since: now };
+        self.remainder = Remainder::Reserved { bytes, until };
+        self.reserved_at = now;
         self.grant();
         0
     }
@@ -362,9 +366,8 @@ impl Session {
     /// Whether memory is reserved for a message that comes in too slowly for others who wait. Before `awake`, nobody
     /// saw what arrived.
     pub(crate) fn must_yield(&self, now: Instant, awake: Instant, budget: &Budget) -> bool {
-        let Remainder::Reserved { since, .. } = self.remainder else { return false };
         let arrived = self.receive.as_ref().map_or(0, ReceiveStream::buffered);
-        self.owes_bytes() && budget.wants_back(now, since.max(awake), arrived)
+        self.owes_bytes() && budget.wants_back(now, self.reserved_at.max(awake), arrived)
     }
 
     /// Whether memory is reserved for a message, or wanted.
@@ -432,7 +435,7 @@ impl Session {
         }
         // What is reserved completes its message only together with the window it was reckoned with.
         let needed = match self.remainder {
-            Remainder::Reserved { bytes, until, .. } => {
+            Remainder::Reserved { bytes, until } => {
                 until.saturating_sub(stream.consumed()).max(stream.held()).saturating_sub(bytes)
             }
             Remainder::None | Remainder::Waiting { .. } => stream.held(),

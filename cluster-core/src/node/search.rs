@@ -8,10 +8,9 @@
 //! Every path must end with one link, the same at both ends, after a bounded number of dials.
 
 use alloc::collections::VecDeque;
-use alloc::format;
-use alloc::string::String;
 use alloc::vec::Vec;
-use core::hash::{Hash, Hasher};
+use core::fmt;
+use core::hash::Hasher as _;
 use core::net::SocketAddr;
 use core::time::Duration;
 use std::collections::HashSet;
@@ -23,7 +22,7 @@ use crate::channel::Proven;
 use crate::config::Config;
 use crate::id::{Incarnation, LinkId, NodeId};
 use crate::input::{Disconnect, Input};
-use crate::link::LinkState;
+use crate::link::{Link, LinkState};
 use crate::mutant::Mutant;
 use crate::time::Instant;
 use crate::wire::Frame;
@@ -286,7 +285,7 @@ impl World {
 
     /// What matters for the rule, with connections that are over at both ends left out.
     fn projection(&self) -> u64 {
-        let mut text = String::new();
+        let mut text = Projection(DefaultHasher::new());
         for at in 0..2 {
             let node = &self.nodes[at];
             let peer = node.peers.get(&self.nodes[1 - at].run().id);
@@ -295,36 +294,49 @@ impl World {
                 let links = (place(peer.live), place(peer.dialing));
                 (peer.generation, links, peer.announced, peer.limbo.is_some(), peer.is_lost())
             });
-            text += &format!("{of_peer:?} {:?};", self.joins[at]);
+            text.add(format_args!("{of_peer:?} {:?};", self.joins[at]));
         }
         for wire in &self.wires {
             if wire.ends.iter().all(|end| end.gone) {
-                text += "-";
+                text.add(format_args!("-"));
                 continue;
             }
             for (side, end) in wire.ends.iter().enumerate() {
                 let at = if side == 0 { wire.dialer } else { 1 - wire.dialer };
-                let state = end.link.and_then(|link| self.nodes[at].links.get(&link)).map(|link| match &link.state {
-                    LinkState::Held { .. } => String::from("Held"),
-                    state => format!("{state:?} {}", link.is_probed()),
-                });
-                let items: Vec<String> = end
-                    .inbound
-                    .iter()
-                    .map(|item| match item {
-                        Item::Frame(Frame::Claim(claim)) => format!("Claim{}", claim.generation),
-                        Item::Frame(Frame::Reject(reject)) => format!("{:?}", reject.code),
-                        Item::Frame(frame) => format!("{}", frame.kind()),
-                        other => format!("{other:?}"),
-                    })
-                    .collect();
-                text += &format!("{}{}{}{state:?}{items:?}", wire.dialer, end.gone, end.cut);
+                text.add(format_args!("{}{}{}", wire.dialer, end.gone, end.cut));
+                match end.link.and_then(|link| self.nodes[at].links.get(&link)) {
+                    None => {}
+                    Some(Link { state: LinkState::Held { .. }, .. }) => text.add(format_args!("Held")),
+                    Some(link) => text.add(format_args!("{:?} {}", link.state, link.is_probed())),
+                }
+                for item in &end.inbound {
+                    match item {
+                        Item::Frame(Frame::Claim(claim)) => text.add(format_args!(",Claim{}", claim.generation)),
+                        Item::Frame(Frame::Reject(reject)) => text.add(format_args!(",{:?}", reject.code)),
+                        Item::Frame(frame) => text.add(format_args!(",{}", frame.kind())),
+                        other => text.add(format_args!(",{other:?}")),
+                    }
+                }
             }
         }
-        text += &format!("{}", self.faults);
-        let mut hasher = DefaultHasher::new();
-        text.hash(&mut hasher);
-        hasher.finish()
+        text.add(format_args!("{}", self.faults));
+        text.0.finish()
+    }
+}
+
+/// A text of which only the hash is wanted.
+struct Projection(DefaultHasher);
+
+impl Projection {
+    fn add(&mut self, text: fmt::Arguments<'_>) {
+        fmt::write(self, text).expect("a hash takes any text");
+    }
+}
+
+impl fmt::Write for Projection {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.write(text.as_bytes());
+        Ok(())
     }
 }
 

@@ -1,7 +1,4 @@
 //! What the worst frames of a member cost: as much in a full mesh, with every table full, as between two nodes.
-//!
-//! Only where nothing is checked but what has to be: other builds look at the whole node after every input. The gate
-//! has a step for it.
 
 use std::net::SocketAddr;
 use std::sync::LazyLock;
@@ -110,7 +107,6 @@ const WORST: [Kind; 9] = [
 ];
 
 #[test]
-#[cfg_attr(debug_assertions, ignore = "only builds for release do no more than they have to")]
 fn a_hundred_thousand_of_the_worst_frames_cost_less_than_a_second_however_large_the_mesh() {
     for (kind, frame) in WORST {
         let best = |peers, named| {
@@ -128,7 +124,6 @@ fn a_hundred_thousand_of_the_worst_frames_cost_less_than_a_second_however_large_
 }
 
 #[test]
-#[cfg_attr(debug_assertions, ignore = "only builds for release do no more than they have to")]
 fn the_longest_lists_cost_by_their_entries_and_not_by_the_mesh() {
     let lists = |peers, named| {
         let round = |_| {
@@ -149,7 +144,6 @@ fn the_longest_lists_cost_by_their_entries_and_not_by_the_mesh() {
 
 /// Connections of strangers, with as many of them waiting as may be: each new one displaces another.
 #[test]
-#[cfg_attr(debug_assertions, ignore = "only builds for release do no more than they have to")]
 fn connections_of_strangers_cost_little_however_many_peers_were_seen() {
     const CONNECTIONS: u32 = 20_000;
     let accepts = |peers| {

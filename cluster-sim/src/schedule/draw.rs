@@ -508,10 +508,12 @@ impl Drawer {
         }
     }
 
-    /// What acts fast until the end takes long to simulate, and so it does in no schedule that is long.
+    /// What acts fast until the end takes long to simulate, and longest where each connection costs cryptography. So it
+    /// does in no schedule that is long.
     fn tempo(&mut self) -> Tempo {
         let fast = self.rng.below(FAST_ONES) == 0;
-        if fast && self.duration <= USUAL { Tempo::Fast } else { Tempo::Slow }
+        let most = if self.secure { USUAL / 6 } else { USUAL };
+        if fast && self.duration <= most { Tempo::Fast } else { Tempo::Slow }
     }
 
     /// What goes on until the end is not begun again.

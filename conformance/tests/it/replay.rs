@@ -6,6 +6,7 @@
 
 use std::env;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -128,6 +129,9 @@ fn number(name: &str, default: u64) -> u64 {
 
 /// Replays as many as are wanted, some at a time, each with an arm of its own.
 fn replay_all<A: Arm>(make: impl Fn(u64) -> A + Sync, at_once: usize) {
+    static ONE_ARM: Mutex<()> = Mutex::new(());
+    // Replays run at the speed of the machine. Two arms at once would keep each other from their schedules.
+    let _alone = ONE_ARM.lock().unwrap_or_else(PoisonError::into_inner);
     let (first, count) = (number("CLUSTER_REPLAY", 0), number("CLUSTER_REPLAYS", REPLAYS));
     let next = AtomicU64::new(first);
     let work = || {

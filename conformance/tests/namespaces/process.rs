@@ -15,6 +15,9 @@ use crate::program::Program;
 /// The longest wait for something that takes no transfer.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 
+/// A mesh is there after this at the latest, also while other tests flood theirs.
+const START: Duration = Duration::from_secs(60);
+
 /// The pause between two looks at a condition that no report announces.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -200,7 +203,7 @@ pub(crate) fn start_mesh(program: Program, hosts: &[Host]) -> Vec<Process> {
         nodes.push(Process::start(program, host, &format!("n{number}"), &join));
     }
     let ids: BTreeSet<String> = nodes.iter().map(|node| node.id.clone()).collect();
-    let end = Instant::now() + DEADLINE;
+    let end = Instant::now() + START;
     for node in &mut nodes {
         let others: BTreeSet<String> = ids.iter().filter(|id| **id != node.id).cloned().collect();
         loop {
