@@ -63,10 +63,15 @@ pub(super) fn a_name_that_cannot_be_resolved_fails_the_join_with_the_reason(stag
 
 pub(super) fn a_join_where_nobody_listens_fails_with_the_reason(stage: &Stage<'_>) {
     let alice = stage.node_with(swift().join_timeout(Duration::from_millis(300)));
-    let bob = stage.node();
-    bob.leave();
-    let outcome = alice.join_at(bob.address());
-    assert_eq!(outcome, Err(JoinError::Failed(Reason::Refused)));
+    // The port of a node that has left is free for other programs: one of them may answer there now and then.
+    let outcomes = (0..5).map(|_| {
+        let bob = stage.node();
+        bob.leave();
+        alice.join_at(bob.address())
+    });
+    let refused = Err(JoinError::Failed(Reason::Refused));
+    let seen: Vec<_> = outcomes.take_while(|outcome| *outcome != refused).collect();
+    assert!(seen.len() < 5, "{seen:?}");
 }
 
 pub(super) fn a_node_that_joins_itself_is_told_so(stage: &Stage<'_>) {
