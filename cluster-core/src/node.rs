@@ -29,7 +29,7 @@ use zeroize::Zeroize as _;
 
 use self::admit::Familiar;
 use self::dialer::Dialer;
-use self::timer::Timer;
+use self::timer::{LinkTimer, Timer};
 use crate::action::{Action, CloseMode};
 use crate::address::{Advertised, Reach, reach};
 use crate::admission::Admission;
@@ -46,7 +46,7 @@ use crate::input::Input;
 use crate::limits;
 use crate::link::{Link, LinkState};
 use crate::notice::Notices;
-use crate::peer::Peer;
+use crate::peer::{Peer, Standing};
 use crate::reason::Reason;
 use crate::rng::{Purpose, Rng, Seed};
 use crate::session::Budget;
@@ -242,7 +242,7 @@ impl Node {
             Input::Resolved { target, outcome } => self.resolved(&target, outcome),
             Input::BytesRead { link } => self.bytes_read(link),
             Input::BytesWritten { link } => self.bytes_written(link),
-            Input::Tick => self.tick(),
+            Input::Tick => self.fire_due(),
         }
         #[cfg(debug_assertions)]
         self.check();
@@ -263,11 +263,16 @@ impl Node {
     /// Handles what a driver has found in one turn: first a tick if one is due, so that a node that was itself stalled
     /// knows it before it judges others, then the inputs in their order.
     pub fn handle_all(&mut self, now: Instant, inputs: impl IntoIterator<Item = Input>) {
-        if self.next_tick().is_some_and(|due| due <= now) {
-            self.handle(now, Input::Tick);
-        }
+        self.tick(now);
         for input in inputs {
             self.handle(now, input);
+        }
+    }
+
+    /// Handles [`Input::Tick`] if one is due.
+    pub fn tick(&mut self, now: Instant) {
+        if self.next_tick().is_some_and(|due| due <= now) {
+            self.handle(now, Input::Tick);
         }
     }
 
@@ -548,7 +553,7 @@ impl Node {
         let id = LinkId(self.next_link);
         self.next_link += 1;
         self.links.insert(id, Link::new(id, dial, remote, self.config.limits.control(), self.now));
-        self.timers.set(Timer::Handshake(id), self.now + self.config.timing.handshake_timeout);
+        self.timers.set(Timer::Link(id, LinkTimer::Handshake), self.now + self.config.timing.handshake_timeout);
         id
     }
 
@@ -577,18 +582,15 @@ impl Node {
             }
         }
         link.ping = None;
-        self.timers.cancel(Timer::Probe(id));
-        self.timers.cancel(Timer::Liveness(id));
-        self.timers.cancel(Timer::Stable(id));
-        self.timers.cancel(Timer::Ack(id));
-        self.timers.cancel(Timer::Digest(id));
-        self.timers.cancel(Timer::Pace(id));
         match mode {
-            CloseMode::Flush => self.timers.set(Timer::Handshake(id), self.now + self.config.timing.handshake_timeout),
+            CloseMode::Flush => {
+                self.timers.cancel_link(id, Some(LinkTimer::Stall));
+                let deadline = self.now + self.config.timing.handshake_timeout;
+                self.timers.set(Timer::Link(id, LinkTimer::Handshake), deadline);
+            }
             CloseMode::Abort => {
                 link.armed = false;
-                self.timers.cancel(Timer::Handshake(id));
-                self.timers.cancel(Timer::Stall(id));
+                self.timers.cancel_link(id, None);
             }
         }
         self.actions.push_back(Action::Close { link: id, mode, reason });
@@ -612,9 +614,8 @@ impl Node {
         gate && self.peers.values().all(|peer| {
             peer.live.is_none_or(|link| of_peer(peer.run.id, link))
                 && peer.dialing.is_none_or(|link| of_peer(peer.run.id, link))
-                && !(peer.announced && peer.is_lost())
-                && (!peer.announced || peer.live.is_some() || peer.limbo.is_some())
-                && (peer.is_known() || peer.live.is_some() || peer.dialing.is_some() || peer.session.is_some())
+                && (peer.standing != Standing::Up || peer.live.is_some())
+                && (peer.is_known() || peer.live.is_some() || peer.dialing.is_some() || peer.mail.session.is_some())
         })
     }
 }

@@ -28,34 +28,67 @@ pub(crate) struct Peer {
     pub(crate) live: Option<LinkId>,
     /// Our own dial, from its start if the run was known then, else from the moment it named the run.
     pub(crate) dialing: Option<LinkId>,
-    /// The user was told that the peer is up, and not yet that it is down.
-    pub(crate) announced: bool,
+    pub(crate) standing: Standing,
+    pub(crate) profile: Profile,
+    pub(crate) rtt: Duration,
+    pub(crate) rest: Rest,
+    pub(crate) contact: Contact,
+    pub(crate) mail: Correspondence,
+}
+
+/// What the user knows of a peer.
+///
+/// ```text
+///   New ──► Up ◄──► Limbo
+///           ▲ │       │
+///           │ ▼       │
+///          Lost ◄─────┘
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// Nothing: a handshake has named the run.
+    New,
+    /// It is up. Its live link may change meanwhile.
+    Up,
+    /// It is up, but the live link is lost. A claim of ours is under way and may replace the link unnoticed.
+    Limbo {
+        /// Why the link was lost.
+        lost: Reason,
+    },
+    /// It was up.
+    Lost {
+        /// When it went down.
+        since: Instant,
+    },
+}
+
+/// How a peer can be dialled, and when.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Contact {
+    pub(crate) addresses: Addresses,
+    pub(crate) backoff: Backoff,
+    /// The peer broke the protocol and is not dialled before.
+    pub(crate) shunned_until: Instant,
+    /// An earlier run at its place was told of this one and was dialled again at once for that. This happens once.
+    pub(crate) corrected: bool,
+}
+
+/// The messages from and to a peer.
+#[derive(Clone, Debug)]
+pub(crate) struct Correspondence {
     /// The user was told that this run is up, and not yet that it is gone.
     pub(crate) open: bool,
-    /// The live link is lost, but a claim of ours is under way and may replace it unnoticed; why it was lost.
-    pub(crate) limbo: Option<Reason>,
-    /// Since when it is lost; `None` while it is up, and before it ever was.
-    pub(crate) lost_since: Option<Instant>,
-    pub(crate) profile: Profile,
-    pub(crate) addresses: Addresses,
     pub(crate) session: Option<Session>,
     /// The time of the session is over, and a link that may bring the peer back was given time to do so.
     pub(crate) last_try: bool,
     /// Messages delivered, over all sessions of the run.
     pub(crate) delivered: Delivered,
     pub(crate) flushes: VecDeque<Flush>,
-    /// Since it was lost last, or since memory was reserved for its message, bytes of its stream have come, or had no
-    /// time yet to come.
+    /// The peer has sent bytes of its stream since it was lost last, or since memory was reserved for its message, or has
+    /// had no time to.
     pub(crate) feeding: bool,
     /// What the last session left behind, for the next one.
     pub(crate) past: Past,
-    pub(crate) backoff: Backoff,
-    /// It broke the protocol, and is not dialled before.
-    pub(crate) shunned_until: Instant,
-    /// An earlier run at its place was told of this one, and was dialled again at once for that; this happens once.
-    pub(crate) corrected: bool,
-    pub(crate) rtt: Duration,
-    pub(crate) rest: Rest,
     /// A send was refused as full; the user wants to know when there is room.
     pub(crate) wants_room: bool,
     /// The acknowledgement timer of the live link runs.
@@ -69,50 +102,61 @@ impl Peer {
             generation: 0,
             live: None,
             dialing: None,
-            announced: false,
-            open: false,
-            limbo: None,
-            lost_since: None,
+            standing: Standing::New,
             profile: Profile { name: None, metadata: Bytes::new(), addresses: Vec::new(), max_message: 0, window: 0 },
-            addresses: Addresses::default(),
-            session: None,
-            last_try: false,
-            delivered: Delivered::default(),
-            flushes: VecDeque::new(),
-            feeding: true,
-            past: Past::Unknown,
-            backoff: Backoff::default(),
-            shunned_until: Instant::ZERO,
-            corrected: false,
             rtt: Duration::ZERO,
             rest: Rest::default(),
-            wants_room: false,
-            ack_scheduled: false,
+            contact: Contact::default(),
+            mail: Correspondence::default(),
         }
     }
 
     /// The peer's id if the user waits for room, who is to be told now.
     pub(crate) fn take_wish(&mut self) -> Option<NodeId> {
-        core::mem::take(&mut self.wants_room).then_some(self.run.id)
+        core::mem::take(&mut self.mail.wants_room).then_some(self.run.id)
+    }
+
+    /// Whether the user takes the peer for up.
+    pub(crate) fn is_up(&self) -> bool {
+        matches!(self.standing, Standing::Up | Standing::Limbo { .. })
+    }
+
+    pub(crate) fn is_in_limbo(&self) -> bool {
+        matches!(self.standing, Standing::Limbo { .. })
+    }
+
+    /// A link has taken the place of the one that was lost, or will not.
+    pub(crate) fn settle(&mut self) {
+        if self.is_in_limbo() {
+            self.standing = Standing::Up;
+        }
+    }
+
+    /// Since when the peer is lost, if it is.
+    pub(crate) fn lost_since(&self) -> Option<Instant> {
+        match self.standing {
+            Standing::Lost { since } => Some(since),
+            Standing::New | Standing::Up | Standing::Limbo { .. } => None,
+        }
     }
 
     pub(crate) fn is_lost(&self) -> bool {
-        self.lost_since.is_some()
+        self.lost_since().is_some()
     }
 
     /// Whether the user knows this peer: it is up, or was and is being dialled.
     pub(crate) fn is_known(&self) -> bool {
-        self.announced || self.is_lost()
+        self.is_up() || self.is_lost()
     }
 
     /// Whether messages for it are accepted.
     pub(crate) fn is_open_for(&self, offline: Offline) -> bool {
-        self.announced || self.open && offline == Offline::Queue
+        self.is_up() || self.mail.open && offline == Offline::Queue
     }
 
     /// Bytes of its present stream that wait to be taken.
     pub(crate) fn buffered(&self) -> u64 {
-        match (&self.session, &self.past) {
+        match (&self.mail.session, &self.mail.past) {
             (Some(session), _) => session.receive().map_or(0, ReceiveStream::buffered),
             (None, Past::Open(leftover)) => leftover.stream.buffered(),
             (None, _) => 0,
@@ -121,7 +165,7 @@ impl Peer {
 
     /// Bytes accepted for it that are not known to be delivered.
     pub(crate) fn retained(&self) -> u64 {
-        self.session.as_ref().map_or(0, |session| session.send.retained())
+        self.mail.session.as_ref().map_or(0, |session| session.send.retained())
     }
 
     pub(crate) fn info(&self) -> PeerInfo {
@@ -129,8 +173,24 @@ impl Peer {
             run: self.run,
             name: self.profile.name.clone(),
             metadata: self.profile.metadata.clone(),
-            address: self.addresses.preferred(),
-            state: if self.announced { PeerState::Up } else { PeerState::Lost },
+            address: self.contact.addresses.preferred(),
+            state: if self.is_up() { PeerState::Up } else { PeerState::Lost },
+        }
+    }
+}
+
+impl Default for Correspondence {
+    fn default() -> Correspondence {
+        Correspondence {
+            open: false,
+            session: None,
+            last_try: false,
+            delivered: Delivered::default(),
+            flushes: VecDeque::new(),
+            feeding: true,
+            past: Past::Unknown,
+            wants_room: false,
+            ack_scheduled: false,
         }
     }
 }

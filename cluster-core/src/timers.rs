@@ -1,6 +1,8 @@
 //! Every deadline of the node, in one ordered set.
 
 use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
+use core::ops::Range;
 
 use crate::time::Instant;
 
@@ -44,6 +46,12 @@ impl<K: Copy + Ord> Timers<K> {
             self.order.remove(&(at, sequence, key));
             self.look();
         }
+    }
+
+    /// Cancels the deadlines of all keys in `range`, except `kept`.
+    pub(crate) fn cancel_range(&mut self, range: Range<K>, kept: Option<K>) {
+        let keys: Vec<K> = self.by_key.range(range).map(|(&key, _)| key).filter(|key| Some(*key) != kept).collect();
+        keys.into_iter().for_each(|key| self.cancel(key));
     }
 
     pub(crate) fn deadline(&self, key: K) -> Option<Instant> {

@@ -289,7 +289,7 @@ impl Shared {
         while !state.stopped {
             self.buffers.shrink();
             let now = self.clock.now();
-            state.core.handle_all(now, []);
+            state.core.tick(now);
             // `drain` sees deadlines that come up in this call; it compares with what we say here.
             state.ticker = state.core.next_tick();
             if let Some(effects) = self.drain(&mut state, now) {

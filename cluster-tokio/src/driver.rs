@@ -318,7 +318,7 @@ pub(crate) async fn tick(shared: Arc<Shared>) {
     loop {
         shared.buffers.shrink();
         let next = shared.enter(Caller::Other, |state, now| {
-            state.core.handle_all(now, []);
+            state.core.tick(now);
             // `drain` sees deadlines that come up in this call; it compares with what we say here.
             state.ticker = state.core.next_tick();
             state.ticker

@@ -179,7 +179,7 @@ impl<W: Clone> Host<W> {
 
     /// Lets time pass. To be called again when the time that it returns has come, or after [`Todo::Tick`].
     pub fn tick(&mut self, now: Instant) -> Instant {
-        self.core.handle_all(now, []);
+        self.core.tick(now);
         self.due = self.core.next_tick().unwrap_or(Instant::MAX);
         self.due
     }

@@ -89,7 +89,7 @@ impl Node {
     /// Whether a peer was seen at this IP.
     fn is_familiar(&mut self, ip: IpAddr) -> bool {
         if !self.familiar.current {
-            let seen = self.peers.values().flat_map(|peer| peer.addresses.seen());
+            let seen = self.peers.values().flat_map(|peer| peer.contact.addresses.seen());
             self.familiar = Familiar { ips: seen.map(|ip| ip.to_canonical()).collect(), current: true };
         }
         self.familiar.ips.contains(&ip)

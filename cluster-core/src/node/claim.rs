@@ -142,7 +142,7 @@ impl Node {
                     return Err(Refusal::Silent(Reason::DuplicateIdentity));
                 }
                 if busy {
-                    peer.addresses.alias(remote);
+                    peer.contact.addresses.alias(remote);
                     self.familiar.outdate();
                     self.stats.links_outranked += 1;
                     self.takeover(run.id, remote);
@@ -167,7 +167,7 @@ impl Node {
         let Some(peer) = self.peers.get_mut(&run.id) else { return };
         peer.dialing = Some(id);
         // Whatever becomes of the claim: this address leads to the peer.
-        peer.addresses.alias(remote);
+        peer.contact.addresses.alias(remote);
         self.familiar.outdate();
         peer.generation = peer.generation.saturating_add(1);
         let generation = peer.generation;
@@ -347,7 +347,7 @@ impl Node {
     /// is a new run, as long as nobody knows us by the present one.
     fn stale(&mut self, id: LinkId, known: Incarnation) {
         self.stats.stale_incarnations += 1;
-        let connected = self.peers.values().any(|peer| peer.announced || peer.live.is_some());
+        let connected = self.peers.values().any(|peer| peer.is_up() || peer.live.is_some());
         let adopted_before = self.run.incarnation != self.born;
         let believable = known.0 <= self.born.0.saturating_add(MAX_ADOPTED_STEP) && known.0 < u64::MAX;
         if connected || adopted_before || !believable || known < self.run.incarnation {
@@ -407,19 +407,20 @@ impl Node {
         let (remote, outbound, rtt) = (link.remote, !link.is_inbound(), self.now - link.opened);
         let Some(peer) = self.peers.get_mut(&peer_id) else { return };
         peer.live = Some(id);
-        peer.limbo = None;
-        let before = peer.addresses.clone();
-        peer.addresses.advertise(&profile.addresses, remote.ip());
+        peer.settle();
+        let before = peer.contact.addresses.clone();
+        peer.contact.addresses.advertise(&profile.addresses, remote.ip());
         self.familiar.outdate();
         if outbound {
-            peer.addresses.reached(remote);
+            peer.contact.addresses.reached(remote);
         }
         // The handshake took at least one round trip; pings refine this.
         peer.rtt = rtt;
         let visible = |profile: &Profile| (profile.name.clone(), profile.metadata.clone());
-        let changed = visible(&peer.profile) != visible(profile) || peer.addresses.gossiped() != before.gossiped();
+        let changed =
+            visible(&peer.profile) != visible(profile) || peer.contact.addresses.gossiped() != before.gossiped();
         peer.profile = profile.clone();
-        if peer.announced && changed {
+        if peer.is_up() && changed {
             let info = peer.info();
             self.event(Event::PeerUpdated(info));
         }

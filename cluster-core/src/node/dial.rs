@@ -46,8 +46,11 @@ impl Node {
 
     pub(super) fn schedule_reconnect(&mut self, id: NodeId) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
-        let wait =
-            peer.backoff.next(self.config.timing.reconnect_base, self.config.timing.reconnect_max, &mut self.rng);
+        let wait = peer.contact.backoff.next(
+            self.config.timing.reconnect_base,
+            self.config.timing.reconnect_max,
+            &mut self.rng,
+        );
         self.timers.set(Timer::Reconnect(id), self.now + wait);
     }
 
@@ -60,7 +63,7 @@ impl Node {
     /// in coming; where the peer is known to have been need not. When its `turn` comes, only hearsay has waited: the
     /// other addresses keep to the backoff.
     fn redial(&mut self, id: NodeId, turn: Option<Turn>) {
-        let given_up = |peer: &crate::peer::Peer| peer.backoff.failures() > 1;
+        let given_up = |peer: &crate::peer::Peer| peer.contact.backoff.failures() > 1;
         if self.is_leaving() || mutant!(GiveUpOnLost) && self.peers.get(&id).is_some_and(given_up) {
             return;
         }
@@ -71,11 +74,11 @@ impl Node {
         if !peer.is_lost() || peer.live.is_some() || peer.dialing.is_some() {
             return;
         }
-        if peer.shunned_until > self.now {
-            let until = peer.shunned_until;
+        if peer.contact.shunned_until > self.now {
+            let until = peer.contact.shunned_until;
             return self.timers.set(Timer::Reconnect(id), until);
         }
-        let (known, mut addresses) = (peer.addresses.clone(), peer.addresses.clone());
+        let (known, mut addresses) = (peer.contact.addresses.clone(), peer.contact.addresses.clone());
         let is_hearsay = |address| !known.is_verified(address);
         let is_due = |node: &Node, address| {
             let has_turn = turn.is_none_or(|turn| is_hearsay(address) && turn.is_for(address));
@@ -102,7 +105,7 @@ impl Node {
         let hearsay = is_hearsay(address);
         let link = self.dial(address, Dial { expected: Some(id), hearsay, ..Dial::default() });
         if let Some(peer) = self.peers.get_mut(&id) {
-            peer.addresses = addresses;
+            peer.contact.addresses = addresses;
             peer.dialing = Some(link);
         }
     }
@@ -133,7 +136,7 @@ impl Node {
             return self.timers.set(Timer::Candidate(id), until);
         }
         match self.peers.get(&id) {
-            Some(peer) if peer.announced => return,
+            Some(peer) if peer.is_up() => return,
             // It has its own schedule, which hearsay must not speed up; once it is forgotten, it is a candidate again.
             Some(_) => return self.postpone_candidate(id),
             None => {}
@@ -209,14 +212,14 @@ impl Node {
 
     /// Says, once, that a node which a peer is connected to cannot be reached.
     pub(super) fn tell_if_unreachable(&mut self, id: NodeId) {
-        let failures = self.peers.get(&id).map_or(0, |peer| peer.backoff.failures());
+        let failures = self.peers.get(&id).map_or(0, |peer| peer.contact.backoff.failures());
         let Some(candidate) = self.candidates.find_mut(id) else { return };
         if candidate.told || !candidate.is_current(self.now) || candidate.backoff.failures().max(failures) < UNREACHABLE
         {
             return;
         }
         let (peer, unseen) = (candidate.named_by, candidate.run);
-        if self.peers.get(&peer.id).is_some_and(|peer| peer.announced) && !self.tombstones.is_removed(id) {
+        if self.peers.get(&peer.id).is_some_and(|peer| peer.is_up()) && !self.tombstones.is_removed(id) {
             candidate.told = true;
             self.event(Event::PartialPartition { peer, unseen });
         }

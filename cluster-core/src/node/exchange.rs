@@ -4,7 +4,7 @@ use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use super::timer::Timer;
+use super::timer::{LinkTimer, Timer};
 use super::{Node, entry_size};
 use crate::candidate::Heard;
 use crate::id::{LinkId, NodeId, Run};
@@ -22,12 +22,12 @@ const COURTESY: Duration = Duration::from_millis(500);
 impl Node {
     /// A link is up: the two compare what they know of the mesh. Who knows nobody else asks at once.
     pub(super) fn schedule_digest(&mut self, id: LinkId, peer: NodeId) {
-        let alone = !self.peers.values().any(|other| other.announced && other.run.id != peer);
+        let alone = !self.peers.values().any(|other| other.is_up() && other.run.id != peer);
         if alone {
             self.edit(id, |link| link.slots.digest = true);
         } else {
             let wait = SETTLE + self.rng.up_to(SETTLE);
-            self.timers.set(Timer::Digest(id), self.now + wait);
+            self.timers.set(Timer::Link(id, LinkTimer::Digest), self.now + wait);
         }
     }
 
@@ -51,7 +51,7 @@ impl Node {
 
     /// The summary of the runs that count as current, for a peer: the two ends are left out.
     pub(super) fn digest_for(&self, peer: NodeId) -> Digest {
-        let up = self.peers.values().filter(|other| other.announced).map(|other| other.run);
+        let up = self.peers.values().filter(|other| other.is_up()).map(|other| other.run);
         let named = self.candidates.current(self.now);
         let mut digest = Digest { buckets: [0; 16] };
         for run in up.chain(named).filter(|run| run.id != peer) {
@@ -107,8 +107,9 @@ impl Node {
     }
 
     fn entries(&mut self, wanted: impl Fn(NodeId) -> bool) -> Vec<Entry> {
-        let up = self.peers.values().filter(|peer| peer.announced && wanted(peer.run.id));
-        let entry = |peer: &crate::peer::Peer| Entry { run: peer.run, addresses: peer.addresses.gossiped().to_vec() };
+        let up = self.peers.values().filter(|peer| peer.is_up() && wanted(peer.run.id));
+        let entry =
+            |peer: &crate::peer::Peer| Entry { run: peer.run, addresses: peer.contact.addresses.gossiped().to_vec() };
         let entries: Vec<Entry> = up.take(MAX_LIST).map(entry).collect();
         self.stats.entries_sent += entries.len() as u64;
         self.stats.entry_bytes_sent += entries.iter().map(|entry| entry_size(entry.addresses.len())).sum::<u64>();
@@ -125,7 +126,7 @@ impl Node {
         }
         let news = self.peers.values().any(|peer| {
             let covered = list.buckets >> bucket(peer.run.id) & 1 == 1;
-            peer.announced && peer.run != from && covered && !named.contains(&peer.run)
+            peer.is_up() && peer.run != from && covered && !named.contains(&peer.run)
         });
         if news {
             self.edit(link, |link| {
@@ -154,7 +155,7 @@ impl Node {
     /// One piece of hearsay. Returns whether it was news.
     fn hear(&mut self, by: Run, entry: Entry, wait: Duration) -> bool {
         let Entry { run, addresses } = entry;
-        let up = self.peers.get(&run.id).is_some_and(|peer| peer.announced);
+        let up = self.peers.get(&run.id).is_some_and(|peer| peer.is_up());
         if run.id == self.run.id || run.id == by.id || up || self.tombstones.covers(run) {
             return false;
         }
@@ -163,7 +164,7 @@ impl Node {
         self.stats.addresses_refused += (named - addresses.len()) as u64;
         if let Some(peer) = self.peers.get_mut(&run.id).filter(|peer| peer.is_lost())
             && run.incarnation >= peer.run.incarnation
-            && peer.addresses.hear(&addresses)
+            && peer.contact.addresses.hear(&addresses)
         {
             let soon = self.now + wait + self.rng.up_to(COURTESY);
             self.timers.set_no_later(Timer::Reconnect(run.id), soon);
@@ -174,7 +175,7 @@ impl Node {
             Heard::New => {
                 self.timers.set_no_later(Timer::Candidate(run.id), self.now + wait);
                 if mutant!(BelieveHearsay) && !self.peers.contains_key(&run.id) {
-                    let peer = crate::peer::Peer { announced: true, ..crate::peer::Peer::new(run) };
+                    let peer = crate::peer::Peer { standing: crate::peer::Standing::Up, ..crate::peer::Peer::new(run) };
                     self.event(crate::event::Event::PeerUp(peer.info()));
                     self.peers.insert(run.id, peer);
                 }

@@ -36,7 +36,7 @@ impl Node {
                     self.drop_candidate(id);
                 }
                 // A link that is about to replace another carries what was accepted.
-                let up = self.peers.values().filter(|peer| peer.announced);
+                let up = self.peers.values().filter(|peer| peer.is_up());
                 let kept: Vec<LinkId> = up.flat_map(|peer| peer.live.into_iter().chain(self.claiming(peer))).collect();
                 let undecided = self.links.values().filter(|link| !kept.contains(&link.id) && !link.is_closing());
                 let undecided: Vec<LinkId> = undecided.map(|link| link.id).collect();
@@ -70,11 +70,11 @@ impl Node {
     pub fn disconnect(&mut self, now: Instant, peer: NodeId) -> Result<(), UnknownPeer> {
         self.advance(now);
         let known = self.peers.get(&peer).filter(|peer| peer.is_known()).ok_or(UnknownPeer(peer))?;
-        let (run, live, announced) = (known.run, known.live, known.announced);
+        let (run, live, announced) = (known.run, known.live, known.is_up());
         let claiming = self.claiming(known);
         if let Some(known) = self.peers.get_mut(&peer) {
             // Whatever it was waiting for, this is why it goes down.
-            known.limbo = None;
+            known.settle();
         }
         if let Some(claiming) = claiming {
             // It may have taken the place of the other one at its other end.
@@ -100,7 +100,7 @@ impl Node {
     pub(super) fn leave_progress(&mut self) {
         match self.leaving {
             Some(Leaving::Draining { deadline, .. }) => {
-                let sessions = || self.peers.values().filter_map(|peer| peer.session.as_ref());
+                let sessions = || self.peers.values().filter_map(|peer| peer.mail.session.as_ref());
                 if deadline <= self.now || sessions().all(|session| session.send.retained() == 0) {
                     self.say_goodbye();
                 }
@@ -131,7 +131,7 @@ impl Node {
     /// have to doubt it for ever.
     fn part(&mut self, id: LinkId, close: Close, reason: Reason) {
         let up = self.links.get(&id).filter(|link| link.is_up()).and_then(Link::run);
-        let session = up.and_then(|run| self.peers.get_mut(&run.id)?.session.as_mut());
+        let session = up.and_then(|run| self.peers.get_mut(&run.id)?.mail.session.as_mut());
         let ack = session.and_then(|session| session.ack(false));
         self.edit(id, |link| {
             link.slots.last_ack = ack;

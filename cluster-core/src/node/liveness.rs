@@ -1,7 +1,7 @@
 //! Who is alive: any byte counts, a ping asks for one, silence decides. A process that stood still itself accuses
 //! nobody.
 use super::Node;
-use super::timer::Timer;
+use super::timer::{LinkTimer, Timer};
 use crate::action::CloseMode;
 use crate::flight::queueing;
 use crate::id::LinkId;
@@ -20,7 +20,7 @@ impl Node {
     pub(super) fn watch(&mut self, id: LinkId) {
         let heartbeat = self.config.timing.heartbeat;
         let first = heartbeat / 2 + self.rng.up_to(heartbeat / 2);
-        self.timers.set(Timer::Liveness(id), self.now + first);
+        self.timers.set(Timer::Link(id, LinkTimer::Liveness), self.now + first);
     }
 
     pub(super) fn check_liveness(&mut self, id: LinkId) {
@@ -34,10 +34,10 @@ impl Node {
         }
         let fed = link.fed;
         let peer = link.run().map(|run| run.id);
-        let owing = peer.and_then(|id| self.peers.get(&id)?.session.as_ref()).is_some_and(Session::owes_bytes);
+        let owing = peer.and_then(|id| self.peers.get(&id)?.mail.session.as_ref()).is_some_and(Session::owes_bytes);
         if owing && (self.now - fed >= RESERVATION_STALL || peer.is_some_and(|id| self.must_yield(id))) {
             self.stats.reservation_stalls += 1;
-            peer.and_then(|id| self.peers.get_mut(&id)).into_iter().for_each(|peer| peer.feeding = false);
+            peer.and_then(|id| self.peers.get_mut(&id)).into_iter().for_each(|peer| peer.mail.feeding = false);
             return self.drop_link(id, CloseMode::Abort, Reason::Timeout);
         }
         // Peers that were all heard at one moment are not pinged at one.
@@ -52,7 +52,7 @@ impl Node {
         };
         let next = if owing { next.min(self.now + RESERVATION_STALL) } else { next };
         let speaks = self.speak(id);
-        self.timers.set(Timer::Liveness(id), speaks.map_or(next, |speaks| next.min(speaks)));
+        self.timers.set(Timer::Link(id, LinkTimer::Liveness), speaks.map_or(next, |speaks| next.min(speaks)));
     }
 
     /// Says something on a link at which bytes have arrived for a while without a word from here: the other side may be
@@ -67,7 +67,7 @@ impl Node {
         if due > self.now {
             return Some(due);
         }
-        let session = link.run().and_then(|run| self.peers.get(&run.id)?.session.as_ref());
+        let session = link.run().and_then(|run| self.peers.get(&run.id)?.mail.session.as_ref());
         if session.is_some_and(Session::has_progress) {
             self.edit(id, |link| link.slots.progress = true);
         } else {
@@ -85,7 +85,7 @@ impl Node {
     /// The liveness timer of a link fires soon enough to say something. With a short heartbeat it does so anyway.
     pub(super) fn owes_a_word(&mut self, id: LinkId) {
         if self.config.timing.heartbeat > SPEAK_INTERVAL {
-            self.timers.set_no_later(Timer::Liveness(id), self.now + SPEAK_INTERVAL);
+            self.timers.set_no_later(Timer::Link(id, LinkTimer::Liveness), self.now + SPEAK_INTERVAL);
         }
     }
 
@@ -127,10 +127,10 @@ impl Node {
                 link.ping = Some(Ping { token, sent: None, probe: true });
                 link.slots.ping = None;
             });
-            return self.timers.set(Timer::Probe(id), earliest);
+            return self.timers.set(Timer::Link(id, LinkTimer::Probe), earliest);
         }
         self.ping(id, true);
-        self.timers.set(Timer::Probe(id), self.now + self.config.timing.probe_timeout);
+        self.timers.set(Timer::Link(id, LinkTimer::Probe), self.now + self.config.timing.probe_timeout);
     }
 
     pub(super) fn probe_deadline(&mut self, id: LinkId) {
@@ -139,7 +139,7 @@ impl Node {
             Some(Ping { probe: true, sent: Some(sent), .. }) => {
                 let patience = self.patience(id, sent);
                 if patience > self.now {
-                    return self.timers.set(Timer::Probe(id), patience);
+                    return self.timers.set(Timer::Link(id, LinkTimer::Probe), patience);
                 }
                 self.stats.probes_lost += 1;
                 self.drop_link(id, CloseMode::Abort, Reason::Timeout);
@@ -153,7 +153,7 @@ impl Node {
     fn patience(&self, id: LinkId, sent: Instant) -> Instant {
         let timing = &self.config.timing;
         let Some(link) = self.links.get(&id) else { return sent };
-        let send = link.run().and_then(|run| Some(&self.peers.get(&run.id)?.session.as_ref()?.send));
+        let send = link.run().and_then(|run| Some(&self.peers.get(&run.id)?.mail.session.as_ref()?.send));
         let busy = send.zip(link.flight.as_ref()).is_some_and(|(send, flight)| flight.is_busy(send.next()));
         let mut patience = timing.probe_timeout;
         if link.heard > sent || busy {
@@ -197,7 +197,7 @@ impl Node {
         }
         self.arm(id);
         if ping.probe {
-            self.timers.cancel(Timer::Probe(id));
+            self.timers.cancel(Timer::Link(id, LinkTimer::Probe));
             self.refuse_held(run.id);
             self.targets_up(run);
         }
@@ -237,7 +237,7 @@ impl Node {
                 self.drop_link(id, CloseMode::Abort, Reason::WriteStalled);
             }
         } else {
-            self.timers.set(Timer::Stall(id), due);
+            self.timers.set(Timer::Link(id, LinkTimer::Stall), due);
         }
     }
 
@@ -245,8 +245,8 @@ impl Node {
     pub(super) fn link_is_stable(&mut self, id: LinkId) {
         let Some(run) = self.links.get(&id).filter(|link| link.is_up()).and_then(|link| link.run()) else { return };
         if let Some(peer) = self.peers.get_mut(&run.id).filter(|peer| peer.live == Some(id)) {
-            peer.backoff.reset();
-            peer.corrected = false;
+            peer.contact.backoff.reset();
+            peer.contact.corrected = false;
         }
     }
 
@@ -261,23 +261,23 @@ impl Node {
                 link.heard = link.heard.max(now - timing.heartbeat);
                 link.fed = now;
                 let spread = self.rng.up_to(timing.heartbeat / SPREAD);
-                self.timers.set(Timer::Liveness(link.id), now + ACK_DELAY + spread);
+                self.timers.set(Timer::Link(link.id, LinkTimer::Liveness), now + ACK_DELAY + spread);
             } else {
-                self.timers.set(Timer::Handshake(link.id), now + timing.handshake_timeout);
+                self.timers.set(Timer::Link(link.id, LinkTimer::Handshake), now + timing.handshake_timeout);
             }
             match link.ping {
                 Some(Ping { probe: true, sent: Some(_), .. }) => {
-                    self.timers.set(Timer::Probe(link.id), now + timing.probe_timeout);
+                    self.timers.set(Timer::Link(link.id, LinkTimer::Probe), now + timing.probe_timeout);
                 }
                 // It has not been asked yet.
                 Some(Ping { probe: true, sent: None, .. }) => {
-                    self.timers.set(Timer::Probe(link.id), link.talk.next_ping(now));
+                    self.timers.set(Timer::Link(link.id, LinkTimer::Probe), link.talk.next_ping(now));
                 }
                 _ => {}
             }
             if link.waiting_since.is_some() {
                 link.waiting_since = Some(now);
-                self.timers.set(Timer::Stall(link.id), now + timing.write_stall);
+                self.timers.set(Timer::Link(link.id, LinkTimer::Stall), now + timing.write_stall);
             }
             if let Some(flight) = &mut link.flight {
                 flight.resume(now);

@@ -9,7 +9,7 @@ use crate::id::{LinkId, NodeId, Run};
 use crate::input::Disconnect;
 use crate::link::{Link, LinkState};
 use crate::mutant::mutant;
-use crate::peer::Peer;
+use crate::peer::{Peer, Standing};
 use crate::reason::{ProtocolError, Reason, RejectCode};
 use crate::session::Ended;
 use crate::time::Instant;
@@ -21,18 +21,7 @@ impl Node {
         let Some(link) = self.links.remove(&id) else { return };
         self.forget_place(&link);
         self.dialer.done(id);
-        for timer in [
-            Timer::Handshake(id),
-            Timer::Liveness(id),
-            Timer::Probe(id),
-            Timer::Stall(id),
-            Timer::Stable(id),
-            Timer::Ack(id),
-            Timer::Digest(id),
-            Timer::Pace(id),
-        ] {
-            self.timers.cancel(timer);
-        }
+        self.timers.cancel_link(id, None);
         if !link.is_closing() {
             let reason = match reason_of(cause) {
                 // Whoever has another secret is told nothing, and neither are we.
@@ -81,7 +70,7 @@ impl Node {
             && let Some(peer) = proven.and_then(|id| self.peers.get_mut(&id))
             && (peer.live == Some(link.id) || peer.dialing == Some(link.id))
         {
-            peer.shunned_until = until;
+            peer.contact.shunned_until = until;
         }
         for id in proven.into_iter().chain(expected.filter(|id| Some(*id) != proven)) {
             let Some(peer) = self.peers.get_mut(&id) else { continue };
@@ -108,7 +97,7 @@ impl Node {
     fn live_lost(&mut self, id: NodeId, reason: Reason) {
         self.fence_session(id, false);
         let Some(peer) = self.peers.get_mut(&id) else { return };
-        if !peer.announced {
+        if !peer.is_up() {
             // The other side may take it for up.
             self.suspend_session(id);
             self.keep_trying(id);
@@ -121,7 +110,7 @@ impl Node {
             .is_some_and(|dialing| matches!(dialing.state, LinkState::Claiming { .. }));
         if claiming && reason.is_transient() {
             // The other side has fenced this link, perhaps, because it granted our claim on the other one.
-            peer.limbo = Some(reason);
+            peer.standing = Standing::Limbo { lost: reason };
         } else {
             self.down(id, reason);
         }
@@ -130,7 +119,7 @@ impl Node {
 
     /// A lost peer came back, but not to the end: it is to be dialled, or forgotten, as before.
     fn keep_trying(&mut self, id: NodeId) {
-        let Some(since) = self.peers.get(&id).and_then(|peer| peer.lost_since) else { return };
+        let Some(since) = self.peers.get(&id).and_then(Peer::lost_since) else { return };
         self.retry_some_time(id);
         if let Some(span) = self.config.timing.forget_after {
             // Not in the past: a deadline that was missed would say that this process stood still.
@@ -141,7 +130,8 @@ impl Node {
     /// Our own dial to a node that has a record did not lead to a link.
     fn dial_failed(&mut self, id: NodeId, reason: &Reason) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
-        if let Some(lost) = peer.limbo.take() {
+        if let Standing::Limbo { lost } = &peer.standing {
+            let lost = lost.clone();
             return self.down(id, lost);
         }
         if peer.is_lost() && peer.live.is_none() {
@@ -150,11 +140,15 @@ impl Node {
                 // The winner is on its way, or is half-open and will not survive the probe.
                 self.dialer.withdraw(id);
                 self.config.timing.handshake_timeout
-            } else if stale && !core::mem::replace(&mut peer.corrected, true) {
+            } else if stale && !core::mem::replace(&mut peer.contact.corrected, true) {
                 // It is a later run by now.
                 self.config.timing.reconnect_base
             } else {
-                peer.backoff.next(self.config.timing.reconnect_base, self.config.timing.reconnect_max, &mut self.rng)
+                peer.contact.backoff.next(
+                    self.config.timing.reconnect_base,
+                    self.config.timing.reconnect_max,
+                    &mut self.rng,
+                )
             };
             self.timers.set(Timer::Reconnect(id), self.now + wait);
             self.tell_if_unreachable(id);
@@ -167,9 +161,7 @@ impl Node {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         let run = peer.run;
         let name = peer.profile.name.clone();
-        peer.announced = false;
-        peer.limbo = None;
-        peer.lost_since = Some(self.now);
+        peer.standing = Standing::Lost { since: self.now };
         let reason = if self.is_restarted(run) && reason.is_transient() { Reason::Restarted } else { reason };
         if reason == Reason::Timeout {
             self.stats.timeouts += 1;
@@ -220,7 +212,7 @@ impl Node {
     /// A later run of the node takes the place of one that is not connected.
     pub(super) fn replace_run(&mut self, run: Run) {
         let Some(old) = self.peers.get(&run.id) else { return };
-        if old.announced {
+        if old.is_up() {
             self.down(run.id, Reason::Restarted);
         }
         if !mutant!(InheritSession) {
@@ -228,15 +220,17 @@ impl Node {
         }
         let Some(mut old) = self.peers.remove(&run.id) else { return };
         let mut peer = Peer::new(run);
-        peer.addresses = core::mem::take(&mut old.addresses);
-        peer.addresses.restarted();
+        peer.contact.addresses = core::mem::take(&mut old.contact.addresses);
+        peer.contact.addresses.restarted();
         // If nothing comes of the link that brings it, the node is still one that was lost and is to be dialled.
-        peer.lost_since = old.lost_since;
-        peer.backoff = old.backoff;
-        peer.corrected = old.corrected;
+        if old.is_lost() {
+            peer.standing = old.standing.clone();
+        }
+        peer.contact.backoff = old.contact.backoff;
+        peer.contact.corrected = old.contact.corrected;
         peer.profile = old.profile.clone();
         if mutant!(InheritSession) {
-            peer.session = old.session.take();
+            peer.mail.session = old.mail.session.take();
         }
         let dialing = old.dialing.take();
         let undecided = dialing.filter(|link| self.links.get(link).is_some_and(|link| link.proven.is_none()));
@@ -314,7 +308,7 @@ impl Node {
     fn longest_lost(&self) -> Option<NodeId> {
         let idle = self.peers.values().filter(|peer| peer.live.is_none() && peer.dialing.is_none());
         // Those that were never up come first: they only might have a session at the other side.
-        let lost = idle.filter(|peer| !peer.announced).map(|peer| (peer.lost_since, peer.run.id));
+        let lost = idle.filter(|peer| !peer.is_up()).map(|peer| (peer.lost_since(), peer.run.id));
         lost.min().map(|(_, id)| id)
     }
 
@@ -351,8 +345,9 @@ impl Node {
 
     /// Drops the record of a run that was never up and has neither link nor session.
     pub(super) fn prune(&mut self, id: NodeId) {
-        let idle =
-            |peer: &Peer| !peer.is_known() && peer.live.is_none() && peer.dialing.is_none() && peer.session.is_none();
+        let idle = |peer: &Peer| {
+            !peer.is_known() && peer.live.is_none() && peer.dialing.is_none() && peer.mail.session.is_none()
+        };
         if self.peers.get(&id).is_some_and(idle) {
             self.remove_peer(id);
         }
@@ -360,11 +355,11 @@ impl Node {
 
     /// The address of a lost peer answers as another node that calls it its own.
     pub(super) fn takeover(&mut self, owner: NodeId, address: core::net::SocketAddr) {
-        if !self.peers.get(&owner).is_some_and(|peer| peer.addresses.advertises(address)) {
+        if !self.peers.get(&owner).is_some_and(|peer| peer.contact.addresses.advertises(address)) {
             return;
         }
         let displaced = self.peers.values().filter(|peer| {
-            peer.run.id != owner && peer.is_lost() && peer.live.is_none() && peer.addresses.advertises(address)
+            peer.run.id != owner && peer.is_lost() && peer.live.is_none() && peer.contact.addresses.advertises(address)
         });
         let displaced: Vec<NodeId> = displaced.map(|peer| peer.run.id).collect();
         for id in displaced {
@@ -385,7 +380,7 @@ impl Node {
             self.drop_candidate(expected);
         }
         let Some(peer) = self.peers.get_mut(&expected) else { return };
-        peer.addresses.moved_away(address);
+        peer.contact.addresses.moved_away(address);
         self.familiar.outdate();
         if peer.dialing == Some(link) {
             peer.dialing = None;

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use super::Node;
-use super::timer::Timer;
+use super::timer::{LinkTimer, Timer};
 use crate::action::Action;
 use crate::event::Undelivered;
 use crate::flight::queueing;
@@ -72,7 +72,7 @@ impl Node {
         let offline = self.config.offline;
         let peer = self.peers.get_mut(&to).filter(|peer| peer.is_open_for(offline));
         let peer = peer.ok_or(SendErrorKind::NotConnected)?;
-        let session = peer.session.as_mut().ok_or(SendErrorKind::NotConnected)?;
+        let session = peer.mail.session.as_mut().ok_or(SendErrorKind::NotConnected)?;
         let length = payload.len() as u64;
         let cap = limits.max_message.min(peer.profile.max_message);
         if length > cap {
@@ -81,7 +81,7 @@ impl Node {
         }
         let unread = self.unread.of(to, limits.max_peers);
         if !session.send.fits(payload.len(), limits.send_window, unread) {
-            peer.wants_room = true;
+            peer.mail.wants_room = true;
             self.stats.send_window_limit += 1;
             return Err(SendErrorKind::Full);
         }
@@ -142,9 +142,9 @@ impl Node {
             return true;
         }
         let Some(peer) = self.peers.get(&id) else { return false };
-        match &peer.past {
+        match &peer.mail.past {
             Past::Open(leftover) => leftover.stream.readable(),
-            _ => peer.session.as_ref().is_some_and(Session::readable),
+            _ => peer.mail.session.as_ref().is_some_and(Session::readable),
         }
     }
 
@@ -174,10 +174,10 @@ impl Node {
     /// A stream without a session ends when nothing of it is left to take or to acknowledge.
     fn close_past(&mut self, id: NodeId) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
-        let Past::Open(leftover) = &peer.past else { return };
+        let Past::Open(leftover) = &peer.mail.past else { return };
         if leftover.stream.is_drained() {
             let closed = Past::Closed(leftover.stream.id(), leftover.stream.consumed());
-            if let Past::Open(leftover) = core::mem::replace(&mut peer.past, closed) {
+            if let Past::Open(leftover) = core::mem::replace(&mut peer.mail.past, closed) {
                 self.release(leftover);
             }
         }
@@ -185,13 +185,13 @@ impl Node {
 
     fn take(&mut self, id: NodeId) -> Option<Message> {
         let peer = self.peers.get_mut(&id)?;
-        if let Past::Open(leftover) = &mut peer.past {
+        if let Past::Open(leftover) = &mut peer.mail.past {
             // From the stream of a run that is lost and may return.
             let message = leftover.poll().map(|(payload, place)| message(peer.run, payload, place));
             self.close_past(id);
             return message;
         }
-        let session = peer.session.as_mut()?;
+        let session = peer.mail.session.as_mut()?;
         match session.poll() {
             Ok(taken) => {
                 let message = taken.map(|(payload, place)| message(peer.run, payload, place));
@@ -214,7 +214,7 @@ impl Node {
         self.advance(now);
         let Receipt { from, place } = receipt;
         let Some(peer) = self.peers.get_mut(&from.id).filter(|peer| peer.run == from) else { return };
-        match (&mut peer.session, &mut peer.past) {
+        match (&mut peer.mail.session, &mut peer.mail.past) {
             (Some(session), _) => {
                 if session.consume(place) {
                     self.consumed(from.id);
@@ -231,7 +231,7 @@ impl Node {
     /// More of a peer's stream is consumed, perhaps.
     fn consumed(&mut self, id: NodeId) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
-        let Some(session) = &mut peer.session else { return };
+        let Some(session) = &mut peer.mail.session else { return };
         let consumed = session.receive().map_or(0, ReceiveStream::consumed);
         session.window().consumed(self.now, consumed, peer.rtt, &mut self.budget);
         self.regrant(id);
@@ -241,11 +241,11 @@ impl Node {
     pub(super) fn data(&mut self, link: LinkId, from: NodeId, data: Data) {
         let length = data.bytes.len() as u64;
         let Some(peer) = self.peers.get_mut(&from) else { return };
-        let Some(session) = &mut peer.session else { return };
+        let Some(session) = &mut peer.mail.session else { return };
         if let Err(error) = session.data(data) {
             return self.violated(link, error);
         }
-        peer.feeding = true;
+        peer.mail.feeding = true;
         self.stats.bytes_received += length;
         if session.readable() {
             self.announce_messages(from);
@@ -261,7 +261,7 @@ impl Node {
 
     /// A peer says how far our stream has come.
     pub(super) fn acknowledged(&mut self, link: LinkId, from: NodeId, ack: Ack) {
-        let Some(session) = self.peers.get_mut(&from).and_then(|peer| peer.session.as_mut()) else { return };
+        let Some(session) = self.peers.get_mut(&from).and_then(|peer| peer.mail.session.as_mut()) else { return };
         match session.send.ack(&ack) {
             Ok(acked) => {
                 self.settle(from, acked);
@@ -302,7 +302,7 @@ impl Node {
     /// Grants a peer what its window and the budget allow now, and tells it when that is worth a frame.
     fn regrant(&mut self, id: NodeId) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
-        let Some(session) = &mut peer.session else { return };
+        let Some(session) = &mut peer.mail.session else { return };
         let owed = session.is_partial();
         let served = session.regrant(self.now, id, peer.live.is_some(), &mut self.budget);
         let owes = session.is_partial() && !owed;
@@ -320,7 +320,7 @@ impl Node {
     /// Room in the budget went to peers that waited for it; what one of them no longer needs goes to the next.
     pub(super) fn serve(&mut self, mut served: Vec<Reservation>) {
         while let Some(Reservation { peer, bytes }) = served.pop() {
-            let session = self.peers.get_mut(&peer).and_then(|peer| peer.session.as_mut());
+            let session = self.peers.get_mut(&peer).and_then(|peer| peer.mail.session.as_mut());
             let unused = session.map_or(bytes, |session| session.reserved(self.now, bytes));
             if unused > 0 {
                 served.extend(self.budget.release(unused));
@@ -335,16 +335,16 @@ impl Node {
     /// Memory is reserved for a message of this peer: the time that it has to go on begins.
     fn owes_from_now(&mut self, id: NodeId) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
-        peer.feeding = true;
+        peer.mail.feeding = true;
         if let Some(link) = peer.live.and_then(|live| self.links.get_mut(&live)) {
             link.fed = self.now;
-            self.timers.set_no_later(Timer::Liveness(link.id), self.now + RESERVATION_STALL);
+            self.timers.set_no_later(Timer::Link(link.id, LinkTimer::Liveness), self.now + RESERVATION_STALL);
         }
     }
 
     /// Whether others wait for the memory that is reserved for this peer, and it is too slow for that.
     pub(super) fn must_yield(&self, id: NodeId) -> bool {
-        let session = self.peers.get(&id).and_then(|peer| peer.session.as_ref());
+        let session = self.peers.get(&id).and_then(|peer| peer.mail.session.as_ref());
         session.is_some_and(|session| session.must_yield(self.now, self.stalled, &self.budget))
     }
 
@@ -356,7 +356,7 @@ impl Node {
     /// What is left of earlier runs of a node counts against the window of its present one.
     pub(super) fn charge(&mut self, id: NodeId) {
         let uncovered = self.inbox.uncovered(id);
-        if let Some(session) = self.peers.get_mut(&id).and_then(|peer| peer.session.as_mut()) {
+        if let Some(session) = self.peers.get_mut(&id).and_then(|peer| peer.mail.session.as_mut()) {
             session.charge(uncovered);
             self.regrant(id);
         }
@@ -365,7 +365,7 @@ impl Node {
     fn schedule_ack(&mut self, due: Option<(LinkId, Due)>) {
         match due {
             None | Some((_, Due::Never)) => {}
-            Some((live, Due::Soon)) => self.timers.set(Timer::Ack(live), self.now + ACK_DELAY),
+            Some((live, Due::Soon)) => self.timers.set(Timer::Link(live, LinkTimer::Ack), self.now + ACK_DELAY),
             Some((live, Due::Now)) => self.edit(live, |link| link.slots.ack |= link.is_up()),
         }
     }
@@ -373,8 +373,8 @@ impl Node {
     pub(super) fn ack_deadline(&mut self, link: LinkId) {
         let Some(run) = self.links.get(&link).and_then(Link::run) else { return };
         let Some(peer) = self.peers.get_mut(&run.id) else { return };
-        peer.ack_scheduled = false;
-        if peer.session.as_ref().is_some_and(|session| session.due() != Due::Never) {
+        peer.mail.ack_scheduled = false;
+        if peer.mail.session.as_ref().is_some_and(|session| session.due() != Due::Never) {
             self.edit(link, |link| link.slots.ack |= link.is_up());
         }
     }
@@ -382,9 +382,9 @@ impl Node {
 
 /// How soon a peer needs to hear of its stream, and on which link; `Soon` is said once.
 fn ack_due(peer: &mut Peer) -> Option<(LinkId, Due)> {
-    let due = peer.session.as_ref()?.due();
+    let due = peer.mail.session.as_ref()?.due();
     let live = peer.live?;
-    let known = due == Due::Soon && core::mem::replace(&mut peer.ack_scheduled, true);
+    let known = due == Due::Soon && core::mem::replace(&mut peer.mail.ack_scheduled, true);
     (!known).then_some((live, due))
 }
 

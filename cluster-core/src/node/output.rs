@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use super::Node;
-use super::timer::Timer;
+use super::timer::{LinkTimer, Timer};
 use crate::action::{Action, CloseMode};
 use crate::event::Event;
 use crate::flight::{Flight, queueing};
@@ -12,6 +12,7 @@ use crate::id::{LinkId, NodeId, Run};
 use crate::limits::MAX_CHUNK;
 use crate::link::{Link, LinkState};
 use crate::mutant::mutant;
+use crate::peer::Standing;
 use crate::reason::{ProtocolError, Reason};
 use crate::wire::{Close, Frame, Offer, Profile};
 
@@ -97,7 +98,7 @@ impl Node {
         let run = link.run()?;
         link.slots.ack = false;
         let progress = core::mem::take(&mut link.slots.progress);
-        let session = self.peers.get_mut(&run.id).and_then(|peer| peer.session.as_mut())?;
+        let session = self.peers.get_mut(&run.id).and_then(|peer| peer.mail.session.as_mut())?;
         if let Some(ack) = session.ack(progress) {
             link.unacked = None;
             return Some(Frame::Ack(ack));
@@ -107,7 +108,7 @@ impl Node {
                 link.talk.gossips(self.now);
                 return self.next_gossip(id, run.id);
             }
-            self.timers.set_no_later(Timer::Pace(id), link.talk.next_gossip());
+            self.timers.set_no_later(Timer::Link(id, LinkTimer::Pace), link.talk.next_gossip());
         }
         self.next_chunk(id, run.id)
     }
@@ -116,7 +117,8 @@ impl Node {
     fn next_ping(&mut self, id: LinkId) -> Option<Frame> {
         let link = self.links.get_mut(&id)?;
         let token = link.slots.ping.take()?;
-        let session = link.run().filter(|_| link.is_up()).and_then(|run| self.peers.get(&run.id)?.session.as_ref());
+        let session =
+            link.run().filter(|_| link.is_up()).and_then(|run| self.peers.get(&run.id)?.mail.session.as_ref());
         if let (Some(session), Some(flight)) = (session, &mut link.flight) {
             flight.pinged(self.now, token, session.send.next());
         }
@@ -126,7 +128,7 @@ impl Node {
     /// The next chunk of a stream if the link has room for it in flight; else, perhaps, a ping that finds out when.
     fn next_chunk(&mut self, id: LinkId, peer: NodeId) -> Option<Frame> {
         let flight = self.links.get_mut(&id)?.flight.as_mut()?;
-        let send = &mut self.peers.get_mut(&peer)?.session.as_mut()?.send;
+        let send = &mut self.peers.get_mut(&peer)?.mail.session.as_mut()?.send;
         if !send.unsent() {
             return None;
         }
@@ -151,7 +153,7 @@ impl Node {
         let Some(link) = self.links.get_mut(&id).filter(|link| link.ping.is_none()) else { return };
         let earliest = link.talk.next_ping(self.now);
         if earliest > self.now {
-            self.timers.set_no_later(Timer::Pace(id), earliest);
+            self.timers.set_no_later(Timer::Link(id, LinkTimer::Pace), earliest);
         } else {
             self.ping(id, false);
         }
@@ -180,7 +182,7 @@ impl Node {
         }
         let gossips = link.slots.has_gossip() && (!link.is_up() || link.talk.may_gossip(self.now));
         if link.slots.has_gossip() && !gossips {
-            self.timers.set_no_later(Timer::Pace(id), link.talk.next_gossip());
+            self.timers.set_no_later(Timer::Link(id, LinkTimer::Pace), link.talk.next_gossip());
         }
         let silent = link.slots.is_empty() && !gossips;
         let data = self.data_waits(id);
@@ -190,7 +192,7 @@ impl Node {
         let Some(link) = self.links.get_mut(&id).filter(|_| !silent || data == Some(true)) else { return };
         link.armed = true;
         link.waiting_since = Some(self.now);
-        self.timers.set_no_later(Timer::Stall(id), self.now + self.config.timing.write_stall);
+        self.timers.set_no_later(Timer::Link(id, LinkTimer::Stall), self.now + self.config.timing.write_stall);
         self.actions.push_back(Action::Send { link: id });
     }
 
@@ -199,7 +201,8 @@ impl Node {
         let write_stall = self.config.timing.write_stall;
         if let Some(flight) = self.links.get_mut(&id).and_then(|link| link.flight.as_mut()) {
             flight.hold(self.now);
-            self.timers.set_no_later(Timer::Stall(id), flight.stalls_at(write_stall).unwrap_or(self.now));
+            self.timers
+                .set_no_later(Timer::Link(id, LinkTimer::Stall), flight.stalls_at(write_stall).unwrap_or(self.now));
         }
         self.measure(id);
     }
@@ -207,7 +210,7 @@ impl Node {
     /// Whether there is room in flight for data that waits on a link; `None` if none waits.
     fn data_waits(&self, id: LinkId) -> Option<bool> {
         let link = self.links.get(&id).filter(|link| link.is_up())?;
-        let send = &self.peers.get(&link.run()?.id)?.session.as_ref()?.send;
+        let send = &self.peers.get(&link.run()?.id)?.mail.session.as_ref()?.send;
         let flight = link.flight.as_ref().filter(|_| send.unsent())?;
         Some(flight.room(send.next()) > 0)
     }
@@ -275,10 +278,10 @@ impl Node {
         if peer.profile == profile {
             return;
         }
-        peer.addresses.update(&profile.addresses);
+        peer.contact.addresses.update(&profile.addresses);
         peer.profile = profile;
         let info = peer.info();
-        if peer.announced {
+        if peer.is_up() {
             self.event(Event::PeerUpdated(info));
         }
     }
@@ -286,7 +289,7 @@ impl Node {
     /// Nothing is in flight yet on a link that has just come up. The answer to the last step of its handshake has shown
     /// how long a round trip takes.
     fn begin_flight(&mut self, id: LinkId, peer: NodeId) {
-        let Some(sent) = self.peers.get(&peer).and_then(|peer| Some(peer.session.as_ref()?.send.next())) else {
+        let Some(sent) = self.peers.get(&peer).and_then(|peer| Some(peer.mail.session.as_ref()?.send.next())) else {
             return;
         };
         let queueing = queueing(self.config.timing.heartbeat);
@@ -301,8 +304,8 @@ impl Node {
         }
         self.stats.links_up += 1;
         self.begin_flight(id, run.id);
-        self.timers.cancel(Timer::Handshake(id));
-        self.timers.set(Timer::Stable(id), self.now + self.config.timing.stable_after);
+        self.timers.cancel(Timer::Link(id, LinkTimer::Handshake));
+        self.timers.set(Timer::Link(id, LinkTimer::Stable), self.now + self.config.timing.stable_after);
         self.watch(id);
         self.timers.cancel(Timer::Reconnect(run.id));
         self.timers.cancel(Timer::Forget(run.id));
@@ -311,13 +314,14 @@ impl Node {
         self.drop_candidate(run.id);
         self.dialer.withdraw(run.id);
         let Some(peer) = self.peers.get_mut(&run.id) else { return };
-        peer.lost_since = None;
         peer.rest.clear();
         if mutant!(BackoffResetAtConnect) {
-            peer.backoff.reset();
+            peer.contact.backoff.reset();
         }
-        peer.open = true;
-        if !core::mem::replace(&mut peer.announced, true) {
+        peer.mail.open = true;
+        let is_news = !peer.is_up();
+        peer.standing = Standing::Up;
+        if is_news {
             let info = peer.info();
             self.event(Event::PeerUp(info));
         }

@@ -292,7 +292,7 @@ impl World {
             let place = |link: Option<LinkId>| link.and_then(|link| self.find(at, link));
             let of_peer = peer.map(|peer| {
                 let links = (place(peer.live), place(peer.dialing));
-                (peer.generation, links, peer.announced, peer.limbo.is_some(), peer.is_lost())
+                (peer.generation, links, peer.is_up(), peer.is_in_limbo(), peer.is_lost())
             });
             text.add(format_args!("{of_peer:?} {:?};", self.joins[at]));
         }

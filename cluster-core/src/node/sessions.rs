@@ -24,11 +24,11 @@ impl Node {
     pub(super) fn begin_session(&mut self, id: NodeId) -> Option<&mut Session> {
         let limits = &self.config.limits;
         let peer = self.peers.get_mut(&id)?;
-        if peer.session.is_none() {
+        if peer.mail.session.is_none() {
             let own = StreamId(self.streams.next_u64());
             let window = Window::new(limits.initial_window, limits.recv_window);
             let manual = self.config.acknowledge == Acknowledge::Manual;
-            let past = match core::mem::replace(&mut peer.past, Past::Unknown) {
+            let past = match core::mem::replace(&mut peer.mail.past, Past::Unknown) {
                 Past::Unknown => match self.inbox.reclaim(peer.run) {
                     Some(leftover) => Past::Open(leftover),
                     None => self.closed.take(peer.run, self.now).map_or(Past::Unknown, |(id, at)| Past::Closed(id, at)),
@@ -38,9 +38,9 @@ impl Node {
             self.stats.closed_streams_used += u64::from(matches!(past, Past::Closed(..)));
             let mut session = Session::new(own, peer.profile.window, window, limits.max_message, manual, past);
             session.charge(self.inbox.uncovered(id));
-            peer.session = Some(session);
+            peer.mail.session = Some(session);
         }
-        peer.session.as_mut()
+        peer.mail.session.as_mut()
     }
 
     /// Goes on with the streams as the two sides agree, over a link that is now up.
@@ -102,9 +102,9 @@ impl Node {
     /// The two begin anew, as if for the first time, although the run is the same.
     fn session_was_reset(&mut self, run: Run) {
         let Some(peer) = self.peers.get_mut(&run.id) else { return };
-        if peer.announced {
+        if peer.is_up() {
             self.event(Event::SessionReset { peer: run });
-        } else if core::mem::take(&mut peer.open) {
+        } else if core::mem::take(&mut peer.mail.open) {
             self.delivered_is_over(run.id);
             self.event(Event::PeerGone { peer: run });
         }
@@ -115,15 +115,15 @@ impl Node {
         self.timers.cancel(Timer::Delivered(id));
         self.tell_delivered(id);
         if let Some(peer) = self.peers.get_mut(&id) {
-            peer.delivered = Delivered::default();
+            peer.mail.delivered = Delivered::default();
         }
     }
 
     /// The link of a session is gone: nothing that it still carries is read, and credit not in use comes back.
     pub(super) fn fence_session(&mut self, id: NodeId, yields: bool) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
-        peer.ack_scheduled = false;
-        if let Some(session) = &mut peer.session {
+        peer.mail.ack_scheduled = false;
+        if let Some(session) = &mut peer.mail.session {
             let served = session.fence(id, yields, &mut self.budget);
             self.serve(served);
         }
@@ -132,12 +132,12 @@ impl Node {
     /// A peer that was up is lost: what was accepted for it waits for its return.
     pub(super) fn suspend_session(&mut self, id: NodeId) {
         let Some(peer) = self.peers.get(&id) else { return };
-        let Some(session) = &peer.session else { return };
+        let Some(session) = &peer.mail.session else { return };
         let reserves = session.has_reservation();
         let timing = &self.config.timing;
         // A session that never came up here is kept for as long as the other side, which may think that it did, takes
         // to dial again.
-        let ttl = if peer.open { timing.session_ttl } else { timing.session_ttl.min(timing.reconnect_max) };
+        let ttl = if peer.mail.open { timing.session_ttl } else { timing.session_ttl.min(timing.reconnect_max) };
         if self.timers.deadline(Timer::Session(id)).is_none() {
             self.timers.set(Timer::Session(id), self.now + ttl);
         }
@@ -145,7 +145,7 @@ impl Node {
             return;
         }
         let yields = self.must_yield(id);
-        if self.peers.get_mut(&id).is_some_and(|peer| core::mem::take(&mut peer.feeding)) && !yields {
+        if self.peers.get_mut(&id).is_some_and(|peer| core::mem::take(&mut peer.mail.feeding)) && !yields {
             self.timers.set(Timer::Reservation(id), self.now + RESERVATION_STALL);
         } else {
             // It was back and brought nothing, or too little: whoever comes and goes must not keep the memory from others.
@@ -158,15 +158,15 @@ impl Node {
         self.timers.cancel(Timer::Session(id));
         self.timers.cancel(Timer::Reservation(id));
         if let Some(peer) = self.peers.get_mut(&id) {
-            peer.last_try = false;
+            peer.mail.last_try = false;
         }
     }
 
     pub(super) fn session_deadline(&mut self, id: NodeId) {
         let Some(peer) = self.peers.get_mut(&id).filter(|_| !mutant!(NeverExpire)) else { return };
-        if peer.limbo.is_some() || peer.live.is_some() && !peer.last_try {
+        if peer.is_in_limbo() || peer.live.is_some() && !peer.mail.last_try {
             // It is coming back at this very moment. If it does not, it must not keep the session by trying again and again.
-            peer.last_try |= peer.limbo.is_none();
+            peer.mail.last_try |= !peer.is_in_limbo();
             return self.timers.set(Timer::Session(id), self.now + self.config.timing.handshake_timeout);
         }
         let run = peer.run;
@@ -175,7 +175,7 @@ impl Node {
         }
         // A later run may have waited behind that link, and has ended the session by taking the place.
         if let Some(peer) = self.peers.get(&id).filter(|peer| peer.run == run && peer.live.is_none()) {
-            self.stats.sessions_expired += u64::from(peer.open);
+            self.stats.sessions_expired += u64::from(peer.mail.open);
             self.gone(id);
             self.prune(id);
         }
@@ -194,7 +194,7 @@ impl Node {
         self.session_resumes(id);
         self.end_session(run);
         let Some(peer) = self.peers.get_mut(&id) else { return };
-        if core::mem::take(&mut peer.open) {
+        if core::mem::take(&mut peer.mail.open) {
             let wish = peer.take_wish();
             self.event(Event::PeerGone { peer: run });
             self.actions.extend(wish.map(|peer| Action::Writable { peer }));
@@ -206,12 +206,12 @@ impl Node {
         self.fence_session(run.id, true);
         self.delivered_is_over(run.id);
         let Some(peer) = self.peers.get_mut(&run.id) else { return };
-        let Some(session) = peer.session.take() else { return };
-        self.stats.sessions_lost += u64::from(peer.open);
+        let Some(session) = peer.mail.session.take() else { return };
+        self.stats.sessions_lost += u64::from(peer.mail.open);
         let settled = session.send.settled_messages();
         let ending = session.end(&mut self.budget);
-        peer.past = ending.past;
-        if matches!(peer.past, Past::Open(_)) {
+        peer.mail.past = ending.past;
+        if matches!(peer.mail.past, Past::Open(_)) {
             self.announce_messages(run.id);
         }
         let lost = (ending.outcomes.not_delivered.len() + ending.outcomes.in_doubt.len()) as u64;
@@ -225,7 +225,7 @@ impl Node {
             self.gone(id);
             let Some(peer) = self.peers.get_mut(&id) else { continue };
             let run = peer.run;
-            if let Past::Open(leftover) = core::mem::replace(&mut peer.past, Past::Unknown) {
+            if let Past::Open(leftover) = core::mem::replace(&mut peer.mail.past, Past::Unknown) {
                 self.inbox.keep(run, leftover);
                 self.announce_messages(id);
             }
@@ -237,7 +237,7 @@ impl Node {
 
     /// The record of a run is dropped: what it sent completely stays readable, before anything of its next run.
     pub(super) fn keep_unread(&mut self, peer: Peer) {
-        match peer.past {
+        match peer.mail.past {
             Past::Open(leftover) => {
                 self.inbox.keep(peer.run, leftover);
                 self.announce_messages(peer.run.id);
@@ -263,14 +263,14 @@ impl Node {
     /// [`FlushError`] if there is nothing to wait for, or too many wait already; nothing has changed.
     pub fn flush(&mut self, now: Instant, peer: NodeId) -> Result<FlushId, FlushError> {
         self.advance(now);
-        let known = self.peers.get_mut(&peer).filter(|peer| peer.open).ok_or(FlushError::UnknownPeer(peer))?;
-        let session = known.session.as_ref().ok_or(FlushError::UnknownPeer(peer))?;
-        if known.flushes.len() == MAX_FLUSHES {
+        let known = self.peers.get_mut(&peer).filter(|peer| peer.mail.open).ok_or(FlushError::UnknownPeer(peer))?;
+        let session = known.mail.session.as_ref().ok_or(FlushError::UnknownPeer(peer))?;
+        if known.mail.flushes.len() == MAX_FLUSHES {
             return Err(FlushError::TooMany);
         }
         let id = FlushId(self.next_flush);
         self.next_flush += 1;
-        known.flushes.push_back(Flush { id, mark: session.send.accepted_messages(), undelivered: 0 });
+        known.mail.flushes.push_back(Flush { id, mark: session.send.accepted_messages(), undelivered: 0 });
         self.flushed(peer, 0);
         Ok(id)
     }
@@ -281,8 +281,8 @@ impl Node {
             return;
         }
         let Some(peer) = self.peers.get_mut(&id) else { return };
-        peer.delivered.messages += messages;
-        match peer.delivered.told_at.map(|told| told + DELIVERED_INTERVAL) {
+        peer.mail.delivered.messages += messages;
+        match peer.mail.delivered.told_at.map(|told| told + DELIVERED_INTERVAL) {
             Some(next) if next > self.now => self.timers.set(Timer::Delivered(id), next),
             _ => self.tell_delivered(id),
         }
@@ -291,9 +291,9 @@ impl Node {
 
     pub(super) fn tell_delivered(&mut self, id: NodeId) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
-        let Delivered { messages, told, .. } = peer.delivered;
+        let Delivered { messages, told, .. } = peer.mail.delivered;
         if messages > told {
-            peer.delivered = Delivered { messages, told: messages, told_at: Some(self.now) };
+            peer.mail.delivered = Delivered { messages, told: messages, told_at: Some(self.now) };
             let run = peer.run;
             self.event(Event::Delivered { peer: run, messages });
         }
@@ -301,18 +301,19 @@ impl Node {
 
     /// More messages have their outcome; the last `lost` of them are undelivered.
     fn flushed(&mut self, id: NodeId, lost: u64) {
-        let Some(peer) = self.peers.get(&id).filter(|peer| !peer.flushes.is_empty()) else { return };
-        let (run, settled) = (peer.run, peer.session.as_ref().map_or(0, |session| session.send.settled_messages()));
+        let Some(peer) = self.peers.get(&id).filter(|peer| !peer.mail.flushes.is_empty()) else { return };
+        let (run, settled) =
+            (peer.run, peer.mail.session.as_ref().map_or(0, |session| session.send.settled_messages()));
         self.finish_flushes(run, settled, lost);
     }
 
     fn finish_flushes(&mut self, run: Run, settled: u64, lost: u64) {
         let Some(peer) = self.peers.get_mut(&run.id) else { return };
-        for flush in &mut peer.flushes {
+        for flush in &mut peer.mail.flushes {
             flush.undelivered += flush.mark.min(settled) - flush.mark.min(settled - lost);
         }
         while let Some(peer) = self.peers.get_mut(&run.id)
-            && let Some(flush) = peer.flushes.pop_front_if(|flush| flush.mark <= settled)
+            && let Some(flush) = peer.mail.flushes.pop_front_if(|flush| flush.mark <= settled)
         {
             let Flush { id: flush, undelivered, .. } = flush;
             self.event(Event::Flushed { flush, peer: run, undelivered });

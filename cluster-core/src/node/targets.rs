@@ -178,7 +178,7 @@ impl Node {
         let Some(wanted) = self.targets.find_mut(number) else { return };
         wanted.found = Some(peer);
         let suspected = |live: &LinkId| self.links.get(live).is_some_and(|link| link.is_probed());
-        let up = |peer: &&Peer| peer.announced && !peer.live.as_ref().is_some_and(suspected);
+        let up = |peer: &&Peer| peer.is_up() && !peer.live.as_ref().is_some_and(suspected);
         if let Some(peer) = self.peers.get(&peer).filter(up) {
             let run = peer.run;
             self.target_up(number, run);
@@ -188,14 +188,14 @@ impl Node {
     /// The peer that occupies this address: connected, or about to be. What a peer merely says of itself does not count,
     /// or a liar could keep us from a seed.
     fn occupant(&self, address: SocketAddr) -> Option<NodeId> {
-        let mut connected = self.peers.values().filter(|peer| peer.live.is_some() || peer.announced);
-        connected.find(|peer| peer.addresses.is_verified(address)).map(|peer| peer.run.id)
+        let mut connected = self.peers.values().filter(|peer| peer.live.is_some() || peer.is_up());
+        connected.find(|peer| peer.contact.addresses.is_verified(address)).map(|peer| peer.run.id)
     }
 
     /// Whether whoever answers at this address broke the protocol lately.
     fn is_shunned_at(&self, address: SocketAddr) -> bool {
-        let mut shunned = self.peers.values().filter(|peer| peer.shunned_until > self.now);
-        shunned.any(|peer| peer.addresses.is_verified(address))
+        let mut shunned = self.peers.values().filter(|peer| peer.contact.shunned_until > self.now);
+        shunned.any(|peer| peer.contact.addresses.is_verified(address))
     }
 
     /// A dial for this target has ended before its link was up.
@@ -285,7 +285,7 @@ impl Node {
         for number in self.targets.numbers() {
             let Some(wanted) = self.targets.find(number) else { continue };
             let Some(peer) = self.peers.get(&run.id) else { return };
-            let there = wanted.addresses.iter().any(|address| peer.addresses.is_verified(*address));
+            let there = wanted.addresses.iter().any(|address| peer.contact.addresses.is_verified(*address));
             let dialled = peer.live.and_then(|live| self.links.get(&live));
             if wanted.found == Some(run.id) || there || dialled.is_some_and(|live| live.targets().contains(&number)) {
                 self.target_up(number, run);

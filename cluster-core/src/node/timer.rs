@@ -4,26 +4,13 @@ use super::Node;
 use crate::id::{LinkId, NodeId};
 use crate::peer::Peer;
 use crate::time::Instant;
+use crate::timers::Timers;
 use alloc::vec::Vec;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Timer {
-    /// A link must be up, or closed, by then.
-    Handshake(LinkId),
-    /// Silence is due a ping or an end.
-    Liveness(LinkId),
-    /// A suspected link must have answered.
-    Probe(LinkId),
-    /// Output must have been taken.
-    Stall(LinkId),
-    /// The link has lasted long enough for its peer's backoff to start over.
-    Stable(LinkId),
-    /// An acknowledgement is held back no longer.
-    Ack(LinkId),
-    /// The view of the mesh is due to be compared.
-    Digest(LinkId),
-    /// Gossip that had to wait may go out.
-    Pace(LinkId),
+    /// Something about a link.
+    Link(LinkId, LinkTimer),
     /// A lost peer is dialled.
     Reconnect(NodeId),
     /// A lost peer is forgotten.
@@ -50,10 +37,40 @@ pub(super) enum Timer {
     Leave,
 }
 
+/// What is due on a link. `Handshake` is the first of them, see [`Timers::cancel_link`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum LinkTimer {
+    /// It must be up, or closed, by then.
+    Handshake,
+    /// Silence is due a ping or an end.
+    Liveness,
+    /// A suspected link must have answered.
+    Probe,
+    /// Output must have been taken.
+    Stall,
+    /// It has lasted long enough for its peer's backoff to start over.
+    Stable,
+    /// An acknowledgement is held back no longer.
+    Ack,
+    /// The view of the mesh is due to be compared.
+    Digest,
+    /// Gossip that had to wait may go out.
+    Pace,
+}
+
+impl Timers<Timer> {
+    /// Cancels every deadline of a link, except `kept`.
+    pub(super) fn cancel_link(&mut self, link: LinkId, kept: Option<LinkTimer>) {
+        let first = |link| Timer::Link(link, LinkTimer::Handshake);
+        let kept = kept.map(|kept| Timer::Link(link, kept));
+        self.cancel_range(first(link)..first(LinkId(link.0 + 1)), kept);
+    }
+}
+
 impl Node {
-    /// Everything that is due. What is set meanwhile for now or the past is due at the next tick, so that one tick is
-    /// bounded by the number of deadlines there are.
-    pub(super) fn tick(&mut self) {
+    /// Fires every timer that is due. One that is set meanwhile for now or the past is due at the next tick, so that one
+    /// tick is bounded by the number of deadlines there are.
+    pub(super) fn fire_due(&mut self) {
         let mut left = self.timers.len();
         while let Some(timer) = self.timers.pop_due(self.now) {
             self.fire(timer);
@@ -66,14 +83,14 @@ impl Node {
 
     fn fire(&mut self, timer: Timer) {
         match timer {
-            Timer::Handshake(link) => self.handshake_deadline(link),
-            Timer::Liveness(link) => self.check_liveness(link),
-            Timer::Probe(link) => self.probe_deadline(link),
-            Timer::Stall(link) => self.check_stall(link),
-            Timer::Stable(link) => self.link_is_stable(link),
-            Timer::Ack(link) => self.ack_deadline(link),
-            Timer::Digest(link) => self.edit(link, |link| link.slots.digest = true),
-            Timer::Pace(link) => self.arm(link),
+            Timer::Link(link, LinkTimer::Handshake) => self.handshake_deadline(link),
+            Timer::Link(link, LinkTimer::Liveness) => self.check_liveness(link),
+            Timer::Link(link, LinkTimer::Probe) => self.probe_deadline(link),
+            Timer::Link(link, LinkTimer::Stall) => self.check_stall(link),
+            Timer::Link(link, LinkTimer::Stable) => self.link_is_stable(link),
+            Timer::Link(link, LinkTimer::Ack) => self.ack_deadline(link),
+            Timer::Link(link, LinkTimer::Digest) => self.edit(link, |link| link.slots.digest = true),
+            Timer::Link(link, LinkTimer::Pace) => self.arm(link),
             Timer::Reconnect(peer) => self.reconnect(peer),
             Timer::Forget(peer) => self.forget(peer),
             Timer::Session(peer) => self.session_deadline(peer),
@@ -106,10 +123,10 @@ impl Node {
         for link in self.links.values_mut().filter(|link| link.is_up()) {
             // A silence that was right by the old settings is no reason to end the link by the new ones.
             link.heard = link.heard.max(asked);
-            self.timers.set_no_later(Timer::Liveness(link.id), self.now + timing.heartbeat);
+            self.timers.set_no_later(Timer::Link(link.id, LinkTimer::Liveness), self.now + timing.heartbeat);
         }
         self.timers.set_no_later(Timer::Gossip, self.now + timing.gossip_interval);
-        let of = |peer: &Peer| peer.lost_since.map(|since| (peer.run.id, since));
+        let of = |peer: &Peer| peer.lost_since().map(|since| (peer.run.id, since));
         let lost: Vec<(NodeId, Instant)> = self.peers.values().filter_map(of).collect();
         for (id, since) in lost {
             self.timers.set_no_later(Timer::Reconnect(id), self.now + timing.reconnect_max);
@@ -129,10 +146,31 @@ impl Node {
     /// The session with a lost peer now ends at another time. One that never came up has a time of its own, and a last
     /// try goes on, unless there is time for more.
     fn retime_session(&mut self, id: NodeId, ends: Instant) {
-        let Some(peer) = self.peers.get_mut(&id).filter(|peer| peer.open) else { return };
-        if self.timers.deadline(Timer::Session(id)).is_some() && (!peer.last_try || ends > self.now) {
-            peer.last_try = false;
+        let Some(peer) = self.peers.get_mut(&id).filter(|peer| peer.mail.open) else { return };
+        if self.timers.deadline(Timer::Session(id)).is_some() && (!peer.mail.last_try || ends > self.now) {
+            peer.mail.last_try = false;
             self.timers.set(Timer::Session(id), self.now.max(ends));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn link_timers_are_cancelled_together() {
+        use LinkTimer::{Ack, Digest, Handshake, Liveness, Pace, Probe, Stable, Stall};
+        let mut timers = Timers::new();
+        for link in [1, 2, 3] {
+            for timer in [Handshake, Liveness, Probe, Stall, Stable, Ack, Digest, Pace] {
+                timers.set(Timer::Link(LinkId(link), timer), Instant::ZERO);
+            }
+        }
+        timers.cancel_link(LinkId(2), None);
+        assert_eq!(timers.len(), 16);
+        timers.cancel_link(LinkId(3), Some(Stall));
+        assert_eq!(timers.len(), 9);
+        assert!(timers.deadline(Timer::Link(LinkId(3), Stall)).is_some());
     }
 }
