@@ -1,5 +1,7 @@
 //! One connection as a state machine: bytes in and frames out, frames in and bytes out.
 
+mod error;
+mod handshake;
 mod secure;
 
 use alloc::boxed::Box;
@@ -12,7 +14,7 @@ use self::secure::Secure;
 use crate::id::Run;
 use crate::limits::MAX_HANDSHAKE;
 use crate::secret::SecretId;
-use crate::wire::cipher::Cipher;
+use crate::wire::cipher::{Cipher, Forged};
 use crate::wire::codec;
 use crate::wire::hello::{self, Answer, First, Nonce, Second, Third};
 use crate::wire::noise;
@@ -21,7 +23,8 @@ use crate::wire::preamble::{self, Preamble};
 use crate::wire::record::Reader;
 use crate::wire::{Frame, FrameError, Name};
 
-pub use self::secure::Credentials;
+pub use self::error::ChannelError;
+use crate::credentials::Role;
 
 /// One connection: the handshake, then frames, in both directions.
 ///
@@ -108,15 +111,6 @@ enum State {
     Failed(ChannelError),
 }
 
-/// Which side of a connection a channel is on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// The side that dialled, and speaks first.
-    Initiator,
-    /// The side that was dialled.
-    Responder,
-}
-
 /// What one side brings into the handshake.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hello {
@@ -159,59 +153,11 @@ pub enum Received {
     Frame(Frame),
 }
 
-/// Why a channel is of no more use. The connection is to be closed, once what its output holds was written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ChannelError {
-    /// The other side speaks another protocol.
-    NotThisProtocol,
-    /// One side encrypts and the other does not, or each does in another way.
-    Mode,
-    /// The other side is of another cluster. In secure mode that cannot be told from another secret.
-    Cluster,
-    /// Secure mode: the hello is of nobody who has one of our secrets and means our cluster.
-    Secret,
-    /// Secure mode: what arrived is not what the other side has written, or not in that place.
-    Forged,
-    /// There is no version that both sides speak.
-    Version {
-        /// The versions we speak.
-        ours: RangeInclusive<u8>,
-        /// The versions they speak.
-        theirs: RangeInclusive<u8>,
-    },
-    /// The other side repeats a conversation that was recorded, or what we say ourselves.
-    Replay,
-    /// The handshake is longer than [`MAX_HANDSHAKE`] bytes.
-    HandshakeTooLong,
-    /// A message of the handshake is malformed, or contradicts an earlier one.
-    Handshake,
-    /// A frame is not one that may be taken.
-    Frame(FrameError),
-}
-
-impl fmt::Display for ChannelError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            ChannelError::NotThisProtocol => "the other side speaks another protocol",
-            ChannelError::Mode => "the two sides do not encrypt in the same way",
-            ChannelError::Cluster => "the other side is of another cluster",
-            ChannelError::Secret => "the other side has another secret, or is of another cluster",
-            ChannelError::Forged => "what arrived is not what the other side has written",
-            ChannelError::Version { ours, theirs } => {
-                let (from, to) = (ours.start(), ours.end());
-                let (their_from, their_to) = (theirs.start(), theirs.end());
-                return write!(f, "no common version: ours are {from} to {to}, theirs {their_from} to {their_to}");
-            }
-            ChannelError::Replay => "the other side repeats recorded messages",
-            ChannelError::HandshakeTooLong => "the handshake is too long",
-            ChannelError::Handshake => "malformed handshake",
-            ChannelError::Frame(error) => return error.fmt(f),
-        })
+impl From<Forged> for ChannelError {
+    fn from(Forged: Forged) -> ChannelError {
+        ChannelError::Forged
     }
 }
-
-impl core::error::Error for ChannelError {}
 
 impl From<FrameError> for ChannelError {
     fn from(error: FrameError) -> ChannelError {

@@ -8,9 +8,9 @@ use core::net::SocketAddr;
 use crate::action::CloseMode;
 use crate::bucket::Rate;
 use crate::channel::Proven;
+use crate::control_budget::ControlBudget;
 use crate::flight::Flight;
 use crate::id::{LinkId, NodeId, Run};
-use crate::talk::Talk;
 use crate::time::Instant;
 use crate::wire::{Ack, Claim, Close, Frame};
 
@@ -87,7 +87,7 @@ pub(crate) struct Link {
     pub(crate) ping: Option<Ping>,
     /// The peer joined through us, and the others were told.
     pub(crate) introduced: bool,
-    pub(crate) talk: Talk,
+    pub(crate) talk: ControlBudget,
     /// How much of our stream is on its way, once the link is up: a stranger's link needs no room for it.
     pub(crate) flight: Option<Box<Flight>>,
     pub(crate) slots: Slots,
@@ -168,7 +168,7 @@ impl Link {
             armed: false,
             ping: None,
             introduced: false,
-            talk: Talk::new(control, now),
+            talk: ControlBudget::new(control, now),
             flight: None,
             slots: Slots::default(),
         }

@@ -1,25 +1,33 @@
 //! The state machine: what goes in, what comes out, and who does what.
 
-mod admit;
+mod accept;
+mod authorize;
 mod claim;
+mod context;
 mod dial;
-mod dialer;
+mod dialling;
 mod exchange;
+mod gate;
 mod leave;
+mod link_end;
 mod liveness;
-mod lost;
+mod mail;
+mod me;
 mod messages;
 mod output;
+mod pairs;
+mod peer_table;
 #[cfg(test)]
 mod search;
 mod sessions;
+mod settings;
 mod targets;
 #[cfg(test)]
 mod tests;
+mod tick;
 mod timer;
-mod trust;
+mod view;
 
-use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use core::fmt;
 use core::net::SocketAddr;
@@ -27,36 +35,30 @@ use core::time::Duration;
 
 use zeroize::Zeroize as _;
 
-use self::admit::Familiar;
-use self::dialer::Dialer;
+use self::context::Context;
+use self::dialling::Dialling;
+use self::gate::Gate;
+pub use self::mail::Deferred;
+use self::mail::Mail;
+use self::me::Me;
+use self::pairs::Pairs;
 use self::timer::{LinkTimer, Timer};
 use crate::action::{Action, CloseMode};
-use crate::address::{Advertised, Reach, reach};
-use crate::admission::Admission;
-use crate::candidate::Candidates;
-use crate::channel::{Channel, Credentials, Hello, Role};
-use crate::closed::ClosedStreams;
-use crate::config::{Acknowledge, Config, ConfigError, Limits, Security, Timing};
-use crate::event::{Event, PeerInfo};
-use crate::gate::Gate;
+use crate::channel::Channel;
+use crate::config::{Config, ConfigError};
+use crate::credentials::Role;
+use crate::event::Event;
 use crate::id::{Incarnation, LinkId, NodeId, Run};
 use crate::identity::Identity;
-use crate::inbox::Inbox;
 use crate::input::Input;
 use crate::limits;
 use crate::link::{Link, LinkState};
-use crate::notice::Notices;
-use crate::peer::{Peer, Standing};
-use crate::reason::Reason;
+use crate::mutant::mutant;
+use crate::peer::Standing;
+use crate::reason::{ProtocolError, Reason};
 use crate::rng::{Purpose, Rng, Seed};
-use crate::session::Budget;
-use crate::stats::{Memory, Stats, Usage};
-use crate::target::Targets;
 use crate::time::Instant;
-use crate::timers::Timers;
-use crate::tombstone::Tombstones;
-use crate::unread::Unread;
-use crate::wire::{Profile, Update};
+use crate::wire::{Close, Frame, Offer, Profile, Update};
 
 /// What a node is born with, besides its [`Config`]. The seed is wiped when this is dropped.
 #[derive(Clone, PartialEq, Eq)]
@@ -97,49 +99,19 @@ impl Drop for Start {
 /// * Nothing that arrives over the network makes a call fail or panic.
 #[derive(Clone, Debug)]
 pub struct Node {
-    config: Config,
-    run: Run,
-    /// What proves the id, where a secret protects the node.
-    identity: Option<Identity>,
-    seed: Seed,
-    /// The incarnation it started with; it may adopt a later one, once.
-    born: Incarnation,
-    listen: Option<SocketAddr>,
-    now: Instant,
-    /// When this process was last found to have stood still; deadlines from before say nothing new.
-    stalled: Instant,
-    actions: VecDeque<Action>,
-    timers: Timers<Timer>,
-    rng: Rng,
-    streams: Rng,
-    links: BTreeMap<LinkId, Link>,
-    next_link: u64,
-    next_join: u64,
-    next_flush: u64,
-    next_token: u64,
-    peers: BTreeMap<NodeId, Peer>,
-    candidates: Candidates,
-    targets: Targets,
-    tombstones: Tombstones,
-    closed: ClosedStreams,
-    dialer: Dialer,
-    admission: Admission,
+    /// What every part needs.
+    cx: Context,
+    /// What the node is.
+    me: Me,
+    /// Which inbound connections get a chance.
     gate: Gate,
-    familiar: Familiar,
-    inbox: Inbox,
-    unread: Unread,
-    budget: Budget,
-    notices: Notices,
-    /// Socket addresses that lead to this node.
-    own: BTreeSet<SocketAddr>,
-    /// The kinds of address that this node has to do with, so that hearsay may send it there.
-    reaches: BTreeSet<Reach>,
-    /// Another live node has this id; until then, nobody is dialled.
-    muted_until: Option<Instant>,
-    /// When the user was last told so.
-    told_of_clone: Option<Instant>,
+    /// Who is connected, by which links.
+    pairs: Pairs,
+    /// Messages.
+    mail: Mail,
+    /// Whom to dial.
+    dialling: Dialling,
     leaving: Option<Leaving>,
-    stats: Stats,
     /// Inputs since the node was last [checked](Node::check).
     #[cfg(debug_assertions)]
     unchecked: usize,
@@ -148,11 +120,10 @@ pub struct Node {
 /// How far a graceful leave has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Leaving {
-    /// Waiting until what was accepted is taken, up to the deadline. Counts the messages that were reported as
-    /// undelivered since.
-    Draining { deadline: Instant, undelivered: u64 },
+    /// Waiting until what was accepted is taken, up to the deadline. So many messages were undelivered `before`.
+    Draining { deadline: Instant, before: u64 },
     /// Goodbyes are said; waiting for the links to end.
-    Closing { undelivered: u64 },
+    Closing { before: u64 },
     /// Over.
     Left,
 }
@@ -174,55 +145,20 @@ impl Node {
         });
         let proven = identity.as_ref().map(Identity::id).or(config.node_id);
         let id = proven.unwrap_or_else(|| NodeId::from_bytes(drawn.bytes()));
-        let budget = Budget::new(
-            config.limits.recv_budget,
-            config.limits.max_peers as u64,
-            config.limits.initial_window,
-            config.limits.max_message,
-        );
         let mut node = Node {
-            run: Run { id, incarnation },
-            identity,
-            rng: Rng::new(&seed, Purpose::Jitter),
-            streams: Rng::new(&seed, Purpose::Streams),
-            seed,
-            born: incarnation,
-            listen,
-            now,
-            stalled: Instant::ZERO,
-            actions: VecDeque::new(),
-            timers: Timers::new(),
-            links: BTreeMap::new(),
-            next_link: 0,
-            next_join: 0,
-            next_flush: 0,
-            next_token: 0,
-            peers: BTreeMap::new(),
-            candidates: Candidates::default(),
-            targets: Targets::default(),
-            tombstones: Tombstones::default(),
-            closed: ClosedStreams::default(),
-            dialer: Dialer::new(&config.limits, now),
-            admission: Admission::new(&config.limits, now),
-            gate: Gate::default(),
-            familiar: Familiar::default(),
-            inbox: Inbox::default(),
-            unread: Unread::default(),
-            budget,
-            notices: Notices::default(),
-            own: BTreeSet::new(),
-            reaches: BTreeSet::new(),
-            muted_until: None,
-            told_of_clone: None,
+            me: Me::new(identity, seed.clone(), incarnation, listen),
+            gate: Gate::new(&config.limits, now),
+            pairs: Pairs::default(),
+            mail: Mail::new(&config.limits, Rng::new(&seed, Purpose::Streams)),
+            dialling: Dialling::new(&config.limits, now),
             leaving: None,
-            stats: Stats::default(),
+            cx: Context::new(config, Run { id, incarnation }, Rng::new(&seed, Purpose::Jitter), now),
             #[cfg(debug_assertions)]
             unchecked: 0,
-            config,
         };
-        node.note_own();
+        node.dialling.set_own(node.me.own_addresses(&node.cx.config));
         node.schedule_gossip();
-        for seed in node.config.seeds.clone() {
+        for seed in node.cx.config.seeds.clone() {
             node.want_seed(seed);
         }
         Ok(node)
@@ -253,7 +189,7 @@ impl Node {
     #[cfg(debug_assertions)]
     fn check(&mut self) {
         self.unchecked += 1;
-        let entries = self.links.len() + self.peers.len();
+        let entries = self.pairs.links.len() + self.pairs.peers.len();
         if entries <= CHECKED_ALWAYS || self.unchecked >= entries {
             self.unchecked = 0;
             assert!(self.is_consistent());
@@ -281,25 +217,9 @@ impl Node {
     /// [`Disconnected`](Input::Disconnected), as every other. To be called once for each link.
     #[must_use]
     pub fn channel(&self, link: LinkId) -> Option<Channel> {
-        let found = self.links.get(&link).filter(|link| link.state == LinkState::Opening)?;
+        let found = self.pairs.links.get(&link).filter(|link| link.state == LinkState::Opening)?;
         let role = if found.is_inbound() { Role::Responder } else { Role::Initiator };
-        let mut rng = Rng::new(&self.seed, Purpose::Link(link.0));
-        let hello = Hello {
-            run: self.run,
-            cluster: self.config.cluster_name(),
-            versions: self.config.versions.clone(),
-            features: 0,
-            nonce: rng.bytes(),
-        };
-        Some(match &self.config.security {
-            Security::Plain => Channel::new(role, hello),
-            Security::Noise { keyring, suite } => {
-                let (identity, keyring) = (self.identity.clone()?, keyring.clone());
-                let credentials =
-                    Credentials { identity, keyring, suite: suite.unwrap_or_default(), entropy: rng.bytes() };
-                Channel::secure(role, hello, credentials)
-            }
-        })
+        self.me.channel(&self.cx, link, role)
     }
 
     /// Takes the next thing that the driver must do.
@@ -308,258 +228,217 @@ impl Node {
     /// returned `None`.
     #[must_use]
     pub fn poll_action(&mut self) -> Option<Action> {
-        self.actions.pop_front()
+        self.cx.actions.pop_front()
     }
 
     /// When [`Input::Tick`] is due next; `None` if nothing is ever due. Costs O(1) or O(log n).
     #[must_use]
     pub fn next_tick(&self) -> Option<Instant> {
-        self.timers.next()
+        self.cx.timers.next()
     }
 
-    /// The node and run that this is.
-    #[must_use]
-    pub fn run(&self) -> Run {
-        self.run
-    }
-
-    /// The settings in force.
-    #[must_use]
-    pub fn config(&self) -> &Config {
-        &self.config
-    }
-
-    /// The peers that are up, and those that were lost and are being dialled, in the order of their ids.
-    pub fn peers(&self) -> impl Iterator<Item = PeerInfo> + '_ {
-        self.peers.values().filter(|peer| peer.is_known()).map(Peer::info)
-    }
-
-    /// One of [`peers`](Node::peers).
-    #[must_use]
-    pub fn peer(&self, id: NodeId) -> Option<PeerInfo> {
-        self.peers.get(&id).filter(|peer| peer.is_known()).map(Peer::info)
-    }
-
-    /// What the node has counted so far.
-    #[must_use]
-    pub fn stats(&self) -> Stats {
-        self.stats.clone()
-    }
-
-    /// How full the node's tables are.
-    #[must_use]
-    pub fn usage(&self) -> Usage {
-        Usage {
-            actions: self.actions.len(),
-            timers: self.timers.len(),
-            links: self.links.len(),
-            silent_links: self.gate.silent(),
-            greeted_links: self.gate.greeted(),
-            peers: self.peers.len(),
-            candidates: self.candidates.len(),
-            introduced: self.candidates.most_introduced(),
-            waiting_dials: self.dialer.waiting(),
-            targets: self.targets.len(),
-            tombstones: self.tombstones.len(),
-            own_addresses: self.own.len(),
-            notice_sources: self.notices.len(),
-            accept_sources: self.admission.len(),
-            left_behind: self.inbox.left_behind().count(),
-            closed_streams: self.closed.len(),
-            unread: self.unread.len(),
+    /// A frame has arrived.
+    fn frame(&mut self, id: LinkId, frame: Frame) {
+        let Some(link) = self.pairs.links.get_mut(&id).filter(|link| link.is_heard()) else { return };
+        let Some(run) = link.run() else { return };
+        link.heard = self.cx.now;
+        link.owed = None;
+        self.cx.stats.frames_received += 1;
+        match frame {
+            Frame::Ping { token } => return self.pinged(id, token),
+            Frame::Pong { token } => return self.ponged(id, token),
+            Frame::Claim(claim) if link.state == LinkState::Authenticated => return self.claimed(id, claim),
+            Frame::Accept(accept) => return self.accepted(id, accept),
+            Frame::Reject(reject) => return self.rejected(id, reject.code),
+            Frame::Resume(resume) => return self.resumed(id, resume),
+            Frame::Close(close) => return self.goodbye(id, close),
+            _ if !link.is_up() => return self.violated(id, ProtocolError::UnexpectedFrame),
+            _ => {}
+        }
+        match frame {
+            Frame::Data(data) => {
+                link.fed = self.cx.now;
+                if link.unacked.is_none() {
+                    link.unacked = Some(self.cx.now);
+                    self.owes_a_word(id);
+                }
+                return self.data(id, run.id, data);
+            }
+            Frame::Ack(ack) => return self.acknowledged(id, run.id, ack),
+            _ => self.tolerate(id),
+        }
+        if !self.pairs.links.get(&id).is_some_and(Link::is_heard) {
+            return;
+        }
+        match frame {
+            Frame::Digest(digest) => self.digest_received(id, run, digest),
+            Frame::List(list) => self.list_received(id, run, list),
+            Frame::Announce(announce) => self.announced(run, announce),
+            Frame::Update(update) => self.updated(run, &update.profile),
+            _ => self.violated(id, ProtocolError::UnexpectedFrame),
         }
     }
 
-    /// How many bytes the messages in the node's streams take.
-    #[must_use]
-    pub fn memory(&self) -> Memory {
-        let received: u64 = self.peers.values().map(Peer::buffered).sum();
-        let retained = self.peers.values().map(Peer::retained).sum();
-        Memory { received: received + self.inbox.buffered(), retained, unread: self.unread.total() }
-    }
-
-    /// The part of [`memory`](Node::memory) that is in the present streams of one peer.
-    #[doc(hidden)]
-    #[must_use]
-    pub fn memory_of(&self, peer: NodeId) -> Memory {
-        let peer = self.peers.get(&peer);
-        Memory { received: peer.map_or(0, Peer::buffered), retained: peer.map_or(0, Peer::retained), unread: 0 }
-    }
-
-    /// The part of [`memory`](Node::memory) that is in the present streams of no peer.
-    #[doc(hidden)]
-    #[must_use]
-    pub fn memory_besides(&self) -> Memory {
-        Memory { received: self.inbox.buffered(), retained: 0, unread: self.unread.total() }
-    }
-
-    /// The nodes that [`memory_of`](Node::memory_of) has something to say of.
-    #[doc(hidden)]
-    pub fn peer_ids(&self) -> impl Iterator<Item = NodeId> + '_ {
-        self.peers.keys().copied()
-    }
-
-    /// The bounds in force.
-    #[must_use]
-    pub fn limits(&self) -> &Limits {
-        &self.config.limits
-    }
-
-    /// The intervals and timeouts in force.
-    #[must_use]
-    pub fn timing(&self) -> &Timing {
-        &self.config.timing
-    }
-
-    /// When a message that this node takes counts as delivered.
-    #[must_use]
-    pub fn acknowledge_mode(&self) -> Acknowledge {
-        self.config.acknowledge
-    }
-
-    /// The complete addresses at which this node says it can be dialled.
-    #[must_use]
-    pub fn addresses(&self) -> Vec<SocketAddr> {
-        let complete = |address| match address {
-            Advertised::Socket(address) => Some(address),
-            Advertised::Port(_) => None,
+    /// The other side says goodbye: we say nothing more either.
+    fn goodbye(&mut self, id: LinkId, close: Close) {
+        let reason = match close {
+            Close::Leaving => Reason::Left,
+            Close::Removed => Reason::Removed,
+            Close::Other(code) => Reason::Other(code),
         };
-        self.advertised().into_iter().filter_map(complete).collect()
+        let Some(run) = self.pairs.links.get(&id).and_then(Link::run) else { return };
+        self.drop_link(id, CloseMode::Flush, reason.clone());
+        // It may have come before the peer was ever up, and still counts.
+        self.departs(run, &reason);
     }
 
-    /// Changes the settings of a running node. Intervals and timeouts apply from their next use, limits to what comes
-    /// next; seeds that are new are added. A changed name, metadata or list of addresses is told to the peers. A link
-    /// that was made with a secret which is not in the keyring any more ends, and its session goes on over a new one; a
-    /// peer that is not allowed any more is gone.
-    ///
-    /// # Errors
-    ///
-    /// [`ConfigError`] if two settings contradict each other, or if the cluster, the id or identity, whether there is a
-    /// secret, the versions, `max_message`, `recv_budget`, `initial_window` or `max_peers` differ. Nothing has changed
-    /// then.
-    pub fn set_config(&mut self, now: Instant, config: Config) -> Result<(), ConfigError> {
-        config.check()?;
-        let (old, new) = (&self.config.limits, &config.limits);
-        for (field, same) in [
-            ("cluster", self.config.cluster_name() == config.cluster_name()),
-            ("node_id", self.config.node_id == config.node_id),
-            ("identity", self.config.identity == config.identity),
-            ("whether there is a secret", self.config.is_secure() == config.is_secure()),
-            ("versions", self.config.versions == config.versions),
-            ("max_message", old.max_message == new.max_message),
-            ("recv_budget", old.recv_budget == new.recv_budget),
-            ("initial_window", old.initial_window == new.initial_window),
-            ("max_peers", old.max_peers == new.max_peers),
-            ("acknowledge", self.config.acknowledge == config.acknowledge),
-        ] {
-            if !same {
-                return Err(ConfigError::fixed(field));
+    /// A link that was not given up before has come to its end.
+    fn link_ended(&mut self, link: &Link, reason: Reason) {
+        if !matches!(link.state, LinkState::Up { .. }) {
+            self.gate.failed(&mut self.cx, link, &reason);
+        }
+        if link.proven.is_some() && matches!(reason, Reason::Channel(_)) {
+            self.cx.stats.protocol_errors += 1;
+        }
+        let proven = link.run().map(|run| run.id);
+        let expected = link.dial.as_ref().and_then(|dial| dial.expected);
+        if let Some(until) = self.shunned_for(&reason)
+            && let Some(peer) = proven.and_then(|id| self.pairs.peers.get_mut(&id))
+            && (peer.live == Some(link.id) || peer.dialing == Some(link.id))
+        {
+            peer.contact.shunned_until = until;
+        }
+        for id in proven.into_iter().chain(expected.filter(|id| Some(*id) != proven)) {
+            let Some(peer) = self.pairs.peers.get_mut(&id) else { continue };
+            if peer.live == Some(link.id) || mutant!(EndsByPeer) && peer.live.is_some() {
+                peer.live = None;
+                self.mail.detach(id);
+                self.live_lost(id, reason.clone());
+            } else if peer.dialing == Some(link.id) {
+                peer.dialing = None;
+                self.dial_failed(id, &reason);
+            } else {
+                // Its claim broke a rule, and there may be nothing else that the record is for.
+                self.prune(id);
             }
         }
-        self.advance(now);
-        let before = self.profile();
-        let moved = self.config.advertise != config.advertise;
-        self.config = config;
-        self.distrust_links();
-        if self.is_leaving() {
-            return Ok(());
+        if let Some(expected) = expected {
+            self.candidate_dial_ended(expected, link.id, &reason);
         }
-        if moved {
-            self.own.clear();
-            self.note_own();
+        for number in link.targets() {
+            self.target_dial_ended(number, proven, &reason);
         }
-        for seed in self.config.seeds.clone() {
-            self.want_seed(seed);
+    }
+
+    /// A link connects the two from now on, and data may flow.
+    fn peer_up(&mut self, id: LinkId, run: Run, theirs: &Offer) {
+        if !self.exchange_offers(id, run, theirs) {
+            return;
         }
-        if self.profile() != before {
-            self.tell_profile();
+        self.cx.stats.links_up += 1;
+        self.begin_flight(id, run.id);
+        self.cx.timers.cancel(Timer::Link(id, LinkTimer::Handshake));
+        self.cx.timers.set(Timer::Link(id, LinkTimer::Stable), self.cx.now + self.cx.config.timing.stable_after);
+        self.watch(id);
+        self.cx.timers.cancel(Timer::Reconnect(run.id));
+        self.cx.timers.cancel(Timer::Forget(run.id));
+        self.mail.returned(&mut self.cx, run.id);
+        self.pairs.tombstones.unbury(run.id);
+        self.drop_candidate(run.id);
+        self.dialling.queue.withdraw(run.id);
+        let Some(peer) = self.pairs.peers.get_mut(&run.id) else { return };
+        peer.rest.clear();
+        if mutant!(BackoffResetAtConnect) {
+            peer.contact.backoff.reset();
         }
-        self.retime();
-        Ok(())
+        self.mail.opened(run.id);
+        let is_news = !peer.is_up();
+        peer.standing = Standing::Up;
+        if is_news {
+            let info = peer.info();
+            self.cx.event(Event::PeerUp(info));
+        }
+        self.targets_up(run);
+        self.schedule_digest(id, run.id);
+        self.arm(id);
+    }
+
+    /// A peer that was up is so no more.
+    fn peer_down(&mut self, id: NodeId, reason: Reason) {
+        let Some(peer) = self.pairs.peers.get_mut(&id) else { return };
+        let run = peer.run;
+        let name = peer.profile.name.clone();
+        peer.standing = Standing::Lost { since: self.cx.now };
+        let reason = if self.is_restarted(run) && reason.is_transient() { Reason::Restarted } else { reason };
+        if reason == Reason::Timeout {
+            self.cx.stats.timeouts += 1;
+        }
+        self.cx.event(Event::PeerDown { peer: run, name, reason: reason.clone() });
+        let returns = reason.is_transient() && reason != Reason::Restarted && !self.is_leaving();
+        if returns && !self.cx.config.timing.session_ttl.is_zero() {
+            self.suspend_session(id);
+        } else {
+            self.run_gone(id);
+        }
+        self.mail.wake_if_closed(&mut self.cx, id);
+        match reason {
+            Reason::Left => self.bury(run),
+            Reason::Removed => self.mark_removed(run, true),
+            Reason::LocalDisconnect => self.mark_removed(run, false),
+            Reason::LocalLeave => self.remove_peer(id),
+            Reason::NotAllowed => self.displace(id),
+            _ => {
+                self.schedule_reconnect(id);
+                if let Some(span) = self.cx.config.timing.forget_after {
+                    self.cx.timers.set(Timer::Forget(id), self.cx.now + span);
+                }
+            }
+        }
+    }
+
+    /// Nothing more comes of the run in this session: every message that was accepted for it gets its outcome.
+    fn run_gone(&mut self, id: NodeId) {
+        self.fence_session(id, true);
+        self.mail.gone(&mut self.cx, id);
     }
 
     /// Moves the clock, never backwards. A deadline that passed unnoticed by more than [`OWN_STALL`] says that this
     /// process itself stood still; its peers are not to blame for the silence.
     fn advance(&mut self, now: Instant) {
-        self.now = self.now.max(now);
-        if self.timers.next().is_some_and(|due| due >= self.stalled && self.now - due > OWN_STALL) {
+        self.cx.now = self.cx.now.max(now);
+        if self.cx.timers.next().is_some_and(|due| due >= self.cx.stalled && self.cx.now - due > OWN_STALL) {
             self.own_stall();
-        }
-    }
-
-    fn event(&mut self, event: Event) {
-        self.actions.push_back(Action::Event(event));
-    }
-
-    /// The addresses that lead to this node by its own account.
-    fn note_own(&mut self) {
-        for address in self.listen.into_iter().chain(self.config.advertise.clone()) {
-            if !address.ip().is_unspecified() {
-                self.own.insert(address);
-                self.reaches.insert(reach(address));
-            }
-        }
-    }
-
-    /// What this node says of itself.
-    fn profile(&self) -> Profile {
-        Profile {
-            name: self.config.name.clone(),
-            metadata: self.config.metadata.clone(),
-            addresses: self.advertised(),
-            max_message: self.config.limits.max_message,
-            window: self.config.limits.initial_window,
         }
     }
 
     /// The same for one peer: what is left of its earlier streams counts against the window of a new one.
     fn profile_for(&self, peer: NodeId) -> Profile {
-        let profile = self.profile();
-        let present = self.peers.get(&peer).map_or(0, Peer::buffered);
-        let charged = self.inbox.uncovered(peer).saturating_add(present);
+        let profile = self.me.profile(&self.cx.config);
+        let charged = self.mail.charged(peer);
         Profile { window: profile.window.saturating_sub(charged), ..profile }
     }
 
-    fn advertised(&self) -> Vec<Advertised> {
-        if self.config.advertise.is_empty() {
-            self.listen.map(Advertised::from).into_iter().collect()
-        } else {
-            self.config.advertise.iter().copied().map(Advertised::from).collect()
-        }
-    }
-
-    /// Tells every peer what this node says of itself now. On a link that is being set up it has said something else
-    /// already, so there it follows once the link is up.
-    fn tell_profile(&mut self) {
-        let told = |link: &&Link| {
-            matches!(link.state, LinkState::Claiming { .. } | LinkState::Accepted { .. } | LinkState::Up { .. })
-        };
-        let told: Vec<LinkId> = self.links.values().filter(told).map(|link| link.id).collect();
-        for link in told {
-            self.edit(link, |link| link.slots.update = true);
-        }
-    }
-
     fn update_frame(&self) -> Update {
-        Update { profile: self.profile() }
+        Update { profile: self.me.profile(&self.cx.config) }
     }
 
     fn up_links(&self) -> Vec<LinkId> {
-        let live = self.peers.values().filter_map(|peer| peer.live);
-        live.filter(|link| self.links.get(link).is_some_and(Link::is_up)).collect()
+        let live = self.pairs.peers.values().filter_map(|peer| peer.live);
+        live.filter(|link| self.pairs.links.get(link).is_some_and(Link::is_up)).collect()
     }
 
     fn new_link(&mut self, dial: Option<crate::link::Dial>, remote: SocketAddr) -> LinkId {
-        let id = LinkId(self.next_link);
-        self.next_link += 1;
-        self.links.insert(id, Link::new(id, dial, remote, self.config.limits.control(), self.now));
-        self.timers.set(Timer::Link(id, LinkTimer::Handshake), self.now + self.config.timing.handshake_timeout);
+        let id = self.pairs.next_link();
+        self.pairs.links.insert(id, Link::new(id, dial, remote, self.cx.config.limits.control(), self.cx.now));
+        self.cx
+            .timers
+            .set(Timer::Link(id, LinkTimer::Handshake), self.cx.now + self.cx.config.timing.handshake_timeout);
         id
     }
 
     /// Changes a link's output and arms it if something waits now.
     fn edit(&mut self, link: LinkId, change: impl FnOnce(&mut Link)) {
-        if let Some(found) = self.links.get_mut(&link) {
+        if let Some(found) = self.pairs.links.get_mut(&link) {
             change(found);
             self.arm(link);
         }
@@ -567,38 +446,30 @@ impl Node {
 
     /// Asks the driver to end a link. What the link meant to its peer is settled by the caller.
     fn close(&mut self, id: LinkId, mode: CloseMode, reason: Reason) {
-        let Some(link) = self.links.get_mut(&id) else { return };
+        let Some(link) = self.pairs.links.get_mut(&id) else { return };
         if let LinkState::Closing { mode: current, since } = &mut link.state {
             if *current == mode || mode == CloseMode::Flush {
                 return;
             }
             *current = mode;
-            self.gate.linger_no_more(id, *since);
+            self.gate.aborted(id, *since);
         } else {
-            link.state = LinkState::Closing { mode, since: self.now };
-            self.gate.leave(id);
-            if link.lingers_since().is_some() && link.is_inbound() {
-                self.gate.linger(id, self.now);
-            }
+            link.state = LinkState::Closing { mode, since: self.cx.now };
+            self.gate.closing(&self.cx, link);
         }
         link.ping = None;
         match mode {
             CloseMode::Flush => {
-                self.timers.cancel_link(id, Some(LinkTimer::Stall));
-                let deadline = self.now + self.config.timing.handshake_timeout;
-                self.timers.set(Timer::Link(id, LinkTimer::Handshake), deadline);
+                self.cx.timers.cancel_link(id, Some(LinkTimer::Stall));
+                let deadline = self.cx.now + self.cx.config.timing.handshake_timeout;
+                self.cx.timers.set(Timer::Link(id, LinkTimer::Handshake), deadline);
             }
             CloseMode::Abort => {
                 link.armed = false;
-                self.timers.cancel_link(id, None);
+                self.cx.timers.cancel_link(id, None);
             }
         }
-        self.actions.push_back(Action::Close { link: id, mode, reason });
-    }
-
-    fn next_token(&mut self) -> u64 {
-        self.next_token += 1;
-        self.next_token
+        self.cx.actions.push_back(Action::Close { link: id, mode, reason });
     }
 
     /// What must hold between any two calls; checked in debug builds and by the simulator.
@@ -606,17 +477,21 @@ impl Node {
     #[must_use]
     pub fn is_consistent(&self) -> bool {
         let of_peer = |id: NodeId, link: LinkId| {
-            self.links.get(&link).is_some_and(|link| !link.is_closing() && link.run().is_none_or(|run| run.id == id))
+            self.pairs
+                .links
+                .get(&link)
+                .is_some_and(|link| !link.is_closing() && link.run().is_none_or(|run| run.id == id))
         };
-        let seated = |link: &Link| self.gate.holds(link.id) == link.is_pending();
-        let inbound = self.links.values().filter(|link| link.is_inbound()).count();
-        let gate = self.links.values().all(seated) && self.gate.inbound() == inbound;
-        gate && self.peers.values().all(|peer| {
-            peer.live.is_none_or(|link| of_peer(peer.run.id, link))
-                && peer.dialing.is_none_or(|link| of_peer(peer.run.id, link))
-                && (peer.standing != Standing::Up || peer.live.is_some())
-                && (peer.is_known() || peer.live.is_some() || peer.dialing.is_some() || peer.mail.session.is_some())
-        })
+        self.gate.is_consistent(&self.pairs)
+            && self.pairs.peers.values().all(|peer| {
+                peer.live.is_none_or(|link| of_peer(peer.run.id, link))
+                    && peer.dialing.is_none_or(|link| of_peer(peer.run.id, link))
+                    && (peer.standing != Standing::Up || peer.live.is_some())
+                    && (peer.is_known()
+                        || peer.live.is_some()
+                        || peer.dialing.is_some()
+                        || self.mail.has_session(peer.run.id))
+            })
     }
 }
 

@@ -1,6 +1,5 @@
 //! What a node knows first-hand of another: a run that it has itself shaken hands with.
 
-use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
@@ -9,12 +8,10 @@ use bytes::Bytes;
 
 use crate::address::Advertised;
 use crate::backoff::Backoff;
-use crate::config::Offline;
 use crate::event::{PeerInfo, PeerState};
-use crate::id::{FlushId, LinkId, NodeId, Run};
+use crate::id::{LinkId, Run};
 use crate::limits::MAX_ADDRESSES;
 use crate::reason::Reason;
-use crate::session::{Past, ReceiveStream, Session};
 use crate::time::Instant;
 use crate::wire::Profile;
 
@@ -30,10 +27,8 @@ pub(crate) struct Peer {
     pub(crate) dialing: Option<LinkId>,
     pub(crate) standing: Standing,
     pub(crate) profile: Profile,
-    pub(crate) rtt: Duration,
     pub(crate) rest: Rest,
     pub(crate) contact: Contact,
-    pub(crate) mail: Correspondence,
 }
 
 /// What the user knows of a peer.
@@ -73,28 +68,6 @@ pub(crate) struct Contact {
     pub(crate) corrected: bool,
 }
 
-/// The messages from and to a peer.
-#[derive(Clone, Debug)]
-pub(crate) struct Correspondence {
-    /// The user was told that this run is up, and not yet that it is gone.
-    pub(crate) open: bool,
-    pub(crate) session: Option<Session>,
-    /// The time of the session is over, and a link that may bring the peer back was given time to do so.
-    pub(crate) last_try: bool,
-    /// Messages delivered, over all sessions of the run.
-    pub(crate) delivered: Delivered,
-    pub(crate) flushes: VecDeque<Flush>,
-    /// The peer has sent bytes of its stream since it was lost last, or since memory was reserved for its message, or has
-    /// had no time to.
-    pub(crate) feeding: bool,
-    /// What the last session left behind, for the next one.
-    pub(crate) past: Past,
-    /// A send was refused as full; the user wants to know when there is room.
-    pub(crate) wants_room: bool,
-    /// The acknowledgement timer of the live link runs.
-    pub(crate) ack_scheduled: bool,
-}
-
 impl Peer {
     pub(crate) fn new(run: Run) -> Peer {
         Peer {
@@ -104,16 +77,9 @@ impl Peer {
             dialing: None,
             standing: Standing::New,
             profile: Profile { name: None, metadata: Bytes::new(), addresses: Vec::new(), max_message: 0, window: 0 },
-            rtt: Duration::ZERO,
             rest: Rest::default(),
             contact: Contact::default(),
-            mail: Correspondence::default(),
         }
-    }
-
-    /// The peer's id if the user waits for room, who is to be told now.
-    pub(crate) fn take_wish(&mut self) -> Option<NodeId> {
-        core::mem::take(&mut self.mail.wants_room).then_some(self.run.id)
     }
 
     /// Whether the user takes the peer for up.
@@ -149,25 +115,6 @@ impl Peer {
         self.is_up() || self.is_lost()
     }
 
-    /// Whether messages for it are accepted.
-    pub(crate) fn is_open_for(&self, offline: Offline) -> bool {
-        self.is_up() || self.mail.open && offline == Offline::Queue
-    }
-
-    /// Bytes of its present stream that wait to be taken.
-    pub(crate) fn buffered(&self) -> u64 {
-        match (&self.mail.session, &self.mail.past) {
-            (Some(session), _) => session.receive().map_or(0, ReceiveStream::buffered),
-            (None, Past::Open(leftover)) => leftover.stream.buffered(),
-            (None, _) => 0,
-        }
-    }
-
-    /// Bytes accepted for it that are not known to be delivered.
-    pub(crate) fn retained(&self) -> u64 {
-        self.mail.session.as_ref().map_or(0, |session| session.send.retained())
-    }
-
     pub(crate) fn info(&self) -> PeerInfo {
         PeerInfo {
             run: self.run,
@@ -177,40 +124,6 @@ impl Peer {
             state: if self.is_up() { PeerState::Up } else { PeerState::Lost },
         }
     }
-}
-
-impl Default for Correspondence {
-    fn default() -> Correspondence {
-        Correspondence {
-            open: false,
-            session: None,
-            last_try: false,
-            delivered: Delivered::default(),
-            flushes: VecDeque::new(),
-            feeding: true,
-            past: Past::Unknown,
-            wants_room: false,
-            ack_scheduled: false,
-        }
-    }
-}
-
-/// How many messages were delivered, and how far the user knows.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Delivered {
-    pub(crate) messages: u64,
-    pub(crate) told: u64,
-    pub(crate) told_at: Option<Instant>,
-}
-
-/// A flush that waits for the outcomes of all messages accepted before it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Flush {
-    pub(crate) id: FlushId,
-    /// How many messages the session had accepted.
-    pub(crate) mark: u64,
-    /// How many of them were reported as undelivered meanwhile.
-    pub(crate) undelivered: u64,
 }
 
 /// Where a peer can be dialled.

@@ -84,6 +84,7 @@ impl<K: Copy + Ord> Timers<K> {
     }
 
     fn look(&mut self) {
+        debug_assert_eq!(self.order.len(), self.by_key.len(), "each key has one deadline");
         self.next = self.order.first().map(|&(at, _, _)| at);
     }
 }

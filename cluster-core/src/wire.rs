@@ -21,6 +21,7 @@ pub(crate) mod curve;
 mod error;
 mod field;
 mod frame;
+pub(crate) mod head;
 pub(crate) mod hello;
 mod item;
 mod name;
@@ -28,6 +29,8 @@ pub(crate) mod noise;
 pub(crate) mod output;
 pub(crate) mod preamble;
 pub(crate) mod record;
+mod reject;
+mod suite;
 
 pub use error::FrameError;
 pub use frame::{
@@ -35,5 +38,6 @@ pub use frame::{
     StreamId, Update,
 };
 pub use name::{Name, ParseNameError};
-pub use noise::Suite;
 pub use preamble::VERSIONS;
+pub use reject::RejectCode;
+pub use suite::Suite;

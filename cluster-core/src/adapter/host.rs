@@ -18,10 +18,10 @@ use crate::event::Event;
 use crate::id::{LinkId, NodeId, Run};
 use crate::input::{Disconnect, Input};
 use crate::message::Message;
+use crate::node::Deferred;
 use crate::node::Node;
 use crate::reason::JoinError;
 use crate::time::Instant;
-use crate::unread::Deferred;
 
 /// A node, the channels of its links, the callers that wait, and the events that are still to be read: all that an
 /// adapter has to keep but its sockets. Whatever happens is told to it; afterwards [`poll`](Host::poll) says what is to

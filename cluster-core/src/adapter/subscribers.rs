@@ -5,8 +5,8 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use crate::event::{Event, PeerState};
+use crate::node::Deferred;
 use crate::node::Node;
-use crate::unread::Deferred;
 
 /// What has a [`Node`] under a lock, and tells it what was read.
 pub trait Reader {

@@ -8,27 +8,21 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
-use core::time::Duration;
 
+use super::Node;
+use super::me::MUTE;
 use super::timer::Timer;
-use super::{Leaving, Node};
 use crate::action::CloseMode;
-use crate::address::{canonical, reach};
+use crate::address::canonical;
 use crate::channel::Proven;
 use crate::event::Event;
 use crate::id::{Incarnation, LinkId, NodeId, Run};
 use crate::limits::{MAX_ALIASES, MAX_GENERATION_STEP};
 use crate::link::{LinkState, Rank};
 use crate::mutant::mutant;
-use crate::peer::Peer;
-use crate::reason::{ProtocolError, Reason, RejectCode};
+use crate::reason::{ProtocolError, Reason};
+use crate::wire::RejectCode;
 use crate::wire::{Accept, Claim, Frame, Profile, Reject, Resume};
-
-/// How long nobody is dialled after another live node with our id was met.
-pub(super) const MUTE: Duration = Duration::from_secs(60);
-
-/// How far ahead of its own start a node adopts an incarnation: one year, in microseconds.
-const MAX_ADOPTED_STEP: u64 = 366 * 24 * 60 * 60 * 1_000_000;
 
 /// How far above the run that others know a node adopts its incarnation, at most: one second, in microseconds. Within
 /// it chance decides, so that two processes that are told of the same run do not become the same run.
@@ -45,10 +39,10 @@ enum Refusal {
 impl Node {
     /// The channel of a link stands, and has proven who is at the other end.
     pub(super) fn connected(&mut self, id: LinkId, proven: Proven, local: SocketAddr) {
-        let Some(link) = self.links.get_mut(&id).filter(|link| link.state == LinkState::Opening) else { return };
+        let Some(link) = self.pairs.links.get_mut(&id).filter(|link| link.state == LinkState::Opening) else { return };
         let local = canonical(local);
         link.proven = Some(proven);
-        link.heard = self.now;
+        link.heard = self.cx.now;
         let remote = link.remote;
         let outbound = link.dial.clone();
         if outbound.is_none() {
@@ -59,22 +53,24 @@ impl Node {
         if let Some(reason) = self.distrusts(&proven) {
             return self.turn_out(id, reason);
         }
-        self.refund_source(id);
-        self.dialer.done(id);
-        self.reaches.insert(reach(local));
+        if let Some(link) = self.pairs.links.get(&id) {
+            self.gate.refund(&self.cx, link);
+        }
+        self.dialling.queue.done(id);
+        self.dialling.reached_from(local);
         match outbound {
             None => {
-                if let (Some(listen), true) = (self.listen, self.own.len() < MAX_ALIASES) {
-                    self.own.insert(SocketAddr::new(local.ip(), listen.port()));
+                if let (Some(listen), true) = (self.me.listen(), self.dialling.own.len() < MAX_ALIASES) {
+                    self.dialling.own.insert(SocketAddr::new(local.ip(), listen.port()));
                 }
-                if proven.run == self.run {
+                if proven.run == self.cx.run {
                     self.drop_link(id, CloseMode::Abort, Reason::SelfConnection);
                 }
             }
             Some(dial) => {
                 // What others name truly costs nothing; what they make up does.
                 if dial.hearsay && dial.expected == Some(proven.run.id) {
-                    self.dialer.refund(&self.config.limits);
+                    self.dialling.queue.refund(&self.cx.config.limits);
                 }
                 // As long as a user waits for it; who has given up, and then disconnects the peer, means that.
                 let rejoin = dial.targets.iter().any(|target| self.has_joins(*target));
@@ -100,14 +96,14 @@ impl Node {
         rejoin: bool,
         expected: Option<NodeId>,
     ) -> Result<(), Refusal> {
-        if run == self.run {
-            self.stats.self_connections += 1;
-            if self.own.len() < MAX_ALIASES && !mutant!(DialSelf) {
-                self.own.insert(remote);
+        if run == self.cx.run {
+            self.cx.stats.self_connections += 1;
+            if self.dialling.own.len() < MAX_ALIASES && !mutant!(DialSelf) {
+                self.dialling.own.insert(remote);
             }
             return Err(Refusal::Silent(Reason::SelfConnection));
         }
-        if run.id == self.run.id {
+        if run.id == self.cx.run.id {
             self.met_clone();
             return Err(Refusal::Told(RejectCode::DuplicateIdentity));
         }
@@ -115,26 +111,26 @@ impl Node {
             self.not_found_at(expected, id, remote);
         }
         if rejoin {
-            self.tombstones.readmit(run.id);
+            self.pairs.tombstones.readmit(run.id);
         }
-        if self.tombstones.is_removed(run.id) {
+        if self.pairs.tombstones.is_removed(run.id) {
             return Err(Refusal::Silent(Reason::Forbidden));
         }
-        match self.tombstones.outdates(run) {
+        match self.pairs.tombstones.outdates(run) {
             Some(known) if run.incarnation == known => return Err(Refusal::Silent(Reason::Forbidden)),
             // Not the run that left or was disconnected, but one after it whose clock has gone back.
             Some(known) => return Err(Refusal::Told(RejectCode::Stale { known })),
             None => {}
         }
-        let room = self.peers.contains_key(&run.id) || self.make_room(run.id);
-        match self.peers.get_mut(&run.id) {
+        let room = self.pairs.peers.contains_key(&run.id) || self.make_room(run.id);
+        match self.pairs.peers.get_mut(&run.id) {
             None if room => {
-                self.peers.insert(run.id, Peer::new(run));
+                self.new_peer(run);
             }
             None => return Err(Refusal::Silent(Reason::Full)),
             Some(peer) => {
                 // A dial that has not got as far as this one may never do so, and does not count.
-                let claimed = |link: &LinkId| self.links.get(link).is_some_and(|link| link.proven.is_some());
+                let claimed = |link: &LinkId| self.pairs.links.get(link).is_some_and(|link| link.proven.is_some());
                 let busy = peer.live.is_some() || peer.dialing.filter(|dial| *dial != id).as_ref().is_some_and(claimed);
                 if busy && peer.run != run {
                     // A clone, which has nothing to do with the peer, or its next run, if the link is half-open.
@@ -143,8 +139,8 @@ impl Node {
                 }
                 if busy {
                     peer.contact.addresses.alias(remote);
-                    self.familiar.outdate();
-                    self.stats.links_outranked += 1;
+                    self.gate.peers_changed();
+                    self.cx.stats.links_outranked += 1;
                     self.takeover(run.id, remote);
                     self.probe_peer(run.id);
                     return Err(Refusal::Silent(Reason::Duplicate));
@@ -163,15 +159,15 @@ impl Node {
 
     /// Asks the other side to make this link the one of the pair.
     fn claim(&mut self, id: LinkId, run: Run, rejoin: bool) {
-        let Some(remote) = self.links.get(&id).map(|link| link.remote) else { return };
-        let Some(peer) = self.peers.get_mut(&run.id) else { return };
+        let Some(remote) = self.pairs.links.get(&id).map(|link| link.remote) else { return };
+        let Some(peer) = self.pairs.peers.get_mut(&run.id) else { return };
         peer.dialing = Some(id);
         // Whatever becomes of the claim: this address leads to the peer.
         peer.contact.addresses.alias(remote);
-        self.familiar.outdate();
+        self.gate.peers_changed();
         peer.generation = peer.generation.saturating_add(1);
         let generation = peer.generation;
-        self.timers.cancel(Timer::Reconnect(run.id));
+        self.cx.timers.cancel(Timer::Reconnect(run.id));
         let profile = self.profile_for(run.id);
         let window = profile.window;
         let claim = Claim { generation, rejoin, profile };
@@ -184,27 +180,27 @@ impl Node {
 
     /// The other side asks to make this link the one of the pair.
     pub(super) fn claimed(&mut self, id: LinkId, claim: Claim) {
-        let Some(run) = self.links.get(&id).and_then(|link| link.run()) else { return };
+        let Some(run) = self.pairs.links.get(&id).and_then(|link| link.run()) else { return };
         if self.leaving.is_some() {
             return self.reject(id, RejectCode::Leaving);
         }
-        if run.id == self.run.id {
+        if run.id == self.cx.run.id {
             self.duplicate(run);
             return self.reject(id, RejectCode::DuplicateIdentity);
         }
-        if claim.rejoin || self.tombstones.is_removed_by(run) {
-            self.tombstones.readmit(run.id);
-        } else if self.tombstones.is_removed(run.id) {
+        if claim.rejoin || self.pairs.tombstones.is_removed_by(run) {
+            self.pairs.tombstones.readmit(run.id);
+        } else if self.pairs.tombstones.is_removed(run.id) {
             return self.reject(id, RejectCode::Removed);
         }
-        if let Some(known) = self.tombstones.outdates(run) {
+        if let Some(known) = self.pairs.tombstones.outdates(run) {
             return self.reject(id, RejectCode::Stale { known });
         }
-        let Some(known) = self.peers.get(&run.id) else {
+        let Some(known) = self.pairs.peers.get(&run.id) else {
             if !self.make_room(run.id) {
                 return self.reject(id, RejectCode::Full);
             }
-            self.peers.insert(run.id, Peer::new(run));
+            self.new_peer(run);
             return self.decide(id, run, claim);
         };
         if known.run == run {
@@ -225,31 +221,31 @@ impl Node {
 
     /// Grants or refuses a claim of a run that is known.
     fn decide(&mut self, id: LinkId, run: Run, claim: Claim) {
-        let Some(peer) = self.peers.get_mut(&run.id) else { return };
+        let Some(peer) = self.pairs.peers.get_mut(&run.id) else { return };
         if claim.generation > peer.generation.saturating_add(MAX_GENERATION_STEP) {
             return self.violated(id, ProtocolError::BadGeneration);
         }
         peer.generation = peer.generation.max(claim.generation);
         let live = peer.live;
-        if mutant!(RefuseWhileDialing) && self.peers.get(&run.id).is_some_and(|peer| peer.dialing.is_some()) {
+        if mutant!(RefuseWhileDialing) && self.pairs.peers.get(&run.id).is_some_and(|peer| peer.dialing.is_some()) {
             return self.reject(id, RejectCode::Outranked);
         }
         let newcomer = Rank { generation: claim.generation, dialer: run.id };
         if live.is_some_and(|live| self.outranks(live, newcomer)) {
-            self.stats.links_outranked += 1;
+            self.cx.stats.links_outranked += 1;
             self.reject(id, RejectCode::Outranked);
             return self.probe_peer(run.id);
         }
         self.fence(run.id);
         self.edit(id, |link| link.state = LinkState::Accepted { generation: claim.generation });
-        self.gate.leave(id);
+        self.gate.granted(id);
         if mutant!(CancelDialOnAccept)
-            && let Some(dial) = self.peers.get_mut(&run.id).and_then(|peer| peer.dialing.take())
+            && let Some(dial) = self.pairs.peers.get_mut(&run.id).and_then(|peer| peer.dialing.take())
         {
             self.close(dial, CloseMode::Abort, Reason::Outranked);
         }
         self.adopt(id, run.id, &claim.profile);
-        let Some(offer) = self.begin_session(run.id).map(|session| session.offer()) else { return };
+        let Some(offer) = self.mail.offer(&mut self.cx, run.id) else { return };
         let profile = self.profile_for(run.id);
         let window = profile.window;
         let accept = Accept { profile, offer };
@@ -261,7 +257,7 @@ impl Node {
 
     /// Whether `live` ranks above a link that is being claimed. No two links of a pair have the same rank.
     fn outranks(&self, live: LinkId, newcomer: Rank) -> bool {
-        let Some(rank) = self.links.get(&live).and_then(|link| link.rank(self.run.id)) else { return false };
+        let Some(rank) = self.pairs.links.get(&live).and_then(|link| link.rank(self.cx.run.id)) else { return false };
         if mutant!(GreaterIdWins) {
             return rank.dialer >= newcomer.dialer;
         }
@@ -270,47 +266,47 @@ impl Node {
 
     /// The other side has granted our claim.
     pub(super) fn accepted(&mut self, id: LinkId, accept: Accept) {
-        let Some((run, generation)) = self.links.get(&id).and_then(|link| match link.state {
+        let Some((run, generation)) = self.pairs.links.get(&id).and_then(|link| match link.state {
             LinkState::Claiming { generation } => Some((link.run()?, generation)),
             _ => None,
         }) else {
             return self.violated(id, ProtocolError::UnexpectedFrame);
         };
-        let Some(peer) = self.peers.get_mut(&run.id) else { return };
+        let Some(peer) = self.pairs.peers.get_mut(&run.id) else { return };
         peer.dialing = None;
         let live = peer.live;
-        let newcomer = Rank { generation, dialer: self.run.id };
+        let newcomer = Rank { generation, dialer: self.cx.run.id };
         if live.is_some_and(|live| self.outranks(live, newcomer)) {
-            self.stats.links_outranked += 1;
+            self.cx.stats.links_outranked += 1;
             self.drop_link(id, CloseMode::Abort, Reason::Outranked);
             return self.probe_peer(run.id);
         }
         self.fence(run.id);
         self.edit(id, |link| link.state = LinkState::Up { generation });
         self.adopt(id, run.id, &accept.profile);
-        self.up(id, run, &accept.offer);
+        self.peer_up(id, run, &accept.offer);
     }
 
     /// The other side has made the link its own.
     pub(super) fn resumed(&mut self, id: LinkId, resume: Resume) {
-        let Some((run, generation)) = self.links.get(&id).and_then(|link| match link.state {
+        let Some((run, generation)) = self.pairs.links.get(&id).and_then(|link| match link.state {
             LinkState::Accepted { generation } => Some((link.run()?, generation)),
             _ => None,
         }) else {
             return self.violated(id, ProtocolError::UnexpectedFrame);
         };
         self.edit(id, |link| link.state = LinkState::Up { generation });
-        self.up(id, run, &resume.offer);
+        self.peer_up(id, run, &resume.offer);
     }
 
     /// The other side has refused our claim, or refuses to claim because it knows a later run of us or has our id.
     pub(super) fn rejected(&mut self, id: LinkId, code: RejectCode) {
-        let Some(link) = self.links.get(&id) else { return };
+        let Some(link) = self.pairs.links.get(&id) else { return };
         let expected = match link.state {
             LinkState::Claiming { .. } => true,
             LinkState::Authenticated => match code {
                 RejectCode::Stale { .. } => true,
-                RejectCode::DuplicateIdentity => link.run().is_some_and(|run| run.id == self.run.id),
+                RejectCode::DuplicateIdentity => link.run().is_some_and(|run| run.id == self.cx.run.id),
                 _ => false,
             },
             _ => false,
@@ -318,7 +314,7 @@ impl Node {
         let (Some(run), true) = (link.run(), expected) else {
             return self.violated(id, ProtocolError::UnexpectedFrame);
         };
-        if run.id == self.run.id {
+        if run.id == self.cx.run.id {
             // A clone has found us, and goes.
             self.duplicate(run);
             return self.drop_link(id, CloseMode::Abort, Reason::DuplicateIdentity);
@@ -346,47 +342,45 @@ impl Node {
     /// The other side has seen a later run of this node: our clock has gone back since that run. A little ahead of it
     /// is a new run, as long as nobody knows us by the present one.
     fn stale(&mut self, id: LinkId, known: Incarnation) {
-        self.stats.stale_incarnations += 1;
-        let connected = self.peers.values().any(|peer| peer.is_up() || peer.live.is_some());
-        let adopted_before = self.run.incarnation != self.born;
-        let believable = known.0 <= self.born.0.saturating_add(MAX_ADOPTED_STEP) && known.0 < u64::MAX;
-        if connected || adopted_before || !believable || known < self.run.incarnation {
+        self.cx.stats.stale_incarnations += 1;
+        let connected = self.pairs.peers.values().any(|peer| peer.is_up() || peer.live.is_some());
+        if connected || !self.me.may_adopt(self.cx.run.incarnation, known) {
             // Nothing but its word speaks for it, so it must not keep us from dialling others.
             self.tell_of_clone();
             return self.drop_link(id, CloseMode::Abort, Reason::Rejected(RejectCode::Stale { known }));
         }
         self.end_sessions();
-        let lead = 1 + self.rng.below(MAX_ADOPTED_LEAD.min(u64::MAX - known.0));
-        self.run.incarnation = Incarnation(known.0 + lead);
+        let lead = 1 + self.cx.rng.below(MAX_ADOPTED_LEAD.min(u64::MAX - known.0));
+        self.cx.run.incarnation = Incarnation(known.0 + lead);
         // Whoever uses the id is not there any more, or would be known as live. If there is another, that is news.
-        self.muted_until = None;
-        self.told_of_clone = None;
-        let stale: Vec<LinkId> = self.links.values().filter(|link| !link.is_closing()).map(|link| link.id).collect();
+        self.dialling.mute(None);
+        self.me.forget_clone();
+        let stale: Vec<LinkId> =
+            self.pairs.links.values().filter(|link| !link.is_closing()).map(|link| link.id).collect();
         for link in stale {
             self.drop_link(link, CloseMode::Abort, Reason::Rejected(RejectCode::Stale { known }));
         }
-        for number in self.targets.numbers() {
-            self.timers.set(Timer::Target(number), self.now);
+        for number in self.dialling.targets.numbers() {
+            self.cx.timers.set(Timer::Target(number), self.cx.now);
         }
     }
 
     /// Another process has our id.
     fn duplicate(&mut self, newcomer: Run) {
-        self.stats.duplicate_identities += 1;
-        self.event(Event::DuplicateIdentity { newcomer });
+        self.cx.stats.duplicate_identities += 1;
+        self.cx.event(Event::DuplicateIdentity { newcomer });
     }
 
     /// Another live node uses our id. It was there first, so this one keeps quiet for a while.
     fn met_clone(&mut self) {
         self.tell_of_clone();
-        self.muted_until = Some(self.now + MUTE);
+        self.dialling.mute(Some(self.cx.now + MUTE));
     }
 
     /// Tells the user, now and then, that this run is not the only one of its id.
     fn tell_of_clone(&mut self) {
-        if self.told_of_clone.is_none_or(|told| self.now - told >= MUTE) {
-            self.told_of_clone = Some(self.now);
-            self.duplicate(self.run);
+        if self.me.met_clone(self.cx.now) {
+            self.duplicate(self.cx.run);
         }
     }
 
@@ -395,34 +389,36 @@ impl Node {
         if mutant!(FenceAfterOffer) {
             return;
         }
-        let Some(live) = self.peers.get_mut(&id).and_then(|peer| peer.live.take()) else { return };
-        self.stats.links_outranked += 1;
+        let Some(live) = self.pairs.peers.get_mut(&id).and_then(|peer| peer.live.take()) else { return };
+        self.cx.stats.links_outranked += 1;
+        self.mail.detach(id);
         self.close(live, CloseMode::Abort, Reason::Outranked);
         self.fence_session(id, false);
     }
 
     /// The link is now the live one of the peer, which says this of itself.
     fn adopt(&mut self, id: LinkId, peer_id: NodeId, profile: &Profile) {
-        let Some(link) = self.links.get(&id) else { return };
-        let (remote, outbound, rtt) = (link.remote, !link.is_inbound(), self.now - link.opened);
-        let Some(peer) = self.peers.get_mut(&peer_id) else { return };
+        let Some(link) = self.pairs.links.get(&id) else { return };
+        let (remote, outbound, rtt) = (link.remote, !link.is_inbound(), self.cx.now - link.opened);
+        let Some(peer) = self.pairs.peers.get_mut(&peer_id) else { return };
         peer.live = Some(id);
+        self.mail.attach(peer_id, id, profile);
         peer.settle();
         let before = peer.contact.addresses.clone();
         peer.contact.addresses.advertise(&profile.addresses, remote.ip());
-        self.familiar.outdate();
+        self.gate.peers_changed();
         if outbound {
             peer.contact.addresses.reached(remote);
         }
         // The handshake took at least one round trip; pings refine this.
-        peer.rtt = rtt;
+        self.mail.measured(peer_id, rtt);
         let visible = |profile: &Profile| (profile.name.clone(), profile.metadata.clone());
         let changed =
             visible(&peer.profile) != visible(profile) || peer.contact.addresses.gossiped() != before.gossiped();
         peer.profile = profile.clone();
         if peer.is_up() && changed {
             let info = peer.info();
-            self.event(Event::PeerUpdated(info));
+            self.cx.event(Event::PeerUpdated(info));
         }
         if outbound {
             self.takeover(peer_id, remote);
@@ -434,7 +430,7 @@ impl Node {
         if mutant!(NoProbe) || mutant!(GreaterIdWins) {
             return;
         }
-        if let Some(live) = self.peers.get(&id).and_then(|peer| peer.live) {
+        if let Some(live) = self.pairs.peers.get(&id).and_then(|peer| peer.live) {
             self.probe(live);
         }
     }
@@ -442,7 +438,7 @@ impl Node {
     /// The live link of a node has answered: those who claimed to be another run of it are refused.
     pub(super) fn refuse_held(&mut self, id: NodeId) {
         for (link, _) in self.held(id) {
-            let Some(newcomer) = self.links.get(&link).and_then(|link| link.run()) else { continue };
+            let Some(newcomer) = self.pairs.links.get(&link).and_then(|link| link.run()) else { continue };
             self.duplicate(newcomer);
             self.reject(link, RejectCode::DuplicateIdentity);
         }
@@ -451,7 +447,7 @@ impl Node {
     /// The live link of a node is gone: those who claim to be another run of it are heard.
     pub(super) fn hear_held(&mut self, id: NodeId) {
         for (link, claim) in self.held(id) {
-            if self.links.get(&link).is_some_and(|link| !link.is_closing()) {
+            if self.pairs.links.get(&link).is_some_and(|link| !link.is_closing()) {
                 self.claimed(link, claim);
             }
         }
@@ -460,7 +456,7 @@ impl Node {
     /// Whether a later run of the node waits for its place.
     pub(super) fn is_restarted(&self, run: Run) -> bool {
         self.held(run.id).iter().any(|(link, _)| {
-            let newcomer = self.links.get(link).and_then(|link| link.run());
+            let newcomer = self.pairs.links.get(link).and_then(|link| link.run());
             newcomer.is_some_and(|newcomer| newcomer.incarnation > run.incarnation)
         })
     }
@@ -472,18 +468,6 @@ impl Node {
             }
             _ => None,
         };
-        self.links.values().filter_map(claim).collect()
-    }
-
-    /// Whether [`leave`](Node::leave) was called. No message is accepted and nobody is dialled any more.
-    #[must_use]
-    pub fn is_leaving(&self) -> bool {
-        self.leaving.is_some()
-    }
-
-    /// Whether [`Event::Left`] was emitted. Nothing happens any more after it.
-    #[must_use]
-    pub fn has_left(&self) -> bool {
-        matches!(self.leaving, Some(Leaving::Left))
+        self.pairs.links.values().filter_map(claim).collect()
     }
 }

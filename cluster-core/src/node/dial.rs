@@ -4,34 +4,28 @@ use alloc::vec::Vec;
 use core::net::SocketAddr;
 
 use super::Node;
-use super::dialer::Turn;
+use super::dialling::Turn;
 use super::timer::Timer;
 use crate::action::Action;
-use crate::address::{Reach, reach};
 use crate::candidate::UNREACHABLE;
 use crate::event::Event;
 use crate::id::{LinkId, NodeId};
 use crate::link::{Dial, LinkState};
 use crate::mutant::mutant;
-use crate::reason::{Reason, RejectCode};
-use crate::time::Instant;
+use crate::reason::Reason;
+use crate::wire::RejectCode;
 
 impl Node {
     /// Opens a link. Nothing is dialled while leaving, or while another node with our id is live.
     pub(super) fn dial(&mut self, address: SocketAddr, dial: Dial) -> LinkId {
-        self.stats.dials += 1;
+        self.cx.stats.dials += 1;
         let hearsay = dial.hearsay;
         let link = self.new_link(Some(dial), address);
         if hearsay {
-            self.dialer.begin(link, address);
+            self.dialling.queue.begin(link, address);
         }
-        self.actions.push_back(Action::Dial { link, address });
+        self.cx.actions.push_back(Action::Dial { link, address });
         link
-    }
-
-    /// Until when nobody may be dialled, if so.
-    pub(super) fn muted(&self) -> Option<Instant> {
-        self.muted_until.filter(|until| *until > self.now)
     }
 
     /// The outbound link to this address that is being set up.
@@ -41,17 +35,17 @@ impl Node {
                 && link.remote == address
                 && matches!(link.state, LinkState::Opening | LinkState::Claiming { .. })
         };
-        self.links.values().find(undecided).map(|link| link.id)
+        self.pairs.links.values().find(undecided).map(|link| link.id)
     }
 
     pub(super) fn schedule_reconnect(&mut self, id: NodeId) {
-        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let Some(peer) = self.pairs.peers.get_mut(&id) else { return };
         let wait = peer.contact.backoff.next(
-            self.config.timing.reconnect_base,
-            self.config.timing.reconnect_max,
-            &mut self.rng,
+            self.cx.config.timing.reconnect_base,
+            self.cx.config.timing.reconnect_max,
+            &mut self.cx.rng,
         );
-        self.timers.set(Timer::Reconnect(id), self.now + wait);
+        self.cx.timers.set(Timer::Reconnect(id), self.cx.now + wait);
     }
 
     /// A lost peer is due to be dialled.
@@ -64,25 +58,25 @@ impl Node {
     /// other addresses keep to the backoff.
     fn redial(&mut self, id: NodeId, turn: Option<Turn>) {
         let given_up = |peer: &crate::peer::Peer| peer.contact.backoff.failures() > 1;
-        if self.is_leaving() || mutant!(GiveUpOnLost) && self.peers.get(&id).is_some_and(given_up) {
+        if self.is_leaving() || mutant!(GiveUpOnLost) && self.pairs.peers.get(&id).is_some_and(given_up) {
             return;
         }
-        if let Some(until) = self.muted() {
-            return self.timers.set(Timer::Reconnect(id), until);
+        if let Some(until) = self.dialling.muted(self.cx.now) {
+            return self.cx.timers.set(Timer::Reconnect(id), until);
         }
-        let Some(peer) = self.peers.get(&id) else { return };
+        let Some(peer) = self.pairs.peers.get(&id) else { return };
         if !peer.is_lost() || peer.live.is_some() || peer.dialing.is_some() {
             return;
         }
-        if peer.contact.shunned_until > self.now {
+        if peer.contact.shunned_until > self.cx.now {
             let until = peer.contact.shunned_until;
-            return self.timers.set(Timer::Reconnect(id), until);
+            return self.cx.timers.set(Timer::Reconnect(id), until);
         }
         let (known, mut addresses) = (peer.contact.addresses.clone(), peer.contact.addresses.clone());
         let is_hearsay = |address| !known.is_verified(address);
         let is_due = |node: &Node, address| {
             let has_turn = turn.is_none_or(|turn| is_hearsay(address) && turn.is_for(address));
-            has_turn && (!is_hearsay(address) || node.may_follow(address)) && node.is_free(address)
+            has_turn && (!is_hearsay(address) || node.dialling.may_follow(&node.cx, address)) && node.is_free(address)
         };
         let has_room = |node: &Node, address| !is_hearsay(address) || node.has_room_at(address);
         let mut address = addresses.next(|address| is_due(self, address));
@@ -96,7 +90,7 @@ impl Node {
             self.wait_for_room(id, crowded);
         }
         let Some(address) = address else {
-            return if self.dialer.is_waiting(id) {
+            return if self.dialling.queue.is_waiting(id) {
                 self.look_again(Timer::Reconnect(id));
             } else {
                 self.retry_some_time(id);
@@ -104,7 +98,7 @@ impl Node {
         };
         let hearsay = is_hearsay(address);
         let link = self.dial(address, Dial { expected: Some(id), hearsay, ..Dial::default() });
-        if let Some(peer) = self.peers.get_mut(&id) {
+        if let Some(peer) = self.pairs.peers.get_mut(&id) {
             peer.contact.addresses = addresses;
             peer.dialing = Some(link);
         }
@@ -112,14 +106,14 @@ impl Node {
 
     /// Sees to it that a lost peer is due again.
     pub(super) fn retry_some_time(&mut self, id: NodeId) {
-        if self.timers.deadline(Timer::Reconnect(id)).is_none() {
+        if self.cx.timers.deadline(Timer::Reconnect(id)).is_none() {
             self.schedule_reconnect(id);
         }
     }
 
     /// A turn that a node waits for may be long in coming, and it may have other addresses by then.
     fn look_again(&mut self, timer: Timer) {
-        self.timers.set_no_later(timer, self.now + self.config.timing.reconnect_max);
+        self.cx.timers.set_no_later(timer, self.cx.now + self.cx.config.timing.reconnect_max);
     }
 
     /// A node known from hearsay is due to be dialled.
@@ -129,27 +123,30 @@ impl Node {
 
     /// Dials the next address of a node known from hearsay, which may have waited for its `turn`.
     fn try_candidate(&mut self, id: NodeId, turn: Option<Turn>) {
-        if self.is_leaving() || self.candidates.find(id).is_none() {
+        if self.is_leaving() || self.dialling.candidates.find(id).is_none() {
             return;
         }
-        if let Some(until) = self.muted() {
-            return self.timers.set(Timer::Candidate(id), until);
+        if let Some(until) = self.dialling.muted(self.cx.now) {
+            return self.cx.timers.set(Timer::Candidate(id), until);
         }
-        match self.peers.get(&id) {
+        match self.pairs.peers.get(&id) {
             Some(peer) if peer.is_up() => return,
             // It has its own schedule, which hearsay must not speed up; once it is forgotten, it is a candidate again.
             Some(_) => return self.postpone_candidate(id),
             None => {}
         }
-        let Some(candidate) = self.candidates.find(id) else { return };
+        let Some(candidate) = self.dialling.candidates.find(id) else { return };
         if candidate.dialing.is_some() {
             return;
         }
-        if self.tombstones.is_removed(id) || self.tombstones.covers(candidate.run) || !self.config.allows(id) {
+        if self.pairs.tombstones.is_removed(id)
+            || self.pairs.tombstones.covers(candidate.run)
+            || !self.cx.config.allows(id)
+        {
             return self.postpone_candidate(id);
         }
         if !self.has_room(id) {
-            self.stats.peer_limit += 1;
+            self.cx.stats.peer_limit += 1;
             return self.retry_candidate(id);
         }
         let mut addresses = candidate.addresses.clone();
@@ -166,14 +163,14 @@ impl Node {
             self.wait_for_room(id, crowded);
         }
         let Some(address) = address else {
-            return if self.dialer.is_waiting(id) {
+            return if self.dialling.queue.is_waiting(id) {
                 self.look_again(Timer::Candidate(id));
             } else {
                 self.retry_candidate(id);
             };
         };
         let link = self.dial(address, Dial { expected: Some(id), hearsay: true, ..Dial::default() });
-        if let Some(candidate) = self.candidates.find_mut(id) {
+        if let Some(candidate) = self.dialling.candidates.find_mut(id) {
             candidate.addresses = addresses;
             candidate.dialing = Some(link);
         }
@@ -181,128 +178,131 @@ impl Node {
 
     /// A dial for this node has ended, and not in a link that is up.
     pub(super) fn candidate_dial_ended(&mut self, id: NodeId, link: LinkId, reason: &Reason) {
-        let Some(candidate) = self.candidates.find_mut(id).filter(|candidate| candidate.dialing == Some(link)) else {
+        let Some(candidate) = self.dialling.candidates.find_mut(id).filter(|candidate| candidate.dialing == Some(link))
+        else {
             return;
         };
         candidate.dialing = None;
         self.retry_candidate(id);
         if *reason == Reason::Rejected(RejectCode::Outranked) {
             // The winner is on its way, or is half-open and will not survive the probe.
-            self.dialer.withdraw(id);
-            self.timers.set(Timer::Candidate(id), self.now + self.config.timing.handshake_timeout);
+            self.dialling.queue.withdraw(id);
+            self.cx.timers.set(Timer::Candidate(id), self.cx.now + self.cx.config.timing.handshake_timeout);
         }
         if let Some(until) = self.shunned_for(reason) {
-            self.dialer.withdraw(id);
-            self.timers.set(Timer::Candidate(id), until);
+            self.dialling.queue.withdraw(id);
+            self.cx.timers.set(Timer::Candidate(id), until);
         }
         self.tell_if_unreachable(id);
     }
 
     /// Nothing is to be done about this node for now.
     fn postpone_candidate(&mut self, id: NodeId) {
-        self.timers.set(Timer::Candidate(id), self.now + self.config.timing.seed_interval);
+        self.cx.timers.set(Timer::Candidate(id), self.cx.now + self.cx.config.timing.seed_interval);
     }
 
     fn retry_candidate(&mut self, id: NodeId) {
-        let Some(candidate) = self.candidates.find_mut(id) else { return };
-        let timing = &self.config.timing;
-        let wait = candidate.backoff.next(timing.reconnect_base, timing.reconnect_max, &mut self.rng);
-        self.timers.set(Timer::Candidate(id), self.now + wait);
+        let Some(candidate) = self.dialling.candidates.find_mut(id) else { return };
+        let timing = &self.cx.config.timing;
+        let wait = candidate.backoff.next(timing.reconnect_base, timing.reconnect_max, &mut self.cx.rng);
+        self.cx.timers.set(Timer::Candidate(id), self.cx.now + wait);
     }
 
     /// Says, once, that a node which a peer is connected to cannot be reached.
     pub(super) fn tell_if_unreachable(&mut self, id: NodeId) {
-        let failures = self.peers.get(&id).map_or(0, |peer| peer.contact.backoff.failures());
-        let Some(candidate) = self.candidates.find_mut(id) else { return };
-        if candidate.told || !candidate.is_current(self.now) || candidate.backoff.failures().max(failures) < UNREACHABLE
+        let failures = self.pairs.peers.get(&id).map_or(0, |peer| peer.contact.backoff.failures());
+        let Some(candidate) = self.dialling.candidates.find_mut(id) else { return };
+        if candidate.told
+            || !candidate.is_current(self.cx.now)
+            || candidate.backoff.failures().max(failures) < UNREACHABLE
         {
             return;
         }
         let (peer, unseen) = (candidate.named_by, candidate.run);
-        if self.peers.get(&peer.id).is_some_and(|peer| peer.is_up()) && !self.tombstones.is_removed(id) {
+        if self.pairs.peers.get(&peer.id).is_some_and(|peer| peer.is_up()) && !self.pairs.tombstones.is_removed(id) {
             candidate.told = true;
-            self.event(Event::PartialPartition { peer, unseen });
+            self.cx.event(Event::PartialPartition { peer, unseen });
         }
     }
 
     pub(super) fn drop_candidate(&mut self, id: NodeId) {
-        self.candidates.remove(id);
-        self.timers.cancel(Timer::Candidate(id));
+        self.dialling.candidates.remove(id);
+        self.cx.timers.cancel(Timer::Candidate(id));
     }
 
     /// Whether nothing but the budget and the places keeps the node from dialling this address.
     fn is_free(&self, address: SocketAddr) -> bool {
-        !self.own.contains(&address) && self.dial_to(address).is_none()
+        !self.dialling.own.contains(&address) && self.dial_to(address).is_none()
     }
 
     fn has_room_at(&self, address: SocketAddr) -> bool {
-        self.dialer.has_room_at(address, &self.config.limits)
+        self.dialling.queue.has_room_at(address, &self.cx.config.limits)
     }
 
     /// Whether one more dial on hearsay may start now; if not, the node waits for its `turn`, unless this is it. Nobody
     /// goes before those who wait and can be dialled.
     fn may_dial_hearsay(&mut self, id: NodeId, turn: Option<Turn>) -> bool {
-        if (turn.is_some() || !self.dialer.is_taken()) && self.has_turn() {
-            return self.dialer.take_token(&self.config.limits, self.now);
+        if (turn.is_some() || !self.dialling.queue.is_taken()) && self.has_turn() {
+            return self.dialling.queue.take_token(&self.cx.config.limits, self.cx.now);
         }
-        self.stats.dial_limit += 1;
+        self.cx.stats.dial_limit += 1;
         self.wait_to_be_dialled(id, Turn::Anywhere);
         if self.has_turn() {
-            self.timers.set_no_later(Timer::Dialer, self.now);
+            self.cx.timers.set_no_later(Timer::Dialer, self.cx.now);
         }
         false
     }
 
     fn wait_for_room(&mut self, id: NodeId, address: SocketAddr) {
-        self.stats.dial_limit_per_ip += u64::from(!self.dialer.is_waiting(id));
+        self.cx.stats.dial_limit_per_ip += u64::from(!self.dialling.queue.is_waiting(id));
         self.wait_to_be_dialled(id, Turn::At(address));
     }
 
     fn wait_to_be_dialled(&mut self, id: NodeId, turn: Turn) {
-        let limits = &self.config.limits;
+        let limits = &self.cx.config.limits;
         let most = limits.max_peers.saturating_add(limits.max_candidates);
-        if self.dialer.waiting() >= most && !self.dialer.is_waiting(id) {
+        if self.dialling.queue.waiting() >= most && !self.dialling.queue.is_waiting(id) {
             // So many are not known any more, or this one would have no place among those who are.
             self.withdraw_unknown();
         }
-        self.dialer.wait(id, turn);
+        self.dialling.queue.wait(id, turn);
     }
 
     fn withdraw_unknown(&mut self) {
-        let (peers, candidates) = (&self.peers, &self.candidates);
-        self.dialer.retain(|id| peers.contains_key(&id) || candidates.find(id).is_some());
+        let (peers, candidates) = (&self.pairs.peers, &self.dialling.candidates);
+        self.dialling.queue.retain(|id| peers.contains_key(&id) || candidates.find(id).is_some());
     }
 
     /// Those who wait to be dialled may wait for less, by new settings.
     pub(super) fn retime_dials(&mut self) {
         self.withdraw_unknown();
-        if self.dialer.waiting() > 0 {
-            self.timers.set_no_later(Timer::Dialer, self.now);
+        if self.dialling.queue.waiting() > 0 {
+            self.cx.timers.set_no_later(Timer::Dialer, self.cx.now);
         }
     }
 
     /// Whether a dial on hearsay may start now. If not, the end of another brings the next turn, or time does.
     fn has_turn(&mut self) -> bool {
-        let limits = &self.config.limits;
-        if !self.dialer.has_place(limits) {
+        let limits = &self.cx.config.limits;
+        if !self.dialling.queue.has_place(limits) {
             return false;
         }
-        if self.dialer.has_token(limits, self.now) {
+        if self.dialling.queue.has_token(limits, self.cx.now) {
             return true;
         }
-        self.timers.set_no_later(Timer::Dialer, self.dialer.next_token(limits));
+        self.cx.timers.set_no_later(Timer::Dialer, self.dialling.queue.next_token(limits));
         false
     }
 
     /// There may be room for those who wait to be dialled.
     pub(super) fn dial_waiting(&mut self) {
         let mut stuck = Vec::new();
-        for _ in 0..self.dialer.begin_round() {
+        for _ in 0..self.dialling.queue.begin_round() {
             // Looked at first: who is taken from the queue and has no turn would lose the place.
             if !self.has_turn() {
                 break;
             }
-            let Some((id, turn)) = self.dialer.next() else { break };
+            let Some((id, turn)) = self.dialling.queue.next() else { break };
             // One that is being dialled elsewhere, or waits for one host alone, does not keep the others waiting.
             let can_go = match turn {
                 Turn::At(address) => self.has_room_at(address) && self.dial_to(address).is_none(),
@@ -312,33 +312,21 @@ impl Node {
                 stuck.push((id, turn));
                 continue;
             }
-            match self.peers.get(&id) {
+            match self.pairs.peers.get(&id) {
                 Some(peer) if peer.is_lost() => self.redial(id, Some(turn)),
                 _ => self.try_candidate(id, Some(turn)),
             }
             if !self.is_being_dialled(id) {
-                stuck.extend(self.dialer.take_back(id));
+                stuck.extend(self.dialling.queue.take_back(id));
             }
         }
-        self.dialer.end_round(stuck);
+        self.dialling.queue.end_round(stuck);
     }
 
     /// Whether a dial for this node is under way.
     fn is_being_dialled(&self, id: NodeId) -> bool {
-        let peer = self.peers.get(&id).filter(|peer| peer.is_lost()).and_then(|peer| peer.dialing);
-        peer.is_some() || self.candidates.find(id).is_some_and(|candidate| candidate.dialing.is_some())
-    }
-
-    /// Whether an address that others name may be dialled: only kinds of address that this node has to do with, and the
-    /// networks on its list, so that a liar cannot point it at strangers' loopback or private networks.
-    pub(super) fn may_follow(&self, address: SocketAddr) -> bool {
-        let ip = address.ip().to_canonical();
-        let listed = || self.config.follow.iter().any(|network| network.contains(&ip));
-        match reach(address) {
-            Reach::Never => false,
-            Reach::Special => listed(),
-            reach => self.reaches.contains(&reach) || listed(),
-        }
+        let peer = self.pairs.peers.get(&id).filter(|peer| peer.is_lost()).and_then(|peer| peer.dialing);
+        peer.is_some() || self.dialling.candidates.find(id).is_some_and(|candidate| candidate.dialing.is_some())
     }
 }
 
@@ -348,6 +336,7 @@ mod tests {
     use crate::config::Limits;
     use crate::id::{Incarnation, Run};
     use crate::peer::Peer;
+    use crate::time::Instant;
 
     #[test]
     fn who_was_forgotten_while_waiting_gives_the_place_to_who_is_known() {
@@ -356,13 +345,13 @@ mod tests {
         let config = crate::config::Config::insecure_plaintext().limits(limits);
         let start = crate::node::Start { seed: [1; 32], incarnation: Incarnation(1), listen: None };
         let mut node = Node::new(config, start, Instant::ZERO).unwrap();
-        while node.dialer.take_token(&node.config.limits, Instant::ZERO) {}
-        (1..=3).for_each(|forgotten| node.dialer.wait(NodeId::from_bytes([forgotten; 16]), Turn::Anywhere));
+        while node.dialling.queue.take_token(&node.cx.config.limits, Instant::ZERO) {}
+        (1..=3).for_each(|forgotten| node.dialling.queue.wait(NodeId::from_bytes([forgotten; 16]), Turn::Anywhere));
         let run = Run { id: NodeId::from_bytes([9; 16]), incarnation: Incarnation(1) };
-        node.peers.insert(run.id, Peer::new(run));
+        node.pairs.peers.insert(run.id, Peer::new(run));
         for _ in 0..2 {
             assert!(!node.may_dial_hearsay(run.id, None));
-            assert_eq!((node.dialer.waiting(), node.dialer.is_waiting(run.id)), (1, true));
+            assert_eq!((node.dialling.queue.waiting(), node.dialling.queue.is_waiting(run.id)), (1, true));
         }
     }
 }

@@ -7,10 +7,11 @@ use core::time::Duration;
 use super::timer::{LinkTimer, Timer};
 use super::{Node, entry_size};
 use crate::candidate::Heard;
+use crate::event::Event;
 use crate::id::{LinkId, NodeId, Run};
 use crate::limits::MAX_LIST;
 use crate::mutant::mutant;
-use crate::wire::{Announce, Digest, Entry, List};
+use crate::wire::{Announce, Digest, Entry, List, Profile};
 
 /// A node that is connected already compares its view this long after a link comes up, and up to twice as long, so
 /// that a mesh that forms all at once has settled by then.
@@ -22,28 +23,28 @@ const COURTESY: Duration = Duration::from_millis(500);
 impl Node {
     /// A link is up: the two compare what they know of the mesh. Who knows nobody else asks at once.
     pub(super) fn schedule_digest(&mut self, id: LinkId, peer: NodeId) {
-        let alone = !self.peers.values().any(|other| other.is_up() && other.run.id != peer);
+        let alone = !self.pairs.peers.values().any(|other| other.is_up() && other.run.id != peer);
         if alone {
             self.edit(id, |link| link.slots.digest = true);
         } else {
-            let wait = SETTLE + self.rng.up_to(SETTLE);
-            self.timers.set(Timer::Link(id, LinkTimer::Digest), self.now + wait);
+            let wait = SETTLE + self.cx.rng.up_to(SETTLE);
+            self.cx.timers.set(Timer::Link(id, LinkTimer::Digest), self.cx.now + wait);
         }
     }
 
     pub(super) fn schedule_gossip(&mut self) {
-        let interval = self.config.timing.gossip_interval;
-        let wait = interval / 2 + self.rng.up_to(interval);
-        self.timers.set(Timer::Gossip, self.now + wait);
+        let interval = self.cx.config.timing.gossip_interval;
+        let wait = interval / 2 + self.cx.rng.up_to(interval);
+        self.cx.timers.set(Timer::Gossip, self.cx.now + wait);
     }
 
     /// Compares the view with that of one random peer, to repair what was missed.
     pub(super) fn gossip(&mut self) {
-        for id in self.candidates.forgotten(self.now) {
+        for id in self.dialling.candidates.forgotten(self.cx.now) {
             self.drop_candidate(id);
         }
         let links = self.up_links();
-        if let Some(link) = links.get(self.rng.below(links.len() as u64) as usize) {
+        if let Some(link) = links.get(self.cx.rng.below(links.len() as u64) as usize) {
             self.edit(*link, |link| link.slots.digest = true);
         }
         self.schedule_gossip();
@@ -51,8 +52,8 @@ impl Node {
 
     /// The summary of the runs that count as current, for a peer: the two ends are left out.
     pub(super) fn digest_for(&self, peer: NodeId) -> Digest {
-        let up = self.peers.values().filter(|other| other.is_up()).map(|other| other.run);
-        let named = self.candidates.current(self.now);
+        let up = self.pairs.peers.values().filter(|other| other.is_up()).map(|other| other.run);
+        let named = self.dialling.candidates.current(self.cx.now);
         let mut digest = Digest { buckets: [0; 16] };
         for run in up.chain(named).filter(|run| run.id != peer) {
             let bucket = &mut digest.buckets[bucket(run.id)];
@@ -63,8 +64,8 @@ impl Node {
 
     /// A peer has sent its summary.
     pub(super) fn digest_received(&mut self, link: LinkId, from: Run, theirs: Digest) {
-        let now = self.now;
-        if !self.links.get_mut(&link).is_some_and(|link| link.talk.compares(now)) {
+        let now = self.cx.now;
+        if !self.pairs.links.get_mut(&link).is_some_and(|link| link.talk.compares(now)) {
             return;
         }
         let ours = self.digest_for(from.id);
@@ -72,7 +73,7 @@ impl Node {
         for (i, (ours, theirs)) in ours.buckets.iter().zip(&theirs.buckets).enumerate() {
             differing |= u16::from(ours != theirs) << i;
         }
-        let Some(peer) = self.peers.get_mut(&from.id) else { return };
+        let Some(peer) = self.pairs.peers.get_mut(&from.id) else { return };
         if differing == 0 {
             return peer.rest.clear();
         }
@@ -107,12 +108,12 @@ impl Node {
     }
 
     fn entries(&mut self, wanted: impl Fn(NodeId) -> bool) -> Vec<Entry> {
-        let up = self.peers.values().filter(|peer| peer.is_up() && wanted(peer.run.id));
+        let up = self.pairs.peers.values().filter(|peer| peer.is_up() && wanted(peer.run.id));
         let entry =
             |peer: &crate::peer::Peer| Entry { run: peer.run, addresses: peer.contact.addresses.gossiped().to_vec() };
         let entries: Vec<Entry> = up.take(MAX_LIST).map(entry).collect();
-        self.stats.entries_sent += entries.len() as u64;
-        self.stats.entry_bytes_sent += entries.iter().map(|entry| entry_size(entry.addresses.len())).sum::<u64>();
+        self.cx.stats.entries_sent += entries.len() as u64;
+        self.cx.stats.entry_bytes_sent += entries.iter().map(|entry| entry_size(entry.addresses.len())).sum::<u64>();
         entries
     }
 
@@ -120,11 +121,11 @@ impl Node {
     pub(super) fn list_received(&mut self, link: LinkId, from: Run, list: List) {
         let named: BTreeSet<Run> = list.entries.iter().map(|entry| entry.run).collect();
         self.hear_all(from, list.entries, Duration::ZERO);
-        let now = self.now;
-        if !list.reply || !self.links.get_mut(&link).is_some_and(|link| link.talk.lists(now)) {
+        let now = self.cx.now;
+        if !list.reply || !self.pairs.links.get_mut(&link).is_some_and(|link| link.talk.lists(now)) {
             return;
         }
-        let news = self.peers.values().any(|peer| {
+        let news = self.pairs.peers.values().any(|peer| {
             let covered = list.buckets >> bucket(peer.run.id) & 1 == 1;
             peer.is_up() && peer.run != from && covered && !named.contains(&peer.run)
         });
@@ -138,7 +139,7 @@ impl Node {
 
     /// A peer says who has joined through it. Not relayed.
     pub(super) fn announced(&mut self, from: Run, announce: Announce) {
-        let wait = COURTESY + self.rng.up_to(COURTESY * 2);
+        let wait = COURTESY + self.cx.rng.up_to(COURTESY * 2);
         self.hear_all(from, announce.entries, wait);
     }
 
@@ -147,7 +148,7 @@ impl Node {
         for entry in entries {
             learned |= self.hear(by, entry, wait);
         }
-        if let Some(peer) = self.peers.get_mut(&by.id).filter(|_| learned) {
+        if let Some(peer) = self.pairs.peers.get_mut(&by.id).filter(|_| learned) {
             peer.rest.clear();
         }
     }
@@ -155,38 +156,55 @@ impl Node {
     /// One piece of hearsay. Returns whether it was news.
     fn hear(&mut self, by: Run, entry: Entry, wait: Duration) -> bool {
         let Entry { run, addresses } = entry;
-        let up = self.peers.get(&run.id).is_some_and(|peer| peer.is_up());
-        if run.id == self.run.id || run.id == by.id || up || self.tombstones.covers(run) {
+        let up = self.pairs.peers.get(&run.id).is_some_and(|peer| peer.is_up());
+        if run.id == self.cx.run.id || run.id == by.id || up || self.pairs.tombstones.covers(run) {
             return false;
         }
         let named = addresses.len();
-        let addresses: Vec<_> = addresses.into_iter().filter(|address| self.may_follow(*address)).collect();
-        self.stats.addresses_refused += (named - addresses.len()) as u64;
-        if let Some(peer) = self.peers.get_mut(&run.id).filter(|peer| peer.is_lost())
+        let addresses: Vec<_> =
+            addresses.into_iter().filter(|address| self.dialling.may_follow(&self.cx, *address)).collect();
+        self.cx.stats.addresses_refused += (named - addresses.len()) as u64;
+        if let Some(peer) = self.pairs.peers.get_mut(&run.id).filter(|peer| peer.is_lost())
             && run.incarnation >= peer.run.incarnation
             && peer.contact.addresses.hear(&addresses)
         {
-            let soon = self.now + wait + self.rng.up_to(COURTESY);
-            self.timers.set_no_later(Timer::Reconnect(run.id), soon);
+            let soon = self.cx.now + wait + self.cx.rng.up_to(COURTESY);
+            self.cx.timers.set_no_later(Timer::Reconnect(run.id), soon);
         }
-        let limits = &self.config.limits;
+        let limits = &self.cx.config.limits;
         let (cap, quota) = (limits.max_candidates, limits.max_candidates_per_peer);
-        match self.candidates.hear(run, addresses, by, self.now, cap, quota) {
+        match self.dialling.candidates.hear(run, addresses, by, self.cx.now, cap, quota) {
             Heard::New => {
-                self.timers.set_no_later(Timer::Candidate(run.id), self.now + wait);
-                if mutant!(BelieveHearsay) && !self.peers.contains_key(&run.id) {
+                self.cx.timers.set_no_later(Timer::Candidate(run.id), self.cx.now + wait);
+                if mutant!(BelieveHearsay) && !self.pairs.peers.contains_key(&run.id) {
                     let peer = crate::peer::Peer { standing: crate::peer::Standing::Up, ..crate::peer::Peer::new(run) };
-                    self.event(crate::event::Event::PeerUp(peer.info()));
-                    self.peers.insert(run.id, peer);
+                    self.cx.event(Event::PeerUp(peer.info()));
+                    self.pairs.peers.insert(run.id, peer);
                 }
                 true
             }
             Heard::Later => true,
             Heard::Known => false,
             Heard::NoRoom => {
-                self.stats.candidate_limit += 1;
+                self.cx.stats.candidate_limit += 1;
                 false
             }
+        }
+    }
+
+    /// A peer has changed what it says of itself.
+    pub(super) fn updated(&mut self, run: Run, profile: &Profile) {
+        let Some(peer) = self.pairs.peers.get_mut(&run.id) else { return };
+        // The limits of a link are those of its handshake.
+        let profile = Profile { max_message: peer.profile.max_message, window: peer.profile.window, ..profile.clone() };
+        if peer.profile == profile {
+            return;
+        }
+        peer.contact.addresses.update(&profile.addresses);
+        peer.profile = profile;
+        let info = peer.info();
+        if peer.is_up() {
+            self.cx.event(Event::PeerUpdated(info));
         }
     }
 }

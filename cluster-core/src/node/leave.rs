@@ -5,15 +5,16 @@ use core::time::Duration;
 
 use super::timer::Timer;
 use super::{Leaving, Node};
-use crate::action::{Action, CloseMode};
+use crate::action::CloseMode;
 use crate::error::UnknownPeer;
 use crate::event::Event;
 use crate::id::{LinkId, NodeId};
 use crate::link::{Link, LinkState};
 use crate::peer::Peer;
-use crate::reason::{Reason, RejectCode};
+use crate::reason::Reason;
 use crate::time::Instant;
 use crate::wire::Close;
+use crate::wire::RejectCode;
 
 /// How long links have to end after the goodbyes are said.
 const GOODBYE: Duration = Duration::from_secs(1);
@@ -23,37 +24,36 @@ impl Node {
     /// for it, says goodbye, closes every link, and ends with [`Event::Left`], at most a second after `timeout`. The
     /// peers do not dial this run again. A second call can only shorten the wait.
     ///
-    /// Whoever waits for [`Action::Writable`] is told at once, so that the next send says that the node is leaving.
+    /// Whoever waits for [`Action::Writable`](crate::Action::Writable) is told at once, so that the next send says that the node is leaving.
     pub fn leave(&mut self, now: Instant, timeout: Duration) {
         self.advance(now);
-        let deadline = self.now + timeout;
+        let deadline = self.cx.now + timeout;
         match &mut self.leaving {
             None => {
-                self.leaving = Some(Leaving::Draining { deadline, undelivered: 0 });
-                self.timers.set(Timer::Leave, deadline);
+                self.leaving = Some(Leaving::Draining { deadline, before: self.cx.stats.messages_undelivered });
+                self.cx.timers.set(Timer::Leave, deadline);
                 self.drop_targets();
-                for id in self.candidates.ids() {
+                for id in self.dialling.candidates.ids() {
                     self.drop_candidate(id);
                 }
                 // A link that is about to replace another carries what was accepted.
-                let up = self.peers.values().filter(|peer| peer.is_up());
+                let up = self.pairs.peers.values().filter(|peer| peer.is_up());
                 let kept: Vec<LinkId> = up.flat_map(|peer| peer.live.into_iter().chain(self.claiming(peer))).collect();
-                let undecided = self.links.values().filter(|link| !kept.contains(&link.id) && !link.is_closing());
+                let undecided = self.pairs.links.values().filter(|link| !kept.contains(&link.id) && !link.is_closing());
                 let undecided: Vec<LinkId> = undecided.map(|link| link.id).collect();
                 for link in undecided {
                     self.turn_away(link);
                 }
-                let waiting = self.peers.values_mut().filter_map(Peer::take_wish);
-                self.actions.extend(waiting.map(|peer| Action::Writable { peer }));
+                self.mail.wake_all(&mut self.cx);
                 // Who is lost is not waited for.
-                let lost = self.peers.values().filter(|peer| peer.is_lost() && peer.live.is_none());
+                let lost = self.pairs.peers.values().filter(|peer| peer.is_lost() && peer.live.is_none());
                 for id in lost.map(|peer| peer.run.id).collect::<Vec<NodeId>>() {
                     self.remove_peer(id);
                 }
             }
             Some(Leaving::Draining { deadline: current, .. }) if deadline < *current => {
                 *current = deadline;
-                self.timers.set(Timer::Leave, deadline);
+                self.cx.timers.set(Timer::Leave, deadline);
             }
             Some(_) => {}
         }
@@ -69,10 +69,10 @@ impl Node {
     /// [`UnknownPeer`] if the peer is neither up nor lost; nothing has changed.
     pub fn disconnect(&mut self, now: Instant, peer: NodeId) -> Result<(), UnknownPeer> {
         self.advance(now);
-        let known = self.peers.get(&peer).filter(|peer| peer.is_known()).ok_or(UnknownPeer(peer))?;
+        let known = self.pairs.peers.get(&peer).filter(|peer| peer.is_known()).ok_or(UnknownPeer(peer))?;
         let (run, live, announced) = (known.run, known.live, known.is_up());
         let claiming = self.claiming(known);
-        if let Some(known) = self.peers.get_mut(&peer) {
+        if let Some(known) = self.pairs.peers.get_mut(&peer) {
             // Whatever it was waiting for, this is why it goes down.
             known.settle();
         }
@@ -83,7 +83,7 @@ impl Node {
         if let Some(live) = live {
             self.part(live, Close::Removed, Reason::LocalDisconnect);
         } else if announced {
-            self.down(peer, Reason::LocalDisconnect);
+            self.peer_down(peer, Reason::LocalDisconnect);
         }
         self.mark_removed(run, false);
         Ok(())
@@ -92,23 +92,21 @@ impl Node {
     /// The link by which a claim to the peer is under way.
     fn claiming(&self, peer: &Peer) -> Option<LinkId> {
         let is_claiming =
-            |id: &LinkId| self.links.get(id).is_some_and(|link| matches!(link.state, LinkState::Claiming { .. }));
+            |id: &LinkId| self.pairs.links.get(id).is_some_and(|link| matches!(link.state, LinkState::Claiming { .. }));
         peer.dialing.filter(is_claiming)
     }
 
     /// Goes on with leaving as far as possible.
     pub(super) fn leave_progress(&mut self) {
         match self.leaving {
-            Some(Leaving::Draining { deadline, .. }) => {
-                let sessions = || self.peers.values().filter_map(|peer| peer.mail.session.as_ref());
-                if deadline <= self.now || sessions().all(|session| session.send.retained() == 0) {
-                    self.say_goodbye();
-                }
+            Some(Leaving::Draining { deadline, .. }) if deadline <= self.cx.now || self.mail.is_settled() => {
+                self.say_goodbye();
             }
-            Some(Leaving::Closing { undelivered }) if self.links.is_empty() => {
+            Some(Leaving::Closing { before }) if self.pairs.links.is_empty() => {
                 self.leaving = Some(Leaving::Left);
-                self.timers.clear();
-                self.event(Event::Left { undelivered });
+                self.cx.timers.clear();
+                let undelivered = self.cx.stats.messages_undelivered - before;
+                self.cx.event(Event::Left { undelivered });
             }
             _ => {}
         }
@@ -118,7 +116,7 @@ impl Node {
         match self.leaving {
             Some(Leaving::Draining { .. }) => self.say_goodbye(),
             Some(Leaving::Closing { .. }) => {
-                let open: Vec<LinkId> = self.links.keys().copied().collect();
+                let open: Vec<LinkId> = self.pairs.links.keys().copied().collect();
                 for link in open {
                     self.close(link, CloseMode::Abort, Reason::LocalLeave);
                 }
@@ -130,9 +128,8 @@ impl Node {
     /// Ends a link with a goodbye. What was taken of the peer's messages is acknowledged before it, or the peer would
     /// have to doubt it for ever.
     fn part(&mut self, id: LinkId, close: Close, reason: Reason) {
-        let up = self.links.get(&id).filter(|link| link.is_up()).and_then(Link::run);
-        let session = up.and_then(|run| self.peers.get_mut(&run.id)?.mail.session.as_mut());
-        let ack = session.and_then(|session| session.ack(false));
+        let up = self.pairs.links.get(&id).filter(|link| link.is_up()).and_then(Link::run);
+        let ack = up.and_then(|run| self.mail.ack(run.id, false)?);
         self.edit(id, |link| {
             link.slots.last_ack = ack;
             link.slots.close = Some(close);
@@ -143,7 +140,7 @@ impl Node {
     /// The node leaves while a link is being set up: who is there learns why it comes to nothing, or would look for
     /// this run again and again.
     fn turn_away(&mut self, id: LinkId) {
-        let Some(link) = self.links.get_mut(&id) else { return };
+        let Some(link) = self.pairs.links.get_mut(&id) else { return };
         match link.state {
             LinkState::Authenticated | LinkState::Held { .. } => self.reject(id, RejectCode::Leaving),
             LinkState::Claiming { .. } | LinkState::Accepted { .. } => {
@@ -159,10 +156,10 @@ impl Node {
     }
 
     fn say_goodbye(&mut self) {
-        let Some(Leaving::Draining { undelivered, .. }) = self.leaving else { return };
-        self.leaving = Some(Leaving::Closing { undelivered });
-        self.timers.set(Timer::Leave, self.now + GOODBYE);
-        let peers = self.peers.values().map(|peer| (peer.run.id, peer.dialing, peer.live));
+        let Some(Leaving::Draining { before, .. }) = self.leaving else { return };
+        self.leaving = Some(Leaving::Closing { before });
+        self.cx.timers.set(Timer::Leave, self.cx.now + GOODBYE);
+        let peers = self.pairs.peers.values().map(|peer| (peer.run.id, peer.dialing, peer.live));
         let peers: Vec<(NodeId, Option<LinkId>, Option<LinkId>)> = peers.collect();
         for (id, dialing, live) in peers {
             if let Some(dialing) = dialing {
@@ -173,7 +170,7 @@ impl Node {
             }
             self.remove_peer(id);
         }
-        let rest: Vec<LinkId> = self.links.keys().copied().collect();
+        let rest: Vec<LinkId> = self.pairs.links.keys().copied().collect();
         for link in rest {
             self.turn_away(link);
             self.drop_link(link, CloseMode::Abort, Reason::LocalLeave);

@@ -9,7 +9,6 @@ use crate::limits::{ACK_DELAY, RESERVATION_STALL, SPEAK_INTERVAL};
 use crate::link::Ping;
 use crate::mutant::mutant;
 use crate::reason::{ProtocolError, Reason};
-use crate::session::Session;
 use crate::time::Instant;
 
 /// A ping may come early by this fraction of a heartbeat.
@@ -18,41 +17,43 @@ const SPREAD: u32 = 4;
 impl Node {
     /// A link has come up. The first check is spread, so that the heartbeats of many peers do not come at once.
     pub(super) fn watch(&mut self, id: LinkId) {
-        let heartbeat = self.config.timing.heartbeat;
-        let first = heartbeat / 2 + self.rng.up_to(heartbeat / 2);
-        self.timers.set(Timer::Link(id, LinkTimer::Liveness), self.now + first);
+        let heartbeat = self.cx.config.timing.heartbeat;
+        let first = heartbeat / 2 + self.cx.rng.up_to(heartbeat / 2);
+        self.cx.timers.set(Timer::Link(id, LinkTimer::Liveness), self.cx.now + first);
     }
 
     pub(super) fn check_liveness(&mut self, id: LinkId) {
-        let timing = &self.config.timing;
+        let timing = &self.cx.config.timing;
         let (heartbeat, timeout) = (timing.heartbeat, timing.peer_timeout);
-        let Some(link) = self.links.get(&id).filter(|link| link.is_up()) else { return };
+        let Some(link) = self.pairs.links.get(&id).filter(|link| link.is_up()) else { return };
         let heard = link.heard;
-        let silence = self.now - heard;
+        let silence = self.cx.now - heard;
         if silence >= timeout && !mutant!(NoTimeout) {
             return self.drop_link(id, CloseMode::Abort, Reason::Timeout);
         }
         let fed = link.fed;
         let peer = link.run().map(|run| run.id);
-        let owing = peer.and_then(|id| self.peers.get(&id)?.mail.session.as_ref()).is_some_and(Session::owes_bytes);
-        if owing && (self.now - fed >= RESERVATION_STALL || peer.is_some_and(|id| self.must_yield(id))) {
-            self.stats.reservation_stalls += 1;
-            peer.and_then(|id| self.peers.get_mut(&id)).into_iter().for_each(|peer| peer.mail.feeding = false);
+        let owing = peer.is_some_and(|id| self.mail.owes_bytes(id));
+        if owing
+            && (self.cx.now - fed >= RESERVATION_STALL || peer.is_some_and(|id| self.mail.must_yield(&self.cx, id)))
+        {
+            self.cx.stats.reservation_stalls += 1;
+            peer.into_iter().for_each(|id| self.mail.has_had_its_time(id));
             return self.drop_link(id, CloseMode::Abort, Reason::Timeout);
         }
         // Peers that were all heard at one moment are not pinged at one.
-        let wait = heartbeat - self.rng.up_to(heartbeat / SPREAD);
+        let wait = heartbeat - self.cx.rng.up_to(heartbeat / SPREAD);
         let next = if silence >= heartbeat - heartbeat / SPREAD {
             if link.ping.is_none() && !mutant!(NoHeartbeat) {
                 self.ping(id, false);
             }
-            (heard + timeout).min(self.now + wait)
+            (heard + timeout).min(self.cx.now + wait)
         } else {
             heard + wait
         };
-        let next = if owing { next.min(self.now + RESERVATION_STALL) } else { next };
+        let next = if owing { next.min(self.cx.now + RESERVATION_STALL) } else { next };
         let speaks = self.speak(id);
-        self.timers.set(Timer::Link(id, LinkTimer::Liveness), speaks.map_or(next, |speaks| next.min(speaks)));
+        self.cx.timers.set(Timer::Link(id, LinkTimer::Liveness), speaks.map_or(next, |speaks| next.min(speaks)));
     }
 
     /// Says something on a link at which bytes have arrived for a while without a word from here: the other side may be
@@ -61,14 +62,13 @@ impl Node {
     /// The word is an acknowledgement of what has arrived, or a ping if not even a frame is whole. A ping that waits for
     /// its answer goes out once more: a pong that stands behind much data does not keep this side silent.
     fn speak(&mut self, id: LinkId) -> Option<Instant> {
-        let interval = self.config.timing.heartbeat.min(SPEAK_INTERVAL);
-        let link = self.links.get_mut(&id).filter(|_| !mutant!(SilentReceiver))?;
+        let interval = self.cx.config.timing.heartbeat.min(SPEAK_INTERVAL);
+        let link = self.pairs.links.get_mut(&id).filter(|_| !mutant!(SilentReceiver))?;
         let due = link.owed.into_iter().chain(link.unacked).min()? + interval;
-        if due > self.now {
+        if due > self.cx.now {
             return Some(due);
         }
-        let session = link.run().and_then(|run| self.peers.get(&run.id)?.mail.session.as_ref());
-        if session.is_some_and(Session::has_progress) {
+        if link.run().is_some_and(|run| self.mail.has_progress(run.id)) {
             self.edit(id, |link| link.slots.progress = true);
         } else {
             link.unacked = None;
@@ -79,20 +79,20 @@ impl Node {
                 Some(Ping { token, .. }) => self.edit(id, |link| link.slots.ping = Some(token)),
             }
         }
-        Some(self.now + interval)
+        Some(self.cx.now + interval)
     }
 
     /// The liveness timer of a link fires soon enough to say something. With a short heartbeat it does so anyway.
     pub(super) fn owes_a_word(&mut self, id: LinkId) {
-        if self.config.timing.heartbeat > SPEAK_INTERVAL {
-            self.timers.set_no_later(Timer::Link(id, LinkTimer::Liveness), self.now + SPEAK_INTERVAL);
+        if self.cx.config.timing.heartbeat > SPEAK_INTERVAL {
+            self.cx.timers.set_no_later(Timer::Link(id, LinkTimer::Liveness), self.cx.now + SPEAK_INTERVAL);
         }
     }
 
     /// Bytes have arrived and no frame: a sign of life.
     pub(super) fn bytes_read(&mut self, id: LinkId) {
-        let now = self.now;
-        let Some(link) = self.links.get_mut(&id).filter(|link| link.is_heard() && !mutant!(FramesAlone)) else {
+        let now = self.cx.now;
+        let Some(link) = self.pairs.links.get_mut(&id).filter(|link| link.is_heard() && !mutant!(FramesAlone)) else {
             return;
         };
         (link.heard, link.fed) = (now, now);
@@ -104,15 +104,20 @@ impl Node {
 
     /// The connection took some of what it had not taken before: it does not stand still.
     pub(super) fn bytes_written(&mut self, id: LinkId) {
-        if let Some(since) = self.links.get_mut(&id).and_then(|link| link.waiting_since.as_mut()) {
-            *since = self.now;
+        if let Some(since) = self.pairs.links.get_mut(&id).and_then(|link| link.waiting_since.as_mut()) {
+            *since = self.cx.now;
         }
     }
 
     /// A link under suspicion must answer within `probe_timeout`.
     pub(super) fn probe(&mut self, id: LinkId) {
-        if self.links.get(&id).is_some_and(|link| link.proven.is_some() && !link.is_closing() && !link.is_probed()) {
-            self.stats.probes += 1;
+        if self
+            .pairs
+            .links
+            .get(&id)
+            .is_some_and(|link| link.proven.is_some() && !link.is_closing() && !link.is_probed())
+        {
+            self.cx.stats.probes += 1;
             self.ask(id);
         }
     }
@@ -120,28 +125,28 @@ impl Node {
     /// Pings a link under suspicion, as soon as it may be pinged again: whoever makes us suspect a peer over and over
     /// must not make us flood it.
     fn ask(&mut self, id: LinkId) {
-        let Some(earliest) = self.links.get(&id).map(|link| link.talk.next_ping(self.now)) else { return };
-        if earliest > self.now {
-            let token = self.next_token();
+        let Some(earliest) = self.pairs.links.get(&id).map(|link| link.talk.next_ping(self.cx.now)) else { return };
+        if earliest > self.cx.now {
+            let token = self.pairs.next_token();
             self.edit(id, |link| {
                 link.ping = Some(Ping { token, sent: None, probe: true });
                 link.slots.ping = None;
             });
-            return self.timers.set(Timer::Link(id, LinkTimer::Probe), earliest);
+            return self.cx.timers.set(Timer::Link(id, LinkTimer::Probe), earliest);
         }
         self.ping(id, true);
-        self.timers.set(Timer::Link(id, LinkTimer::Probe), self.now + self.config.timing.probe_timeout);
+        self.cx.timers.set(Timer::Link(id, LinkTimer::Probe), self.cx.now + self.cx.config.timing.probe_timeout);
     }
 
     pub(super) fn probe_deadline(&mut self, id: LinkId) {
-        match self.links.get(&id).and_then(|link| link.ping) {
+        match self.pairs.links.get(&id).and_then(|link| link.ping) {
             Some(Ping { probe: true, sent: None, .. }) => self.ask(id),
             Some(Ping { probe: true, sent: Some(sent), .. }) => {
                 let patience = self.patience(id, sent);
-                if patience > self.now {
-                    return self.timers.set(Timer::Link(id, LinkTimer::Probe), patience);
+                if patience > self.cx.now {
+                    return self.cx.timers.set(Timer::Link(id, LinkTimer::Probe), patience);
                 }
-                self.stats.probes_lost += 1;
+                self.cx.stats.probes_lost += 1;
                 self.drop_link(id, CloseMode::Abort, Reason::Timeout);
             }
             _ => {}
@@ -151,9 +156,9 @@ impl Node {
     /// Until when the answer to a probe is waited for. Where data is in flight, the ping may stand behind it: as long as
     /// bytes arrive as they must from a peer that receives, the link is alive.
     fn patience(&self, id: LinkId, sent: Instant) -> Instant {
-        let timing = &self.config.timing;
-        let Some(link) = self.links.get(&id) else { return sent };
-        let send = link.run().and_then(|run| Some(&self.peers.get(&run.id)?.mail.session.as_ref()?.send));
+        let timing = &self.cx.config.timing;
+        let Some(link) = self.pairs.links.get(&id) else { return sent };
+        let send = link.run().and_then(|run| self.mail.outgoing(run.id));
         let busy = send.zip(link.flight.as_ref()).is_some_and(|(send, flight)| flight.is_busy(send.next()));
         let mut patience = timing.probe_timeout;
         if link.heard > sent || busy {
@@ -163,8 +168,8 @@ impl Node {
     }
 
     pub(super) fn ping(&mut self, id: LinkId, probe: bool) {
-        let token = self.next_token();
-        let now = self.now;
+        let token = self.pairs.next_token();
+        let now = self.cx.now;
         self.edit(id, |link| {
             link.ping = Some(Ping { token, sent: Some(now), probe });
             link.talk.sends_ping(now);
@@ -174,11 +179,11 @@ impl Node {
 
     /// A ping was answered.
     pub(super) fn ponged(&mut self, id: LinkId, token: u64) {
-        let now = self.now;
+        let now = self.cx.now;
         if mutant!(EchoPongs) {
             self.edit(id, |link| link.slots.pong = Some(token));
         }
-        let Some(link) = self.links.get_mut(&id) else { return };
+        let Some(link) = self.pairs.links.get_mut(&id) else { return };
         let Some((ping, sent)) = link.ping.filter(|ping| ping.token == token).and_then(|ping| Some((ping, ping.sent?)))
         else {
             if !mutant!(EchoPongs) {
@@ -189,15 +194,13 @@ impl Node {
         link.ping = None;
         let Some(run) = link.run() else { return };
         if let Some(flight) = &mut link.flight {
-            flight.ponged(now, token, queueing(self.config.timing.heartbeat));
+            flight.ponged(now, token, queueing(self.cx.config.timing.heartbeat));
         }
         link.waiting_since = link.waiting_since.map(|_| now);
-        if let Some(peer) = self.peers.get_mut(&run.id) {
-            peer.rtt = now - sent;
-        }
+        self.mail.measured(run.id, now - sent);
         self.arm(id);
         if ping.probe {
-            self.timers.cancel(Timer::Link(id, LinkTimer::Probe));
+            self.cx.timers.cancel(Timer::Link(id, LinkTimer::Probe));
             self.refuse_held(run.id);
             self.targets_up(run);
         }
@@ -205,8 +208,8 @@ impl Node {
 
     /// A ping asks for an answer.
     pub(super) fn pinged(&mut self, id: LinkId, token: u64) {
-        let now = self.now;
-        if self.links.get_mut(&id).is_some_and(|link| link.talk.hears_ping(now)) {
+        let now = self.cx.now;
+        if self.pairs.links.get_mut(&id).is_some_and(|link| link.talk.hears_ping(now)) {
             self.tolerate(id);
         }
         self.edit(id, |link| link.slots.pong = Some(token));
@@ -214,37 +217,39 @@ impl Node {
 
     /// The other side has said something that advances nothing: it may do so, in moderation.
     pub(super) fn tolerate(&mut self, id: LinkId) {
-        let (now, rate) = (self.now, self.config.limits.control());
-        let Some(link) = self.links.get_mut(&id).filter(|link| !link.is_closing()) else { return };
+        let (now, rate) = (self.cx.now, self.cx.config.limits.control());
+        let Some(link) = self.pairs.links.get_mut(&id).filter(|link| !link.is_closing()) else { return };
         if !link.talk.tolerates(now, rate) {
-            self.stats.control_limit += 1;
+            self.cx.stats.control_limit += 1;
             self.violated(id, ProtocolError::Flood);
         }
     }
 
     /// Output waits and the connection may have stopped taking it.
     pub(super) fn check_stall(&mut self, id: LinkId) {
-        let limit = self.config.timing.write_stall;
-        let Some(link) = self.links.get(&id) else { return };
+        let limit = self.cx.config.timing.write_stall;
+        let Some(link) = self.pairs.links.get(&id) else { return };
         let held = link.flight.as_ref().and_then(|flight| flight.stalls_at(limit)).filter(|_| link.is_up());
         let Some(due) = link.waiting_since.map(|since| since + limit).into_iter().chain(held).min() else { return };
-        if due <= self.now {
-            self.stats.write_stalls += 1;
-            let closing = self.links.get(&id).is_some_and(|link| link.is_closing());
+        if due <= self.cx.now {
+            self.cx.stats.write_stalls += 1;
+            let closing = self.pairs.links.get(&id).is_some_and(|link| link.is_closing());
             if closing {
                 self.close(id, CloseMode::Abort, Reason::WriteStalled);
             } else {
                 self.drop_link(id, CloseMode::Abort, Reason::WriteStalled);
             }
         } else {
-            self.timers.set(Timer::Link(id, LinkTimer::Stall), due);
+            self.cx.timers.set(Timer::Link(id, LinkTimer::Stall), due);
         }
     }
 
     /// A link has lasted: its next loss is a first one.
     pub(super) fn link_is_stable(&mut self, id: LinkId) {
-        let Some(run) = self.links.get(&id).filter(|link| link.is_up()).and_then(|link| link.run()) else { return };
-        if let Some(peer) = self.peers.get_mut(&run.id).filter(|peer| peer.live == Some(id)) {
+        let Some(run) = self.pairs.links.get(&id).filter(|link| link.is_up()).and_then(|link| link.run()) else {
+            return;
+        };
+        if let Some(peer) = self.pairs.peers.get_mut(&run.id).filter(|peer| peer.live == Some(id)) {
             peer.contact.backoff.reset();
             peer.contact.corrected = false;
         }
@@ -253,36 +258,36 @@ impl Node {
     /// This process stood still. What the others said meanwhile may wait unread, so every deadline about them starts
     /// over, with less than a whole timeout left: those who are really gone are noticed soon.
     pub(super) fn own_stall(&mut self) {
-        self.stats.own_stalls += 1;
-        let now = self.now;
-        let timing = self.config.timing.clone();
-        for link in self.links.values_mut().filter(|link| !link.is_closing()) {
+        self.cx.stats.own_stalls += 1;
+        let now = self.cx.now;
+        let timing = self.cx.config.timing.clone();
+        for link in self.pairs.links.values_mut().filter(|link| !link.is_closing()) {
             if link.is_up() {
                 link.heard = link.heard.max(now - timing.heartbeat);
                 link.fed = now;
-                let spread = self.rng.up_to(timing.heartbeat / SPREAD);
-                self.timers.set(Timer::Link(link.id, LinkTimer::Liveness), now + ACK_DELAY + spread);
+                let spread = self.cx.rng.up_to(timing.heartbeat / SPREAD);
+                self.cx.timers.set(Timer::Link(link.id, LinkTimer::Liveness), now + ACK_DELAY + spread);
             } else {
-                self.timers.set(Timer::Link(link.id, LinkTimer::Handshake), now + timing.handshake_timeout);
+                self.cx.timers.set(Timer::Link(link.id, LinkTimer::Handshake), now + timing.handshake_timeout);
             }
             match link.ping {
                 Some(Ping { probe: true, sent: Some(_), .. }) => {
-                    self.timers.set(Timer::Link(link.id, LinkTimer::Probe), now + timing.probe_timeout);
+                    self.cx.timers.set(Timer::Link(link.id, LinkTimer::Probe), now + timing.probe_timeout);
                 }
                 // It has not been asked yet.
                 Some(Ping { probe: true, sent: None, .. }) => {
-                    self.timers.set(Timer::Link(link.id, LinkTimer::Probe), link.talk.next_ping(now));
+                    self.cx.timers.set(Timer::Link(link.id, LinkTimer::Probe), link.talk.next_ping(now));
                 }
                 _ => {}
             }
             if link.waiting_since.is_some() {
                 link.waiting_since = Some(now);
-                self.timers.set(Timer::Link(link.id, LinkTimer::Stall), now + timing.write_stall);
+                self.cx.timers.set(Timer::Link(link.id, LinkTimer::Stall), now + timing.write_stall);
             }
             if let Some(flight) = &mut link.flight {
                 flight.resume(now);
             }
         }
-        self.stalled = now;
+        self.cx.stalled = now;
     }
 }

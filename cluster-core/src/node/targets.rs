@@ -16,8 +16,9 @@ use crate::id::{JoinId, LinkId, NodeId, Run};
 use crate::limits::{MAX_RECORDS, MAX_TARGETS};
 use crate::link::Dial;
 use crate::peer::Peer;
-use crate::reason::{JoinError, Reason, RejectCode};
+use crate::reason::{JoinError, Reason};
 use crate::time::Instant;
+use crate::wire::RejectCode;
 
 /// A join tries again at least this often until its deadline.
 const JOIN_RETRY: Duration = Duration::from_secs(1);
@@ -41,18 +42,17 @@ impl Node {
         if self.is_leaving() {
             return Err(JoinError::Leaving);
         }
-        if self.targets.joins().max(self.targets.len()) >= MAX_TARGETS {
+        if self.dialling.targets.joins().max(self.dialling.targets.len()) >= MAX_TARGETS {
             return Err(JoinError::TooMany);
         }
-        let join = JoinId(self.next_join);
-        self.next_join += 1;
-        let number = self.targets.number(&target).unwrap_or_else(|| self.targets.insert(target));
-        let deadline = self.now + self.config.timing.join_timeout;
-        if let Some(wanted) = self.targets.find_mut(number) {
+        let join = self.dialling.next_join();
+        let number = self.dialling.targets.number(&target).unwrap_or_else(|| self.dialling.targets.insert(target));
+        let deadline = self.cx.now + self.cx.config.timing.join_timeout;
+        if let Some(wanted) = self.dialling.targets.find_mut(number) {
             wanted.joins.push((join, deadline));
             wanted.last_error = None;
         }
-        self.timers.set_no_later(Timer::Join(number), deadline);
+        self.cx.timers.set_no_later(Timer::Join(number), deadline);
         self.try_target(number);
         Ok(join)
     }
@@ -69,7 +69,7 @@ impl Node {
         if self.is_leaving() {
             return Err(JoinError::Leaving);
         }
-        if self.targets.number(&target).is_none() && self.targets.len() >= MAX_TARGETS {
+        if self.dialling.targets.number(&target).is_none() && self.dialling.targets.len() >= MAX_TARGETS {
             return Err(JoinError::TooMany);
         }
         self.want_seed(target);
@@ -77,10 +77,10 @@ impl Node {
     }
 
     pub(super) fn want_seed(&mut self, target: Target) {
-        let number = self.targets.number(&target).unwrap_or_else(|| self.targets.insert(target));
-        if let Some(wanted) = self.targets.find_mut(number).filter(|wanted| !wanted.seed) {
+        let number = self.dialling.targets.number(&target).unwrap_or_else(|| self.dialling.targets.insert(target));
+        if let Some(wanted) = self.dialling.targets.find_mut(number).filter(|wanted| !wanted.seed) {
             wanted.seed = true;
-            self.timers.set(Timer::Target(number), self.now);
+            self.cx.timers.set(Timer::Target(number), self.cx.now);
         }
     }
 
@@ -89,10 +89,10 @@ impl Node {
         if self.is_leaving() {
             return;
         }
-        let muted = self.muted();
-        let Some(wanted) = self.targets.find_mut(number) else { return };
-        let pause = if wanted.joins.is_empty() { self.config.timing.seed_interval } else { JOIN_RETRY };
-        self.timers.set(Timer::Target(number), muted.unwrap_or(self.now + pause));
+        let muted = self.dialling.muted(self.cx.now);
+        let Some(wanted) = self.dialling.targets.find_mut(number) else { return };
+        let pause = if wanted.joins.is_empty() { self.cx.config.timing.seed_interval } else { JOIN_RETRY };
+        self.cx.timers.set(Timer::Target(number), muted.unwrap_or(self.cx.now + pause));
         if muted.is_some() || wanted.resolving {
             return;
         }
@@ -104,15 +104,15 @@ impl Node {
             None => {
                 wanted.resolving = true;
                 let target = wanted.target.clone();
-                self.actions.push_back(Action::Resolve { target });
+                self.cx.actions.push_back(Action::Resolve { target });
             }
         }
     }
 
     /// The driver has looked up a target.
     pub(super) fn resolved(&mut self, target: &Target, outcome: Result<Vec<SocketAddr>, String>) {
-        let Some(number) = self.targets.number(target) else { return };
-        let Some(wanted) = self.targets.find_mut(number).filter(|wanted| wanted.resolving) else { return };
+        let Some(number) = self.dialling.targets.number(target) else { return };
+        let Some(wanted) = self.dialling.targets.find_mut(number).filter(|wanted| wanted.resolving) else { return };
         wanted.resolving = false;
         if self.leaving.is_some() {
             return;
@@ -132,13 +132,13 @@ impl Node {
     }
 
     fn dial_target(&mut self, number: u64) {
-        let Some(wanted) = self.targets.find_mut(number) else { return };
+        let Some(wanted) = self.dialling.targets.find_mut(number) else { return };
         let addresses = wanted.addresses.clone();
         let joined = !wanted.joins.is_empty();
         let mut own = 0;
         let mut under_way = false;
         for address in &addresses {
-            if self.own.contains(address) {
+            if self.dialling.own.contains(address) {
                 own += 1;
             } else if let Some(peer) = self.occupant(*address) {
                 under_way = true;
@@ -151,7 +151,7 @@ impl Node {
                 under_way = true;
             } else if let Some(link) = self.dial_to(*address) {
                 under_way = true;
-                if let Some(dial) = self.links.get_mut(&link).and_then(|link| link.dial.as_mut()) {
+                if let Some(dial) = self.pairs.links.get_mut(&link).and_then(|link| link.dial.as_mut()) {
                     dial.targets.insert(number);
                 }
             } else {
@@ -160,7 +160,7 @@ impl Node {
             }
         }
         if !under_way {
-            if let Some(wanted) = self.targets.find_mut(number).filter(|_| own > 0) {
+            if let Some(wanted) = self.dialling.targets.find_mut(number).filter(|_| own > 0) {
                 wanted.last_error = Some(JoinError::SelfConnection);
             }
             self.target_failed(number, own > 0);
@@ -169,17 +169,17 @@ impl Node {
 
     /// Whether a user waits for this target.
     pub(super) fn has_joins(&self, number: u64) -> bool {
-        self.targets.find(number).is_some_and(|wanted| !wanted.joins.is_empty())
+        self.dialling.targets.find(number).is_some_and(|wanted| !wanted.joins.is_empty())
     }
 
     /// The peer at an address of the target is known; its joins wait for it to be up, and for the answer if its link is
     /// under suspicion.
     fn found(&mut self, number: u64, peer: NodeId) {
-        let Some(wanted) = self.targets.find_mut(number) else { return };
+        let Some(wanted) = self.dialling.targets.find_mut(number) else { return };
         wanted.found = Some(peer);
-        let suspected = |live: &LinkId| self.links.get(live).is_some_and(|link| link.is_probed());
+        let suspected = |live: &LinkId| self.pairs.links.get(live).is_some_and(|link| link.is_probed());
         let up = |peer: &&Peer| peer.is_up() && !peer.live.as_ref().is_some_and(suspected);
-        if let Some(peer) = self.peers.get(&peer).filter(up) {
+        if let Some(peer) = self.pairs.peers.get(&peer).filter(up) {
             let run = peer.run;
             self.target_up(number, run);
         }
@@ -188,23 +188,23 @@ impl Node {
     /// The peer that occupies this address: connected, or about to be. What a peer merely says of itself does not count,
     /// or a liar could keep us from a seed.
     fn occupant(&self, address: SocketAddr) -> Option<NodeId> {
-        let mut connected = self.peers.values().filter(|peer| peer.live.is_some() || peer.is_up());
+        let mut connected = self.pairs.peers.values().filter(|peer| peer.live.is_some() || peer.is_up());
         connected.find(|peer| peer.contact.addresses.is_verified(address)).map(|peer| peer.run.id)
     }
 
     /// Whether whoever answers at this address broke the protocol lately.
     fn is_shunned_at(&self, address: SocketAddr) -> bool {
-        let mut shunned = self.peers.values().filter(|peer| peer.contact.shunned_until > self.now);
+        let mut shunned = self.pairs.peers.values().filter(|peer| peer.contact.shunned_until > self.cx.now);
         shunned.any(|peer| peer.contact.addresses.is_verified(address))
     }
 
     /// A dial for this target has ended before its link was up.
     pub(super) fn target_dial_ended(&mut self, number: u64, proven: Option<NodeId>, reason: &Reason) {
-        let busy = self.links.values().any(|link| {
+        let busy = self.pairs.links.values().any(|link| {
             let for_this = link.dial.as_ref().is_some_and(|dial| dial.targets.contains(&number));
             for_this && !link.is_closing() && !link.is_up()
         });
-        let Some(wanted) = self.targets.find_mut(number) else { return };
+        let Some(wanted) = self.dialling.targets.find_mut(number) else { return };
         if *reason == Reason::Duplicate {
             // Another link connects the two already, or is about to.
             if let Some(peer) = proven {
@@ -219,52 +219,54 @@ impl Node {
         if *reason == Reason::Rejected(RejectCode::Outranked) {
             // The winner is on its way, or is half-open and will not survive the probe.
             wanted.found = proven;
-            self.timers.set(Timer::Target(number), self.now + self.config.timing.probe_timeout.saturating_mul(3) / 2);
+            self.cx
+                .timers
+                .set(Timer::Target(number), self.cx.now + self.cx.config.timing.probe_timeout.saturating_mul(3) / 2);
         } else if !busy {
             // Whether a peer has a clone or was restarted shows when its link was probed.
-            let undecided = *reason == Reason::DuplicateIdentity && proven != Some(self.run.id);
+            let undecided = *reason == Reason::DuplicateIdentity && proven != Some(self.cx.run.id);
             self.target_failed(number, is_final(reason) && !undecided);
             if !self.has_joins(number)
-                && self.targets.find(number).is_some()
+                && self.dialling.targets.find(number).is_some()
                 && let Some(until) = self.shunned_for(reason)
             {
-                self.timers.set(Timer::Target(number), until);
+                self.cx.timers.set(Timer::Target(number), until);
             }
         }
     }
 
     /// Nothing is under way for this target any more.
     fn target_failed(&mut self, number: u64, is_final: bool) {
-        let Some(wanted) = self.targets.find_mut(number) else { return };
+        let Some(wanted) = self.dialling.targets.find_mut(number) else { return };
         if is_final {
             let error = wanted.last_error.clone().unwrap_or(JoinError::TimedOut);
             let joins = core::mem::take(&mut wanted.joins);
             self.fail_joins(number, joins.into_iter().map(|(join, _)| join).collect(), &error);
         }
-        let Some(wanted) = self.targets.find_mut(number) else { return };
-        let timing = &self.config.timing;
+        let Some(wanted) = self.dialling.targets.find_mut(number) else { return };
+        let timing = &self.cx.config.timing;
         let longest = if wanted.joins.is_empty() { timing.seed_interval } else { JOIN_RETRY };
-        let wait = wanted.backoff.next(timing.reconnect_base, timing.reconnect_max.min(longest), &mut self.rng);
-        self.timers.set(Timer::Target(number), self.now + wait);
+        let wait = wanted.backoff.next(timing.reconnect_base, timing.reconnect_max.min(longest), &mut self.cx.rng);
+        self.cx.timers.set(Timer::Target(number), self.cx.now + wait);
     }
 
     /// Joins of this target may have had their time.
     pub(super) fn join_deadline(&mut self, number: u64) {
-        let now = self.now;
-        let Some(wanted) = self.targets.find_mut(number) else { return };
+        let now = self.cx.now;
+        let Some(wanted) = self.dialling.targets.find_mut(number) else { return };
         let error = wanted.last_error.clone().unwrap_or(JoinError::TimedOut);
         let due = wanted.joins.iter().filter(|(_, deadline)| *deadline <= now).map(|(join, _)| *join).collect();
         wanted.joins.retain(|(_, deadline)| *deadline > now);
         if let Some(next) = wanted.joins.iter().map(|(_, deadline)| *deadline).min() {
-            self.timers.set(Timer::Join(number), next);
+            self.cx.timers.set(Timer::Join(number), next);
         }
         self.fail_joins(number, due, &error);
     }
 
     /// The node leaves: no join can succeed any more.
     pub(super) fn drop_targets(&mut self) {
-        for number in self.targets.numbers() {
-            let Some(wanted) = self.targets.find_mut(number) else { continue };
+        for number in self.dialling.targets.numbers() {
+            let Some(wanted) = self.dialling.targets.find_mut(number) else { continue };
             wanted.seed = false;
             let joins = core::mem::take(&mut wanted.joins);
             self.fail_joins(number, joins.into_iter().map(|(join, _)| join).collect(), &JoinError::Leaving);
@@ -272,21 +274,21 @@ impl Node {
     }
 
     fn fail_joins(&mut self, number: u64, joins: Vec<JoinId>, error: &JoinError) {
-        let Some(wanted) = self.targets.find(number) else { return };
+        let Some(wanted) = self.dialling.targets.find(number) else { return };
         let target = wanted.target.clone();
         for join in joins {
-            self.event(Event::JoinFailed { join, target: target.clone(), error: error.clone() });
+            self.cx.event(Event::JoinFailed { join, target: target.clone(), error: error.clone() });
         }
         self.drop_target_if_done(number);
     }
 
     /// A peer is up: whoever waited for it has what it wanted.
     pub(super) fn targets_up(&mut self, run: Run) {
-        for number in self.targets.numbers() {
-            let Some(wanted) = self.targets.find(number) else { continue };
-            let Some(peer) = self.peers.get(&run.id) else { return };
+        for number in self.dialling.targets.numbers() {
+            let Some(wanted) = self.dialling.targets.find(number) else { continue };
+            let Some(peer) = self.pairs.peers.get(&run.id) else { return };
             let there = wanted.addresses.iter().any(|address| peer.contact.addresses.is_verified(*address));
-            let dialled = peer.live.and_then(|live| self.links.get(&live));
+            let dialled = peer.live.and_then(|live| self.pairs.links.get(&live));
             if wanted.found == Some(run.id) || there || dialled.is_some_and(|live| live.targets().contains(&number)) {
                 self.target_up(number, run);
             }
@@ -294,24 +296,24 @@ impl Node {
     }
 
     fn target_up(&mut self, number: u64, peer: Run) {
-        let Some(wanted) = self.targets.find_mut(number) else { return };
+        let Some(wanted) = self.dialling.targets.find_mut(number) else { return };
         wanted.found = None;
         wanted.backoff.reset();
         wanted.last_error = None;
         let target = wanted.target.clone();
         for (join, _) in core::mem::take(&mut wanted.joins) {
-            self.event(Event::Joined { join, target: target.clone(), peer });
+            self.cx.event(Event::Joined { join, target: target.clone(), peer });
         }
-        self.timers.cancel(Timer::Join(number));
+        self.cx.timers.cancel(Timer::Join(number));
         self.drop_target_if_done(number);
     }
 
     fn drop_target_if_done(&mut self, number: u64) {
         let done = |wanted: &crate::target::Wanted| wanted.joins.is_empty() && !wanted.seed;
-        if self.targets.find(number).is_some_and(done) {
-            self.targets.remove(number);
-            self.timers.cancel(Timer::Target(number));
-            self.timers.cancel(Timer::Join(number));
+        if self.dialling.targets.find(number).is_some_and(done) {
+            self.dialling.targets.remove(number);
+            self.cx.timers.cancel(Timer::Target(number));
+            self.cx.timers.cancel(Timer::Join(number));
         }
     }
 }

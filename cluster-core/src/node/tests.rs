@@ -2,6 +2,7 @@
 
 mod admitting;
 mod alive;
+mod authorize;
 mod candidates;
 mod dialling;
 mod flood;
@@ -12,7 +13,6 @@ mod places;
 mod printing;
 mod reservations;
 mod runs;
-mod trust;
 mod unread;
 
 use alloc::vec::Vec;
@@ -27,8 +27,9 @@ use crate::event::{Event, PeerState};
 use crate::id::{Incarnation, LinkId, NodeId, Run};
 use crate::input::{Disconnect, Input};
 use crate::message::SendErrorKind;
-use crate::reason::{JoinError, Reason, RejectCode};
+use crate::reason::{JoinError, Reason};
 use crate::time::Instant;
+use crate::wire::RejectCode;
 use crate::wire::{
     Accept, Ack, Announce, Claim, Close, Data, Entry, Frame, List, Offer, PeerStream, Profile, Reject, Resume,
     StreamId, Update,
@@ -250,7 +251,7 @@ fn a_claim_that_breaks_a_rule_leaves_no_record() {
     for id in 1..50 {
         bench.claimed(run(id, 1), u64::MAX);
     }
-    assert!(bench.node.peers.is_empty());
+    assert!(bench.node.pairs.peers.is_empty());
 }
 
 #[test]

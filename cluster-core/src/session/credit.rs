@@ -1,4 +1,20 @@
 //! How much a peer may send: windows that grow where they are used, within a budget of the whole node.
+//!
+//! # Why it is like this
+//!
+//! * A message that is longer than its window needs room for all of it before it can be taken. If two peers each had half
+//!   of what they need, neither would ever finish. So the remainder is reserved whole or not at all
+//!   (`cluster-sim/tests/it/messages.rs`: fifty peers send 4 MiB each where 16 MiB are reserved).
+//! * Reservations are given strictly in the order of asking. A small one that passed a large one would pass it for ever.
+//! * Windows and remainders have a pool each. Windows that grew and idle would otherwise starve every long message.
+//! * A reservation is taken back from a peer that is too slow while others wait, or one member that sends a byte every six
+//!   seconds would stop all others (`cluster-core/src/node/tests/reservations.rs`). The limits are those of
+//!   [`Budget::wants_back`]: peers that were too slow themselves wait patiently, or two slow ones would interrupt each
+//!   other for ever.
+//! * A window grows only when a whole one was consumed within two round trips: then it was the window that the sender
+//!   waited for. It shrinks when the link ends, because nothing else says that a peer has become slow.
+//!
+//! PROTOCOL.md has the rules for the other side under "Acknowledgement and credit" and "Long messages".
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;

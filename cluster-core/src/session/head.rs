@@ -1,9 +1,8 @@
 //! The head of a message in a stream: that of a definite CBOR byte string in its shortest form.
 
 use crate::reason::ProtocolError;
-
-/// The longest head: one byte and a 64-bit length.
-pub(crate) const MAX_HEAD: usize = 9;
+pub(crate) use crate::wire::head::MAX_HEAD;
+use crate::wire::head::{self, BYTES, HeadError};
 
 /// A decoded head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,14 +17,7 @@ impl Head {
     /// The head of a message of `length` bytes.
     #[inline]
     pub(crate) const fn of(length: u64) -> Head {
-        let size = match length {
-            0..24 => 1,
-            24..0x100 => 2,
-            0x100..0x1_0000 => 3,
-            0x1_0000..0x1_0000_0000 => 5,
-            _ => 9,
-        };
-        Head { size, length }
+        Head { size: head::Head::new(BYTES, length).size, length }
     }
 
     /// Bytes of head and message together. Saturates, so that a length which no stream can hold is never reached.
@@ -37,50 +29,26 @@ impl Head {
     /// The bytes of the head: the first [`size`](Head::size) of the array.
     #[inline]
     pub(crate) fn encode(self) -> [u8; MAX_HEAD] {
-        let mut bytes = [0; MAX_HEAD];
-        let [.., b3, b2, b1, b0] = self.length.to_be_bytes();
-        match self.size {
-            1 => bytes[0] = 0x40 | b0,
-            2 => bytes[..2].copy_from_slice(&[0x58, b0]),
-            3 => bytes[..3].copy_from_slice(&[0x59, b1, b0]),
-            5 => bytes[..5].copy_from_slice(&[0x5a, b3, b2, b1, b0]),
-            _ => {
-                bytes[0] = 0x5b;
-                bytes[1..].copy_from_slice(&self.length.to_be_bytes());
-            }
-        }
-        bytes
+        head::Head::new(BYTES, self.length).encode()
     }
 
     /// Reads the head at the start of `bytes`; `None` if they end inside it.
     #[inline]
     pub(crate) fn decode(bytes: &[u8]) -> Result<Option<Head>, ProtocolError> {
-        let Some((&first, rest)) = bytes.split_first() else { return Ok(None) };
-        let (length, size, least) = match first {
-            0x40..=0x57 => return Ok(Some(Head { size: 1, length: u64::from(first & 0x1f) })),
-            0x58 => (rest.first().map(|&byte| u64::from(byte)), 2, 24),
-            0x59 => (rest.first_chunk().map(|&bytes| u64::from(u16::from_be_bytes(bytes))), 3, 0x100),
-            0x5a => (rest.first_chunk().map(|&bytes| u64::from(u32::from_be_bytes(bytes))), 5, 0x1_0000),
-            0x5b => (rest.first_chunk().map(|&bytes| u64::from_be_bytes(bytes)), 9, 0x1_0000_0000),
-            _ => return Err(ProtocolError::BadMessageHead),
-        };
-        match length {
-            None => Ok(None),
-            // Only the shortest form is legal, so that a stream has one encoding and the sender can count its bytes.
-            Some(length) if length < least => Err(ProtocolError::BadMessageHead),
-            Some(length) => Ok(Some(Head { size, length })),
+        // A byte that starts no byte string is wrong whatever follows.
+        if bytes.first().is_some_and(|first| first >> 5 != BYTES) {
+            return Err(ProtocolError::BadMessageHead);
+        }
+        match head::Head::decode(bytes) {
+            Ok(head::Head { argument, size, .. }) => Ok(Some(Head { size, length: argument })),
+            Err(HeadError::Truncated) => Ok(None),
+            Err(HeadError::Malformed) => Err(ProtocolError::BadMessageHead),
         }
     }
 
     /// How long the head that starts with `first` is; 1 for a byte that starts none.
     pub(crate) fn size_from(first: u8) -> usize {
-        match first {
-            0x58 => 2,
-            0x59 => 3,
-            0x5a => 5,
-            0x5b => 9,
-            _ => 1,
-        }
+        if first >> 5 == BYTES { head::Head::size_from(first) } else { 1 }
     }
 }
 

@@ -157,7 +157,13 @@ impl ReceiveStream {
                 return Err(error);
             }
         }
+        debug_assert!(self.is_ordered(), "{self:?}");
         Ok(())
+    }
+
+    /// Whether the offsets are in the order that the type states.
+    fn is_ordered(&self) -> bool {
+        [self.consumed, self.taken, self.received, self.granted].is_sorted()
     }
 
     /// Decodes the head of the front message, if it is there.
@@ -212,6 +218,7 @@ impl ReceiveStream {
             self.consumed = place.end;
             self.consumed_messages = place.number;
         }
+        debug_assert!(self.is_ordered(), "{self:?}");
         news
     }
 
@@ -252,6 +259,7 @@ impl ReceiveStream {
             self.front = Front::Unknown;
         }
         self.granted = offset.max(self.received);
+        debug_assert!(self.is_ordered(), "{self:?}");
     }
 
     /// Drops what arrived from `offset` on, to be sent again. Only between links: the sender learns of it by the next

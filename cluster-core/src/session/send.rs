@@ -174,7 +174,14 @@ impl SendStream {
         }
         let offset = self.sent;
         self.sent += bytes.len() as u64;
+        debug_assert!(self.is_ordered(), "{self:?}");
         Some(Data { offset, bytes })
+    }
+
+    /// Whether the offsets are in the order that the type states.
+    fn is_ordered(&self) -> bool {
+        let order = [self.consumed, self.received, self.sent, self.accepted()];
+        order.is_sorted() && self.sent <= self.granted.max(self.received)
     }
 
     /// Takes note of an acknowledgement. An error leaves the stream as it was.
@@ -183,7 +190,9 @@ impl SendStream {
             return Err(ProtocolError::BadAck);
         }
         self.check(ack).ok_or(ProtocolError::BadAck)?;
-        Ok(self.apply(ack))
+        let acked = self.apply(ack);
+        debug_assert!(self.is_ordered() || mutant!(TrimAtReceived), "{self:?}");
+        Ok(acked)
     }
 
     /// Whether the other side can be where `ack` says. `received` may be lower than it was: at the end of a link the

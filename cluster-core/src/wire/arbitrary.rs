@@ -14,7 +14,7 @@ use super::*;
 use crate::address::Advertised;
 use crate::id::{Incarnation, NodeId, Run};
 use crate::limits::{MAX_ADDRESSES, MAX_METADATA};
-use crate::reason::RejectCode;
+use crate::wire::RejectCode;
 
 /// Numbers with heads of every length.
 fn number() -> impl Strategy<Value = u64> {

@@ -7,7 +7,6 @@ use alloc::vec::Vec;
 use snow::TransportState;
 
 use super::record::Body;
-use crate::channel::ChannelError;
 use crate::limits::REKEY_AFTER;
 
 /// By how many bytes a sealed record is longer than its plaintext.
@@ -24,6 +23,10 @@ pub(crate) enum Cipher {
 
 /// The keys of both directions. Each replaces itself after every [`REKEY_AFTER`] records.
 pub(crate) struct Keys(pub(crate) TransportState);
+
+/// The body of a record is not what the other side has sealed, or not in that place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Forged;
 
 impl Cipher {
     pub(crate) fn noise(state: TransportState) -> Cipher {
@@ -55,7 +58,7 @@ impl Cipher {
 
     /// Turns the body of one record into its plaintext. That of a sealed one gets memory of its own: frames are slices
     /// of it, and live as long as they like.
-    pub(crate) fn open(&mut self, body: Body) -> Result<Body, ChannelError> {
+    pub(crate) fn open(&mut self, body: Body) -> Result<Body, Forged> {
         match self {
             Cipher::Plain => Ok(body),
             Cipher::Noise(keys) => keys.open(&body.bytes),
@@ -74,11 +77,11 @@ impl Keys {
         }
     }
 
-    fn open(&mut self, body: &[u8]) -> Result<Body, ChannelError> {
-        let length = body.len().checked_sub(TAG).ok_or(ChannelError::Forged)?;
+    fn open(&mut self, body: &[u8]) -> Result<Body, Forged> {
+        let length = body.len().checked_sub(TAG).ok_or(Forged)?;
         let mut plaintext = vec![0; length];
         if self.0.read_message(body, &mut plaintext) != Ok(length) {
-            return Err(ChannelError::Forged);
+            return Err(Forged);
         }
         if self.0.receiving_nonce().is_multiple_of(REKEY_AFTER) {
             self.0.rekey_incoming();

@@ -12,12 +12,13 @@ use super::frame::{
     Accept, Ack, Announce, Claim, Close, Data, Digest, Entry, Frame, List, Offer, PeerStream, Profile, Reject, Resume,
     StreamId, Update,
 };
+use super::head::{ARRAY, BYTES, Head, UINT};
 use super::item::{self, ItemError};
 use crate::id::{Incarnation, Run};
 use crate::limits::{
     MAX_ADDRESSES, MAX_CHUNK, MAX_DATA_HEAD, MAX_LIST, MAX_LIST_FRAME, MAX_NESTING, MAX_PROFILE_FRAME, MAX_SMALL_FRAME,
 };
-use crate::reason::RejectCode;
+use crate::wire::RejectCode;
 
 const DATA: u64 = 0;
 const PING: u64 = 1;
@@ -110,12 +111,11 @@ pub(crate) fn data_head(data: &Data) -> ([u8; MAX_DATA_HEAD], usize) {
     let mut out = [0; MAX_DATA_HEAD];
     let mut length = 0;
     let chunk = data.bytes.len() as u64;
-    for (major, argument) in [(item::ARRAY, 3), (item::UINT, DATA), (item::UINT, data.offset), (item::BYTES, chunk)] {
-        let mut head = [0; item::MAX_HEAD];
-        let size = item::write_head(major, argument, &mut head);
+    for (major, argument) in [(ARRAY, 3), (UINT, DATA), (UINT, data.offset), (BYTES, chunk)] {
+        let head = Head::new(major, argument);
         // A chunk beyond any limit has a head that does not fit; it is not sent, see `Output::send`.
-        let size = size.min(MAX_DATA_HEAD - length);
-        out[length..length + size].copy_from_slice(&head[..size]);
+        let size = head.size.min(MAX_DATA_HEAD - length);
+        out[length..length + size].copy_from_slice(&head.encode()[..size]);
         length += size;
     }
     (out, length)
@@ -180,26 +180,26 @@ fn kind(bytes: &[u8]) -> Result<u64, FrameError> {
     if bytes.is_empty() {
         return Err(FrameError::Empty);
     }
-    let array = expect(bytes, item::ARRAY)?;
+    let array = expect(bytes, ARRAY)?;
     if array.argument == 0 {
         return Err(FrameError::Malformed);
     }
-    Ok(expect(&bytes[array.size..], item::UINT)?.argument)
+    Ok(expect(&bytes[array.size..], UINT)?.argument)
 }
 
-fn expect(bytes: &[u8], major: u8) -> Result<item::Head, FrameError> {
-    item::head(bytes).ok().filter(|head| head.major == major).ok_or(FrameError::Malformed)
+fn expect(bytes: &[u8], major: u8) -> Result<Head, FrameError> {
+    Head::decode(bytes).ok().filter(|head| head.major == major).ok_or(FrameError::Malformed)
 }
 
 fn read_data(rest: &mut Bytes, backing: usize) -> Result<Data, FrameError> {
-    let array = expect(rest, item::ARRAY)?;
+    let array = expect(rest, ARRAY)?;
     if array.argument != 3 {
         return Err(FrameError::Malformed);
     }
-    let at = array.size + expect(&rest[array.size..], item::UINT)?.size;
-    let offset = expect(&rest[at..], item::UINT)?;
+    let at = array.size + expect(&rest[array.size..], UINT)?.size;
+    let offset = expect(&rest[at..], UINT)?;
     let at = at + offset.size;
-    let chunk = expect(&rest[at..], item::BYTES)?;
+    let chunk = expect(&rest[at..], BYTES)?;
     let begin = at + chunk.size;
     if chunk.argument == 0 {
         return Err(FrameError::Empty);
@@ -263,11 +263,11 @@ fn read_control(kind: u64, frame: &[u8]) -> Result<Frame, FrameError> {
 /// Refuses a frame whose entries, which follow so many other elements, cannot all be entries: it is too short for them.
 /// Otherwise many small items of another kind would have memory allocated as if they were entries.
 fn check_entries(frame: &[u8], before: usize) -> Result<(), FrameError> {
-    let mut at = expect(frame, item::ARRAY)?.size;
+    let mut at = expect(frame, ARRAY)?.size;
     for _ in 0..before {
         at += item::end(&frame[at..]).map_err(|_| FrameError::Malformed)?;
     }
-    let entries = expect(&frame[at..], item::ARRAY)?;
+    let entries = expect(&frame[at..], ARRAY)?;
     if entries.argument > (frame.len() / MIN_ENTRY) as u64 { Err(FrameError::Malformed) } else { Ok(()) }
 }
 

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::name::Name;
 use crate::address::Advertised;
 use crate::id::Run;
-use crate::reason::RejectCode;
+use crate::wire::RejectCode;
 
 /// One frame. On the wire a CBOR array whose first element is the type number.
 #[derive(Clone, Debug, PartialEq)]

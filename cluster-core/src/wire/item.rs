@@ -1,20 +1,10 @@
-//! CBOR heads, and the walk over one item that checks its form before anything is built from it.
+//! The walk over one CBOR item that checks its form before anything is built from it.
 //!
 //! The walk has no recursion and allocates nothing, so what it lets through is bounded in size and in depth, and the
 //! laxness of the decoder behind it (tags skipped, indefinite lengths, text that is not UTF-8) cannot be reached.
 
+use super::head::{ARRAY, BYTES, Head, HeadError, MAP, NINT, SIMPLE, TEXT, UINT};
 use crate::limits::MAX_NESTING;
-
-pub(super) const UINT: u8 = 0;
-const NINT: u8 = 1;
-pub(super) const BYTES: u8 = 2;
-const TEXT: u8 = 3;
-pub(super) const ARRAY: u8 = 4;
-const MAP: u8 = 5;
-const SIMPLE: u8 = 7;
-
-/// The longest head of an item, in bytes.
-pub(super) const MAX_HEAD: usize = 9;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ItemError {
@@ -24,46 +14,13 @@ pub(super) enum ItemError {
     TooDeep,
 }
 
-/// The head of an item: its major type, its argument, and how many bytes the head takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Head {
-    pub(super) major: u8,
-    pub(super) argument: u64,
-    pub(super) size: usize,
-}
-
-/// Reads a head, in its shortest form only.
-pub(super) fn head(bytes: &[u8]) -> Result<Head, ItemError> {
-    let (&first, rest) = bytes.split_first().ok_or(ItemError::Truncated)?;
-    let (width, least) = match first & 0x1f {
-        small @ 0..=23 => return Ok(Head { major: first >> 5, argument: u64::from(small), size: 1 }),
-        24 => (1, 24),
-        25 => (2, 1 << 8),
-        26 => (4, 1 << 16),
-        27 => (8, 1 << 32),
-        _ => return Err(ItemError::Malformed),
-    };
-    let digits = rest.get(..width).ok_or(ItemError::Truncated)?;
-    let argument = digits.iter().fold(0, |value, &digit| value << 8 | u64::from(digit));
-    if argument < least {
-        return Err(ItemError::Malformed);
+impl From<HeadError> for ItemError {
+    fn from(error: HeadError) -> ItemError {
+        match error {
+            HeadError::Truncated => ItemError::Truncated,
+            HeadError::Malformed => ItemError::Malformed,
+        }
     }
-    Ok(Head { major: first >> 5, argument, size: 1 + width })
-}
-
-/// Writes a head in its shortest form; returns how many bytes of `out` it took.
-pub(super) fn write_head(major: u8, argument: u64, out: &mut [u8; MAX_HEAD]) -> usize {
-    let digits = argument.to_be_bytes();
-    let (minor, width) = match argument {
-        0..=23 => (digits[7], 0),
-        24..=0xff => (24, 1),
-        0x100..=0xffff => (25, 2),
-        0x1_0000..=0xffff_ffff => (26, 4),
-        _ => (27, 8),
-    };
-    out[0] = major << 5 | minor;
-    out[1..=width].copy_from_slice(&digits[8 - width..]);
-    1 + width
 }
 
 /// Where the item that `bytes` begins with ends.
@@ -75,7 +32,7 @@ pub(super) fn end(bytes: &[u8]) -> Result<usize, ItemError> {
     let mut depth = 0;
     let mut at = 0;
     loop {
-        let head = head(&bytes[at..])?;
+        let head = Head::decode(&bytes[at..])?;
         at += head.size;
         match head.major {
             UINT => {}
@@ -171,15 +128,6 @@ mod tests {
     }
 
     proptest! {
-        #[test]
-        fn a_head_survives_its_bytes(major in 0_u8..8, shift in 0_u32..64, argument: u64) {
-            let argument = argument >> shift;
-            let mut out = [0; MAX_HEAD];
-            let size = write_head(major, argument, &mut out);
-            prop_assert_eq!(head(&out[..size]), Ok(Head { major, argument, size }));
-            prop_assert_eq!(head(&out[..size - 1]), Err(ItemError::Truncated));
-        }
-
         #[test]
         fn a_walk_never_leaves_the_bytes(bytes: std::vec::Vec<u8>) {
             if let Ok(end) = end(&bytes) {

@@ -49,9 +49,8 @@ fn nearly(bench: &Bench, link: LinkId, [a, b, c, d]: [i8; 4], data: bool) -> Fra
             _ => 0,
         })
         .sum();
-    let received = bench.node.peers.values().find_map(|peer| peer.mail.session.as_ref()?.receive());
     if data {
-        let offset = off(received.map_or(0, |stream| stream.received()), a);
+        let offset = off(bench.node.mail.received(), a);
         return Frame::Data(Data { offset, bytes: bytes::Bytes::from_static(b"\x43abc") });
     }
     Frame::Ack(Ack {

@@ -206,8 +206,8 @@ fn a_later_run_that_waits_behind_the_last_try_of_the_one_before_has_a_session_of
     let link = bench.claimed(second, 1);
     assert!(matches!(bench.sent_on(link)[..], []));
     bench.pass(Duration::from_millis(600));
-    assert_eq!(bench.node.peers[&second.id].run, second, "{:?}", bench.events);
-    assert!(bench.node.peers[&second.id].mail.session.is_some());
+    assert_eq!(bench.node.pairs.peers[&second.id].run, second, "{:?}", bench.events);
+    assert!(bench.node.mail.has_session(second.id));
     bench.frame(link, Frame::Resume(Resume { offer: offer() }));
     assert_eq!(bench.word(second.id), ["up", "down", "gone", "up"]);
 }
@@ -258,9 +258,9 @@ fn new_settings_leave_a_session_that_never_came_up_its_own_time() {
     bench.pass(Duration::from_secs(1));
     bench.node.set_config(bench.now, bench.node.config().clone().metadata(Vec::from([1]))).unwrap();
     bench.pass(Duration::from_secs(8));
-    assert!(bench.node.peers[&second.id].mail.session.is_some());
+    assert!(bench.node.mail.has_session(second.id));
     bench.pass(Duration::from_secs(2));
-    assert!(bench.node.peers.get(&second.id).is_none_or(|peer| peer.mail.session.is_none()));
+    assert!(!bench.node.mail.has_session(second.id));
 }
 
 #[test]

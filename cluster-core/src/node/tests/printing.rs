@@ -6,7 +6,8 @@ use alloc::string::String;
 use proptest::prelude::*;
 
 use super::*;
-use crate::channel::{Channel, Hello, Role};
+use crate::channel::{Channel, Hello};
+use crate::credentials::Role;
 use crate::wire::{Name, arbitrary};
 
 #[track_caller]

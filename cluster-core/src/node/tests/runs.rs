@@ -72,7 +72,7 @@ fn an_unasked_for_stale_does_not_keep_us_from_dialling() {
         bench.frame(liar, Frame::Reject(Reject { code }));
     }
     let told = bench.events.iter().filter(|event| matches!(event, Event::DuplicateIdentity { .. })).count();
-    assert_eq!((told, bench.node.muted()), (1, None));
+    assert_eq!((told, bench.node.dialling.muted(bench.now)), (1, None));
 }
 
 #[test]

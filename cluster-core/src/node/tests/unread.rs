@@ -1,7 +1,7 @@
 //! Undelivered messages whose sender has not read of them yet.
 
 use super::*;
-use crate::unread::Deferred;
+use crate::node::Deferred;
 
 const LONG: &str = "sixty bytes, or so it says, that nobody is going to take soon";
 

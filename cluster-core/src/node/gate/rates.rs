@@ -19,7 +19,7 @@ use crate::time::Instant;
 ///
 /// Only sources with a token missing have a bucket of their own. Those beyond `max_accept_sources` share one.
 #[derive(Clone, Debug)]
-pub(crate) struct Admission {
+pub(super) struct Rates {
     total: TokenBucket,
     sources: BTreeMap<Option<Payer>, TokenBucket>,
 }
@@ -35,22 +35,22 @@ enum Payer {
 
 /// A connection that may come in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Admitted {
+pub(super) struct Admitted {
     /// It has to do with the bucket that many sources share.
-    pub(crate) crowded: bool,
+    pub(super) crowded: bool,
 }
 
-impl Admission {
-    pub(crate) fn new(limits: &Limits, now: Instant) -> Admission {
-        Admission { total: TokenBucket::full(limits.accepts(), now), sources: BTreeMap::new() }
+impl Rates {
+    pub(super) fn new(limits: &Limits, now: Instant) -> Rates {
+        Rates { total: TokenBucket::full(limits.accepts(), now), sources: BTreeMap::new() }
     }
 
-    pub(crate) fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.sources.len()
     }
 
     /// Lets a connection from `ip` in, or returns why not. Only a connection that is let in takes a token.
-    pub(crate) fn admit(
+    pub(super) fn admit(
         &mut self,
         now: Instant,
         ip: IpAddr,
@@ -80,7 +80,7 @@ impl Admission {
     }
 
     /// A connection from `ip` that was let in has authenticated itself. Its source may have become familiar since.
-    pub(crate) fn refund(&mut self, ip: IpAddr, limits: &Limits) {
+    pub(super) fn refund(&mut self, ip: IpAddr, limits: &Limits) {
         self.total.refund(limits.accepts());
         let own = [Payer::Familiar(ip), Payer::Source(source(ip))];
         let payer = own.into_iter().map(Some).find(|payer| self.sources.contains_key(payer)).flatten();
@@ -105,7 +105,7 @@ mod tests {
     }
 
     struct Bench {
-        admission: Admission,
+        admission: Rates,
         limits: Limits,
     }
 
@@ -114,7 +114,7 @@ mod tests {
             let mut limits = Limits::default();
             (limits.accept_burst, limits.accept_interval) = (200, Duration::from_millis(5));
             change(&mut limits);
-            Bench { admission: Admission::new(&limits, Instant::ZERO), limits }
+            Bench { admission: Rates::new(&limits, Instant::ZERO), limits }
         }
 
         fn admit(&mut self, millis: u64, number: u32) -> Result<Admitted, Reason> {

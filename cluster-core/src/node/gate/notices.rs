@@ -11,7 +11,7 @@ use crate::time::Instant;
 /// Lets one notice per source and interval through and counts the rest. Sources beyond
 /// [`MAX_NOTICE_SOURCES`] share one budget until old ones expire.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Notices {
+pub(super) struct Notices {
     sources: BTreeMap<Option<IpAddr>, Budget>,
     /// Who had the last line of the budget that many share, and when: it has no other in the same interval.
     shared: Option<(IpAddr, Instant)>,
@@ -24,11 +24,11 @@ struct Budget {
 }
 
 impl Notices {
-    pub(crate) fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.sources.len()
     }
 
-    pub(crate) fn admit(&mut self, now: Instant, source: IpAddr, reason: Reason) -> Option<Notice> {
+    pub(super) fn admit(&mut self, now: Instant, source: IpAddr, reason: Reason) -> Option<Notice> {
         let known = self.sources.contains_key(&Some(source));
         if !known && self.sources.len() >= MAX_NOTICE_SOURCES {
             self.sources.retain(|_, budget| now - budget.last < NOTICE_INTERVAL);

@@ -15,7 +15,7 @@ const GOSSIP: Rate = Rate { burst: GOSSIP_BURST, interval: GOSSIP_INTERVAL };
 /// What the other side may still say for nothing, and what this one lets itself say: less, so that no honest node comes
 /// near the bound of another.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Talk {
+pub(crate) struct ControlBudget {
     theirs: TokenBucket,
     ours: TokenBucket,
     ping_heard: Option<Instant>,
@@ -24,9 +24,9 @@ pub(crate) struct Talk {
     listed: Option<Instant>,
 }
 
-impl Talk {
-    pub(crate) fn new(control: Rate, now: Instant) -> Talk {
-        Talk {
+impl ControlBudget {
+    pub(crate) fn new(control: Rate, now: Instant) -> ControlBudget {
+        ControlBudget {
             theirs: TokenBucket::full(control, now),
             ours: TokenBucket::full(GOSSIP, now),
             ping_heard: None,
@@ -104,7 +104,7 @@ mod tests {
 
     #[test]
     fn what_one_side_lets_itself_say_is_well_below_what_the_other_puts_up_with() {
-        let (mut talk, mut tokens) = (Talk::new(control(), at(0)), u32::MAX);
+        let (mut talk, mut tokens) = (ControlBudget::new(control(), at(0)), u32::MAX);
         for millis in 0..600_000 {
             // Gossip as fast as it may, and a superseded ping and its pong each second.
             let mut idle = if millis % 1_000 == 0 { 2 } else { 0 };
@@ -122,7 +122,7 @@ mod tests {
 
     #[test]
     fn pings_as_fast_as_a_node_sends_them_are_no_chatter_and_faster_ones_are() {
-        let mut talk = Talk::new(control(), at(0));
+        let mut talk = ControlBudget::new(control(), at(0));
         let mut now = at(0);
         for _ in 0..1_000 {
             now = talk.next_ping(now);
@@ -134,7 +134,7 @@ mod tests {
 
     #[test]
     fn views_are_compared_once_a_second() {
-        let mut talk = Talk::new(control(), at(0));
+        let mut talk = ControlBudget::new(control(), at(0));
         let count = (0..10_000).filter(|millis| talk.compares(at(*millis))).count();
         assert_eq!(count, 10);
         assert!(talk.lists(at(0)) && !talk.lists(at(999)) && talk.lists(at(1_000)));

@@ -11,23 +11,23 @@ use crate::reason::Reason;
 impl Node {
     /// Why a link on which this was proven cannot stay.
     pub(super) fn distrusts(&self, proven: &Proven) -> Option<Reason> {
-        let known = self.config.security.keyring().is_none_or(|ring| ring.ids().any(|id| Some(id) == proven.secret));
+        let known = self.cx.config.security.keyring().is_none_or(|ring| ring.ids().any(|id| Some(id) == proven.secret));
         if !known {
             return Some(Reason::SecretRetired);
         }
         // Who meets itself is told so, whoever is allowed.
-        let allowed = proven.run.id == self.run.id || self.config.allows(proven.run.id);
+        let allowed = proven.run.id == self.cx.run.id || self.cx.config.allows(proven.run.id);
         (!allowed).then_some(Reason::NotAllowed)
     }
 
     /// The secrets or the list of nodes that are allowed have changed: whoever may not be a peer any more is not.
     pub(super) fn distrust_links(&mut self) {
-        let open = self.links.values().filter(|link| !link.is_closing());
+        let open = self.pairs.links.values().filter(|link| !link.is_closing());
         let distrusted = open.filter_map(|link| Some((link.id, self.distrusts(link.proven.as_ref()?)?)));
         for (link, reason) in distrusted.collect::<Vec<(LinkId, Reason)>>() {
             self.turn_out(link, reason);
         }
-        let expelled = self.peers.keys().copied().filter(|&id| !self.config.allows(id));
+        let expelled = self.pairs.peers.keys().copied().filter(|&id| !self.cx.config.allows(id));
         for id in expelled.collect::<Vec<NodeId>>() {
             self.displace(id);
         }
@@ -35,7 +35,7 @@ impl Node {
 
     /// Ends a link that cannot stay. The other side learns nothing.
     pub(super) fn turn_out(&mut self, link: LinkId, reason: Reason) {
-        self.stats.not_allowed += u64::from(reason == Reason::NotAllowed);
+        self.cx.stats.not_allowed += u64::from(reason == Reason::NotAllowed);
         self.drop_link(link, CloseMode::Abort, reason);
     }
 }

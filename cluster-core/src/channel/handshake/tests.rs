@@ -9,6 +9,7 @@ use super::*;
 use crate::channel::Proven;
 use crate::channel::tests::{give, take};
 use crate::id::{Incarnation, NodeId, Run};
+use crate::identity::Identity;
 use crate::limits::REKEY_AFTER;
 use crate::secret::Secret;
 use crate::wire::record::Body;
@@ -321,7 +322,7 @@ fn keys_are_replaced_at_both_ends_after_the_same_record() {
     let Cipher::Noise(keys) = &mut outdated.cipher else { unreachable!("it is sealed") };
     keys.0.set_receiving_nonce(REKEY_AFTER + 1);
     let body = || Body { backing: record.len(), bytes: Bytes::copy_from_slice(&record) };
-    assert_eq!(outdated.cipher.open(body()).map(|_| ()), Err(ChannelError::Forged));
+    assert_eq!(outdated.cipher.open(body()).map(|_| ()), Err(crate::wire::cipher::Forged));
     // The other direction counts for itself.
     bob.send(Frame::Ping { token: 1 });
     assert!(give(&mut alice, &take(&mut bob)).is_ok());

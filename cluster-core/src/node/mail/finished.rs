@@ -14,14 +14,14 @@ const TTL: Duration = Duration::from_secs(24 * 3_600);
 
 /// The ends of streams of runs that have no record any more.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct ClosedStreams {
+pub(in crate::node) struct FinishedStreams {
     ends: BTreeMap<Run, (StreamId, u64, Instant)>,
 }
 
-impl ClosedStreams {
+impl FinishedStreams {
     /// Remembers that `consumed` bytes of the last stream of `run` were consumed. Returns whether another had to make
     /// room: should that run come back, what it sent last is in doubt.
-    pub(crate) fn insert(&mut self, run: Run, stream: StreamId, consumed: u64, now: Instant) -> bool {
+    pub(in crate::node) fn insert(&mut self, run: Run, stream: StreamId, consumed: u64, now: Instant) -> bool {
         self.ends.retain(|_, (_, _, expires)| *expires > now);
         self.ends.insert(run, (stream, consumed, now + TTL));
         let full = self.ends.len() > MAX_CLOSED_STREAMS;
@@ -33,12 +33,12 @@ impl ClosedStreams {
     }
 
     /// What is remembered of `run`, which is back.
-    pub(crate) fn take(&mut self, run: Run, now: Instant) -> Option<(StreamId, u64)> {
+    pub(in crate::node) fn take(&mut self, run: Run, now: Instant) -> Option<(StreamId, u64)> {
         let (stream, consumed, expires) = self.ends.remove(&run)?;
         (expires > now).then_some((stream, consumed))
     }
 
-    pub(crate) fn len(&self) -> usize {
+    pub(in crate::node) fn len(&self) -> usize {
         self.ends.len()
     }
 }
@@ -54,7 +54,7 @@ mod tests {
 
     #[test]
     fn an_end_is_remembered_for_a_day_and_used_once() {
-        let mut closed = ClosedStreams::default();
+        let mut closed = FinishedStreams::default();
         assert!(!closed.insert(run(1), StreamId(5), 99, Instant::ZERO));
         assert!(!closed.insert(run(2), StreamId(6), 98, Instant::ZERO));
         assert_eq!(closed.take(run(1), Instant::ZERO + TTL / 2), Some((StreamId(5), 99)));
@@ -64,7 +64,7 @@ mod tests {
 
     #[test]
     fn the_oldest_makes_room() {
-        let mut closed = ClosedStreams::default();
+        let mut closed = FinishedStreams::default();
         for number in 0..MAX_CLOSED_STREAMS as u64 {
             assert!(!closed.insert(run(number), StreamId(number), number, Instant::from_nanos(number)));
         }

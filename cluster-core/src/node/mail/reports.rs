@@ -17,12 +17,12 @@ pub struct Deferred {
 
 /// How many bytes of each node's messages wait to be read as undelivered.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Unread {
+pub(in crate::node) struct Reports {
     bytes: BTreeMap<NodeId, u64>,
 }
 
-impl Unread {
-    pub(crate) fn defer(&mut self, told: &Undelivered) -> Deferred {
+impl Reports {
+    pub(in crate::node) fn defer(&mut self, told: &Undelivered) -> Deferred {
         let payloads = told.not_delivered.iter().chain(&told.in_doubt);
         let bytes = payloads.map(|payload| Head::of(payload.len() as u64).total()).sum();
         let peer = told.peer.id;
@@ -31,7 +31,7 @@ impl Unread {
     }
 
     /// The id that has more room now.
-    pub(crate) fn read(&mut self, Deferred { peer, bytes }: Deferred) -> NodeId {
+    pub(in crate::node) fn read(&mut self, Deferred { peer, bytes }: Deferred) -> NodeId {
         if let Some(unread) = self.bytes.get_mut(&peer) {
             *unread = unread.saturating_sub(bytes);
             if *unread == 0 {
@@ -43,7 +43,7 @@ impl Unread {
 
     /// The bytes that count against the window of a node. With `max` other nodes to be read about, none is left.
     #[inline]
-    pub(crate) fn of(&self, id: NodeId, max: usize) -> u64 {
+    pub(in crate::node) fn of(&self, id: NodeId, max: usize) -> u64 {
         if self.bytes.is_empty() {
             return 0;
         }
@@ -54,12 +54,12 @@ impl Unread {
         }
     }
 
-    pub(crate) fn total(&self) -> u64 {
+    pub(in crate::node) fn total(&self) -> u64 {
         self.bytes.values().sum()
     }
 
     /// How many nodes there is something to read about.
-    pub(crate) fn len(&self) -> usize {
+    pub(in crate::node) fn len(&self) -> usize {
         self.bytes.len()
     }
 }
@@ -79,7 +79,7 @@ mod tests {
 
     #[test]
     fn what_is_deferred_counts_with_its_heads_until_it_is_read() {
-        let mut unread = Unread::default();
+        let mut unread = Reports::default();
         let (first, second) = (unread.defer(&told(1, &[0; 30])), unread.defer(&told(1, b"a")));
         let id = NodeId::from_bytes([1; 16]);
         assert_eq!(unread.of(id, 8), 2 * 32 + 2 * 2);
@@ -91,7 +91,7 @@ mod tests {
 
     #[test]
     fn with_as_many_nodes_to_read_about_as_may_be_no_other_has_room() {
-        let mut unread = Unread::default();
+        let mut unread = Reports::default();
         let _ = unread.defer(&told(1, b"a"));
         let second = unread.defer(&told(2, b"a"));
         let (one, three) = (NodeId::from_bytes([1; 16]), NodeId::from_bytes([3; 16]));

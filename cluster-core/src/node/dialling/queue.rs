@@ -13,7 +13,7 @@ use crate::time::Instant;
 /// Dials to addresses that are only hearsay: a budget that is given back when a dial ends at a member. So an honest mesh
 /// forms at full speed, and a liar makes us dial no more than the refill.
 #[derive(Clone, Debug)]
-pub(super) struct Dialer {
+pub(in crate::node) struct Queue {
     budget: TokenBucket,
     /// Under way, and not yet known to lead to a member: where to.
     in_flight: BTreeMap<LinkId, IpAddr>,
@@ -26,7 +26,7 @@ pub(super) struct Dialer {
 
 /// What a node waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Turn {
+pub(in crate::node) enum Turn {
     /// A token or a place, to be dialled anywhere.
     Anywhere,
     /// Room at the host of this address, to be dialled there.
@@ -34,14 +34,14 @@ pub(super) enum Turn {
 }
 
 impl Turn {
-    pub(super) fn is_for(self, address: SocketAddr) -> bool {
+    pub(in crate::node) fn is_for(self, address: SocketAddr) -> bool {
         self == Turn::Anywhere || self == Turn::At(address)
     }
 }
 
-impl Dialer {
-    pub(super) fn new(limits: &Limits, now: Instant) -> Dialer {
-        Dialer {
+impl Queue {
+    pub(in crate::node) fn new(limits: &Limits, now: Instant) -> Queue {
+        Queue {
             budget: TokenBucket::full(limits.hearsay(), now),
             in_flight: BTreeMap::new(),
             waiting: VecDeque::new(),
@@ -50,62 +50,62 @@ impl Dialer {
         }
     }
 
-    pub(super) fn refund(&mut self, limits: &Limits) {
+    pub(in crate::node) fn refund(&mut self, limits: &Limits) {
         self.budget.refund(limits.hearsay());
     }
 
     /// A dial that a token was taken for.
-    pub(super) fn begin(&mut self, link: LinkId, address: SocketAddr) {
+    pub(in crate::node) fn begin(&mut self, link: LinkId, address: SocketAddr) {
         self.in_flight.insert(link, source(address.ip()));
     }
 
     /// A dial is over, or leads to a member.
-    pub(super) fn done(&mut self, link: LinkId) {
+    pub(in crate::node) fn done(&mut self, link: LinkId) {
         self.in_flight.remove(&link);
     }
 
     /// Whether there is a place for one more dial.
-    pub(super) fn has_place(&self, limits: &Limits) -> bool {
+    pub(in crate::node) fn has_place(&self, limits: &Limits) -> bool {
         self.in_flight.len() < limits.max_dials
     }
 
-    pub(super) fn has_token(&mut self, limits: &Limits, now: Instant) -> bool {
+    pub(in crate::node) fn has_token(&mut self, limits: &Limits, now: Instant) -> bool {
         self.budget.tokens(now, limits.hearsay()) > 0
     }
 
     /// When there is a token again, now that there is none.
-    pub(super) fn next_token(&self, limits: &Limits) -> Instant {
+    pub(in crate::node) fn next_token(&self, limits: &Limits) -> Instant {
         self.budget.next(limits.hearsay())
     }
 
-    pub(super) fn take_token(&mut self, limits: &Limits, now: Instant) -> bool {
+    pub(in crate::node) fn take_token(&mut self, limits: &Limits, now: Instant) -> bool {
         self.budget.take(now, limits.hearsay())
     }
 
     /// Whether one more dial may go to this address, as far as the others that go there are concerned.
-    pub(super) fn has_room_at(&self, address: SocketAddr, limits: &Limits) -> bool {
+    pub(in crate::node) fn has_room_at(&self, address: SocketAddr, limits: &Limits) -> bool {
         let to = source(address.ip());
         let there = self.in_flight.values().filter(|other| **other == to).count();
         to.is_loopback() || there < limits.max_dials_per_ip
     }
 
     /// How many wait.
-    pub(super) fn waiting(&self) -> usize {
+    pub(in crate::node) fn waiting(&self) -> usize {
         self.waiting.len()
     }
 
-    pub(super) fn is_waiting(&self, id: NodeId) -> bool {
+    pub(in crate::node) fn is_waiting(&self, id: NodeId) -> bool {
         self.turns.contains_key(&id)
     }
 
     /// Whether the next turn is that of somebody who waits.
-    pub(super) fn is_taken(&self) -> bool {
+    pub(in crate::node) fn is_taken(&self) -> bool {
         self.waiting.len() > self.stuck
     }
 
     /// A node waits behind the others. If it does already, it keeps its place, and can be dialled anywhere if either
     /// says so.
-    pub(super) fn wait(&mut self, id: NodeId, turn: Turn) {
+    pub(in crate::node) fn wait(&mut self, id: NodeId, turn: Turn) {
         let is_stuck = turn != Turn::Anywhere;
         match self.turns.get_mut(&id) {
             None => {
@@ -122,33 +122,33 @@ impl Dialer {
     }
 
     /// A node waits no longer.
-    pub(super) fn withdraw(&mut self, id: NodeId) {
+    pub(in crate::node) fn withdraw(&mut self, id: NodeId) {
         if self.turns.remove(&id).is_some() {
             self.waiting.retain(|waiting| *waiting != id);
             self.stuck = 0;
         }
     }
 
-    pub(super) fn retain(&mut self, is_known: impl Fn(NodeId) -> bool) {
+    pub(in crate::node) fn retain(&mut self, is_known: impl Fn(NodeId) -> bool) {
         self.waiting.retain(|id| is_known(*id));
         self.turns.retain(|id, _| is_known(*id));
         self.stuck = 0;
     }
 
     /// Begins a round through those who wait, and says how many they are.
-    pub(super) fn begin_round(&mut self) -> usize {
+    pub(in crate::node) fn begin_round(&mut self) -> usize {
         self.stuck = 0;
         self.waiting.len()
     }
 
     /// Takes who is next.
-    pub(super) fn next(&mut self) -> Option<(NodeId, Turn)> {
+    pub(in crate::node) fn next(&mut self) -> Option<(NodeId, Turn)> {
         let id = self.waiting.pop_front()?;
         Some((id, self.turns.remove(&id)?))
     }
 
     /// Takes the one that was taken last, and to whom it was of no use, so that it waits again behind all others.
-    pub(super) fn take_back(&mut self, id: NodeId) -> Option<(NodeId, Turn)> {
+    pub(in crate::node) fn take_back(&mut self, id: NodeId) -> Option<(NodeId, Turn)> {
         let turn = self.turns.remove(&id)?;
         self.waiting.pop_back();
         self.stuck = self.stuck.saturating_sub(usize::from(turn != Turn::Anywhere));
@@ -156,7 +156,7 @@ impl Dialer {
     }
 
     /// Those of the round to whom their turns were of no use, in order, keep their places.
-    pub(super) fn end_round(&mut self, stuck: Vec<(NodeId, Turn)>) {
+    pub(in crate::node) fn end_round(&mut self, stuck: Vec<(NodeId, Turn)>) {
         self.stuck += stuck.len();
         for (id, turn) in stuck.into_iter().rev() {
             self.turns.insert(id, turn);
@@ -173,8 +173,8 @@ mod tests {
         NodeId::from_bytes([id; 16])
     }
 
-    fn dialer() -> Dialer {
-        Dialer::new(&Limits::default(), Instant::ZERO)
+    fn dialer() -> Queue {
+        Queue::new(&Limits::default(), Instant::ZERO)
     }
 
     const THERE: Turn = Turn::At(SocketAddr::new(IpAddr::V4(core::net::Ipv4Addr::LOCALHOST), 1));

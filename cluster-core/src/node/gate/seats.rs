@@ -29,7 +29,7 @@ use crate::time::Instant;
 ///
 /// Every call costs O(log n), and O(√n) steps of that where the heaviest sources have only safe connections.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Gate {
+pub(super) struct Seats {
     /// All inbound links, those included that were granted something or are being closed.
     inbound: usize,
     places: BTreeMap<LinkId, Place>,
@@ -50,31 +50,31 @@ struct Place {
 
 /// A link that makes room for another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Displaced {
+pub(super) enum Displaced {
     /// All places are taken.
     ByClass(LinkId),
     /// Its source has as many as one source may have.
     BySource(LinkId),
 }
 
-impl Gate {
+impl Seats {
     /// The number of inbound links.
-    pub(crate) fn inbound(&self) -> usize {
+    pub(super) fn inbound(&self) -> usize {
         self.inbound
     }
 
     /// The number of connections that have not sent a valid hello.
-    pub(crate) fn silent(&self) -> usize {
+    pub(super) fn silent(&self) -> usize {
         self.silent.len()
     }
 
     /// The number of connections that have, and were granted nothing yet.
-    pub(crate) fn greeted(&self) -> usize {
+    pub(super) fn greeted(&self) -> usize {
         self.greeted.len()
     }
 
     /// Returns the link that must go before a new connection from `ip` can come in; `None` once there is room.
-    pub(crate) fn displaced_by_arrival(&self, ip: IpAddr, familiar: bool, limits: &Limits) -> Option<Displaced> {
+    pub(super) fn displaced_by_arrival(&self, ip: IpAddr, familiar: bool, limits: &Limits) -> Option<Displaced> {
         let source = crowd(ip, familiar);
         let oldest = || self.silent.queue(familiar).oldest_of(source);
         if self.silent.queue(familiar).count_of(source) >= limits.max_pending_per_ip {
@@ -84,7 +84,7 @@ impl Gate {
     }
 
     /// Gives a new connection a place among the silent ones.
-    pub(crate) fn arrive(&mut self, id: LinkId, ip: IpAddr, familiar: bool) {
+    pub(super) fn arrive(&mut self, id: LinkId, ip: IpAddr, familiar: bool) {
         self.inbound += 1;
         let source = crowd(ip, familiar);
         let arrival = self.silent.insert(id, source, familiar);
@@ -93,13 +93,13 @@ impl Gate {
 
     /// Returns the link that must go before this one can have a place among the greeted; `None` once there is room, or if
     /// the link is not silent.
-    pub(crate) fn displaced_by_greeting(&self, id: LinkId, limits: &Limits) -> Option<LinkId> {
+    pub(super) fn displaced_by_greeting(&self, id: LinkId, limits: &Limits) -> Option<LinkId> {
         let place = self.places.get(&id).filter(|place| !place.greeted)?;
         self.greeted.displaced(place.familiar, limits.max_greeted)
     }
 
     /// Moves a silent link that has sent a valid hello to the greeted ones.
-    pub(crate) fn greet(&mut self, id: LinkId) {
+    pub(super) fn greet(&mut self, id: LinkId) {
         let Some(place) = self.places.get_mut(&id).filter(|place| !place.greeted) else { return };
         self.silent.remove(place);
         place.greeted = true;
@@ -107,33 +107,33 @@ impl Gate {
     }
 
     /// Frees the place of a link that was granted something, or closed.
-    pub(crate) fn leave(&mut self, id: LinkId) {
+    pub(super) fn leave(&mut self, id: LinkId) {
         let Some(place) = self.places.remove(&id) else { return };
         if place.greeted { self.greeted.remove(&place) } else { self.silent.remove(&place) }
     }
 
     /// Whether the link holds a place.
-    pub(crate) fn holds(&self, id: LinkId) -> bool {
+    pub(super) fn holds(&self, id: LinkId) -> bool {
         self.places.contains_key(&id)
     }
 
     /// Notes that an inbound link is closing since this time, and waits for the other side.
-    pub(crate) fn linger(&mut self, id: LinkId, since: Instant) {
+    pub(super) fn linger(&mut self, id: LinkId, since: Instant) {
         self.lingering.insert((since, id));
     }
 
     /// Notes that such a link no longer waits.
-    pub(crate) fn linger_no_more(&mut self, id: LinkId, since: Instant) {
+    pub(super) fn linger_no_more(&mut self, id: LinkId, since: Instant) {
         self.lingering.remove(&(since, id));
     }
 
     /// The link that has been closing for longest.
-    pub(crate) fn slowest(&self) -> Option<LinkId> {
+    pub(super) fn slowest(&self) -> Option<LinkId> {
         self.lingering.first().map(|&(_, id)| id)
     }
 
     /// Forgets an inbound link that is gone.
-    pub(crate) fn gone(&mut self, id: LinkId) {
+    pub(super) fn gone(&mut self, id: LinkId) {
         self.leave(id);
         self.inbound = self.inbound.saturating_sub(1);
     }
@@ -269,7 +269,7 @@ mod tests {
     use alloc::vec::Vec;
 
     struct Bench {
-        gate: Gate,
+        gate: Seats,
         limits: Limits,
         next: u64,
     }
@@ -281,7 +281,7 @@ mod tests {
     impl Bench {
         fn new(places: usize) -> Bench {
             let limits = Limits { max_pending: places, max_greeted: places, ..Limits::default() };
-            Bench { gate: Gate::default(), limits, next: 0 }
+            Bench { gate: Seats::default(), limits, next: 0 }
         }
 
         /// Lets a connection in, and returns it with those that made room.
@@ -418,7 +418,7 @@ mod tests {
                 bench.gate.gone(id);
             }
         }
-        let Gate { places, silent, greeted, .. } = &bench.gate;
+        let Seats { places, silent, greeted, .. } = &bench.gate;
         assert!(places.is_empty());
         for queue in [&silent.strangers, &silent.familiar, &greeted.strangers, &greeted.familiar] {
             assert!(queue.arrivals.is_empty() && queue.sources.is_empty() && queue.order.is_empty());

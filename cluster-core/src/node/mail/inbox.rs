@@ -9,7 +9,7 @@ use crate::session::Leftover;
 ///
 /// Holds no message itself: messages stay undecoded in their streams until they are taken.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Inbox {
+pub(in crate::node) struct Inbox {
     order: VecDeque<NodeId>,
     queued: BTreeSet<NodeId>,
     leftovers: BTreeMap<NodeId, VecDeque<(Run, Leftover)>>,
@@ -19,7 +19,7 @@ pub(crate) struct Inbox {
 
 impl Inbox {
     /// A peer has a complete message. Returns whether the driver is to be told.
-    pub(crate) fn ready(&mut self, id: NodeId) -> bool {
+    pub(in crate::node) fn ready(&mut self, id: NodeId) -> bool {
         if self.queued.insert(id) {
             self.order.push_back(id);
         }
@@ -27,54 +27,54 @@ impl Inbox {
     }
 
     /// The peer whose turn it is. At `None` the driver is to be told of the next message again.
-    pub(crate) fn turn(&mut self) -> Option<NodeId> {
+    pub(in crate::node) fn turn(&mut self) -> Option<NodeId> {
         let turn = self.order.front().copied();
         self.announced = turn.is_some();
         turn
     }
 
     /// The peer whose turn it was has more; the others come first.
-    pub(crate) fn rotate(&mut self) {
+    pub(in crate::node) fn rotate(&mut self) {
         if self.order.len() > 1 {
             self.order.rotate_left(1);
         }
     }
 
     /// The peer whose turn it was has nothing more.
-    pub(crate) fn done(&mut self) {
+    pub(in crate::node) fn done(&mut self) {
         if let Some(id) = self.order.pop_front() {
             self.queued.remove(&id);
         }
     }
 
     /// The run is over; what it sent completely stays readable, before anything of a later run.
-    pub(crate) fn keep(&mut self, run: Run, leftover: Leftover) {
+    pub(in crate::node) fn keep(&mut self, run: Run, leftover: Leftover) {
         self.leftovers.entry(run.id).or_default().push_back((run, leftover));
     }
 
     /// No stream goes on: only whole messages are left to be taken.
-    pub(crate) fn end(&mut self) {
+    pub(in crate::node) fn end(&mut self) {
         for (_, leftover) in self.leftovers.values_mut().flatten() {
             leftover.stream.end();
         }
     }
 
     /// The nodes that left something.
-    pub(crate) fn left_behind(&self) -> impl Iterator<Item = NodeId> + '_ {
+    pub(in crate::node) fn left_behind(&self) -> impl Iterator<Item = NodeId> + '_ {
         self.leftovers.keys().copied()
     }
 
     /// Bytes that wait to be taken.
-    pub(crate) fn buffered(&self) -> u64 {
+    pub(in crate::node) fn buffered(&self) -> u64 {
         self.leftovers.values().flatten().map(|(_, leftover)| leftover.stream.buffered()).sum()
     }
 
-    pub(crate) fn leftover(&mut self, id: NodeId) -> Option<&mut (Run, Leftover)> {
+    pub(in crate::node) fn leftover(&mut self, id: NodeId) -> Option<&mut (Run, Leftover)> {
         self.leftovers.get_mut(&id)?.front_mut()
     }
 
     /// The oldest leftover of the node, which is used up.
-    pub(crate) fn take_leftover(&mut self, id: NodeId) -> Option<Leftover> {
+    pub(in crate::node) fn take_leftover(&mut self, id: NodeId) -> Option<Leftover> {
         let streams = self.leftovers.get_mut(&id)?;
         let (_, leftover) = streams.pop_front()?;
         if streams.is_empty() {
@@ -84,7 +84,7 @@ impl Inbox {
     }
 
     /// The stream of a run that was forgotten and is back: it may go on.
-    pub(crate) fn reclaim(&mut self, run: Run) -> Option<Leftover> {
+    pub(in crate::node) fn reclaim(&mut self, run: Run) -> Option<Leftover> {
         let streams = self.leftovers.get_mut(&run.id)?;
         let goes_on = |(of, leftover): &(Run, Leftover)| *of == run && !leftover.stream.has_ended();
         if !streams.back().is_some_and(goes_on) {
@@ -98,7 +98,7 @@ impl Inbox {
     }
 
     /// Bytes of leftovers of the node that no budget holds; they are charged to the window of its next run.
-    pub(crate) fn uncovered(&self, id: NodeId) -> u64 {
+    pub(in crate::node) fn uncovered(&self, id: NodeId) -> u64 {
         self.leftovers.get(&id).into_iter().flatten().map(|(_, leftover)| leftover.uncovered()).sum()
     }
 }

@@ -1,0 +1,128 @@
+//! What the end of a link means for the peer at its other end.
+
+use super::Node;
+use super::timer::Timer;
+use crate::action::CloseMode;
+use crate::channel::ChannelError;
+use crate::id::{LinkId, NodeId};
+use crate::input::Disconnect;
+use crate::link::LinkState;
+use crate::peer::{Peer, Standing};
+use crate::reason::{ProtocolError, Reason};
+use crate::time::Instant;
+use crate::wire::RejectCode;
+
+impl Node {
+    /// The driver says that a link is gone.
+    pub(super) fn disconnected(&mut self, id: LinkId, cause: Disconnect) {
+        let Some(link) = self.pairs.links.remove(&id) else { return };
+        self.gate.gone(&link);
+        self.dialling.queue.done(id);
+        self.cx.timers.cancel_link(id, None);
+        if !link.is_closing() {
+            let reason = match reason_of(cause) {
+                // Whoever has another secret is told nothing, and neither are we.
+                Reason::Reset if link.proven.is_none() && !link.is_inbound() => Reason::NoAnswer,
+                reason => reason,
+            };
+            self.link_ended(&link, reason);
+        }
+        if !link.is_inbound() {
+            self.dial_waiting();
+        }
+        self.leave_progress();
+    }
+
+    /// The node gives a link up.
+    pub(super) fn drop_link(&mut self, id: LinkId, mode: CloseMode, reason: Reason) {
+        let Some(link) = self.pairs.links.get(&id).filter(|link| !link.is_closing()).cloned() else { return };
+        self.close(id, mode, reason.clone());
+        self.link_ended(&link, reason);
+    }
+
+    /// The other side broke a rule.
+    pub(super) fn violated(&mut self, id: LinkId, error: ProtocolError) {
+        self.cx.stats.protocol_errors += 1;
+        self.drop_link(id, CloseMode::Abort, Reason::Protocol(error));
+    }
+
+    /// Until when the other side is not dialled, if a link ended because it broke the protocol.
+    pub(super) fn shunned_for(&mut self, reason: &Reason) -> Option<Instant> {
+        let breach = matches!(reason, Reason::Protocol(_) | Reason::Channel(ChannelError::Frame(_)));
+        let span = self.cx.config.timing.violation_backoff;
+        breach.then(|| self.cx.now + span + self.cx.rng.up_to(span / 4))
+    }
+
+    /// The link that connected the two is gone.
+    pub(super) fn live_lost(&mut self, id: NodeId, reason: Reason) {
+        self.fence_session(id, false);
+        let Some(peer) = self.pairs.peers.get_mut(&id) else { return };
+        if !peer.is_up() {
+            // The other side may take it for up.
+            self.suspend_session(id);
+            self.keep_trying(id);
+            self.prune(id);
+            return self.hear_held(id);
+        }
+        let claiming = peer
+            .dialing
+            .and_then(|dialing| self.pairs.links.get(&dialing))
+            .is_some_and(|dialing| matches!(dialing.state, LinkState::Claiming { .. }));
+        if claiming && reason.is_transient() {
+            // The other side has fenced this link, perhaps, because it granted our claim on the other one.
+            peer.standing = Standing::Limbo { lost: reason };
+        } else {
+            self.peer_down(id, reason);
+        }
+        self.hear_held(id);
+    }
+
+    /// A lost peer came back, but not to the end: it is to be dialled, or forgotten, as before.
+    fn keep_trying(&mut self, id: NodeId) {
+        let Some(since) = self.pairs.peers.get(&id).and_then(Peer::lost_since) else { return };
+        self.retry_some_time(id);
+        if let Some(span) = self.cx.config.timing.forget_after {
+            // Not in the past: a deadline that was missed would say that this process stood still.
+            self.cx.timers.set(Timer::Forget(id), self.cx.now.max(since + span));
+        }
+    }
+
+    /// Our own dial to a node that has a record did not lead to a link.
+    pub(super) fn dial_failed(&mut self, id: NodeId, reason: &Reason) {
+        let Some(peer) = self.pairs.peers.get_mut(&id) else { return };
+        if let Standing::Limbo { lost } = &peer.standing {
+            let lost = lost.clone();
+            return self.peer_down(id, lost);
+        }
+        if peer.is_lost() && peer.live.is_none() {
+            let stale = matches!(reason, Reason::Rejected(RejectCode::Stale { .. }));
+            let wait = if *reason == Reason::Rejected(RejectCode::Outranked) {
+                // The winner is on its way, or is half-open and will not survive the probe.
+                self.dialling.queue.withdraw(id);
+                self.cx.config.timing.handshake_timeout
+            } else if stale && !core::mem::replace(&mut peer.contact.corrected, true) {
+                // It is a later run by now.
+                self.cx.config.timing.reconnect_base
+            } else {
+                peer.contact.backoff.next(
+                    self.cx.config.timing.reconnect_base,
+                    self.cx.config.timing.reconnect_max,
+                    &mut self.cx.rng,
+                )
+            };
+            self.cx.timers.set(Timer::Reconnect(id), self.cx.now + wait);
+            self.tell_if_unreachable(id);
+        }
+        self.prune(id);
+    }
+}
+
+fn reason_of(cause: Disconnect) -> Reason {
+    match cause {
+        Disconnect::Refused => Reason::Refused,
+        Disconnect::Unreachable => Reason::Unreachable,
+        Disconnect::Reset | Disconnect::Ended | Disconnect::Closed => Reason::Reset,
+        Disconnect::Channel(error) => Reason::Channel(error),
+        Disconnect::Exhausted => Reason::Exhausted,
+    }
+}

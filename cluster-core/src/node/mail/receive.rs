@@ -1,0 +1,260 @@
+//! What comes in: chunks into streams, messages out of them, and memory for the long ones.
+
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+
+use super::correspondence::Correspondence;
+use super::{Effect, Effects, Mail};
+use crate::action::Action;
+use crate::id::{LinkId, NodeId, Run};
+use crate::message::{Message, Receipt};
+use crate::node::context::Context;
+use crate::node::pairs::Pairs;
+use crate::reason::ProtocolError;
+use crate::session::{Due, Leftover, Past, Place, ReceiveStream, Reservation, Session};
+use crate::wire::Data;
+
+/// A message of a peer whose stream turned out to be broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::node) struct Broken {
+    /// The link that the stream came by, if it is still there.
+    pub(in crate::node) link: Option<LinkId>,
+    pub(in crate::node) error: ProtocolError,
+}
+
+impl Mail {
+    /// A chunk of a run's stream has arrived.
+    #[inline]
+    pub(in crate::node) fn data(
+        &mut self,
+        cx: &mut Context,
+        from: NodeId,
+        data: Data,
+    ) -> Result<Effects, ProtocolError> {
+        let length = data.bytes.len() as u64;
+        let Some(of) = self.runs.get_mut(&from) else { return Ok(Effects::default()) };
+        let Some(session) = &mut of.session else { return Ok(Effects::default()) };
+        session.data(data)?;
+        of.feeding = true;
+        cx.stats.bytes_received += length;
+        if session.readable() {
+            self.announce(cx, from);
+        }
+        Ok(self.regrant(cx, from))
+    }
+
+    /// A run has a complete message.
+    pub(super) fn announce(&mut self, cx: &mut Context, from: NodeId) {
+        if self.inbox.ready(from) {
+            cx.actions.push_back(Action::Deliver);
+        }
+    }
+
+    /// The node whose turn it is to have a message taken. [Take](Mail::take) it, then [end](Mail::end_turn) the turn.
+    pub(in crate::node) fn turn(&mut self) -> Option<NodeId> {
+        self.inbox.turn()
+    }
+
+    /// Takes a message of the node whose turn it is.
+    pub(in crate::node) fn take(
+        &mut self,
+        cx: &mut Context,
+        pairs: &Pairs,
+        id: NodeId,
+    ) -> (Result<Option<Message>, Broken>, Effects) {
+        let mut effects = Effects::default();
+        if let Some(message) = self.take_leftover(cx, pairs, id, &mut effects) {
+            return (Ok(Some(message)), effects);
+        }
+        let Some(of) = self.runs.get_mut(&id) else { return (Ok(None), effects) };
+        if let Past::Open(leftover) = &mut of.past {
+            // From the stream of a run that is lost and may return.
+            let message = leftover.poll().map(|(payload, place)| message(of.run, payload, place));
+            self.close_past(cx, id, &mut effects);
+            return (Ok(message), effects);
+        }
+        let Some(session) = of.session.as_mut() else { return (Ok(None), effects) };
+        match session.poll() {
+            Ok(taken) => {
+                let message = taken.map(|(payload, place)| message(of.run, payload, place));
+                self.consumed(cx, id, &mut effects);
+                (Ok(message), effects)
+            }
+            Err(error) => (Err(Broken { link: of.link, error }), effects),
+        }
+    }
+
+    /// The node whose turn it was has its next one after all others, if it has more.
+    pub(in crate::node) fn end_turn(&mut self, cx: &mut Context, id: NodeId, taken: bool) {
+        if self.is_readable(id) {
+            self.inbox.rotate();
+        } else {
+            self.inbox.done();
+        }
+        cx.stats.messages_received += u64::from(taken);
+    }
+
+    fn is_readable(&mut self, id: NodeId) -> bool {
+        if self.inbox.leftover(id).is_some() {
+            return true;
+        }
+        let Some(of) = self.runs.get(&id) else { return false };
+        match &of.past {
+            Past::Open(leftover) => leftover.stream.readable(),
+            _ => of.session.as_ref().is_some_and(Session::readable),
+        }
+    }
+
+    /// From the streams of runs that are over, or were forgotten: all of them come before the present one, also behind
+    /// one of which everything was taken and not everything acknowledged.
+    fn take_leftover(&mut self, cx: &mut Context, pairs: &Pairs, id: NodeId, effects: &mut Effects) -> Option<Message> {
+        loop {
+            let (run, leftover) = self.inbox.leftover(id)?;
+            let run = *run;
+            let message = leftover.poll().map(|(payload, place)| message(run, payload, place));
+            if !leftover.stream.readable()
+                && let Some(leftover) = self.inbox.take_leftover(id)
+            {
+                let stream = &leftover.stream;
+                if stream.is_drained() && !stream.has_ended() {
+                    self.remember_end(cx, pairs, run, stream.id(), stream.consumed());
+                }
+                self.release(cx, leftover, effects);
+            }
+            self.charge(cx, id, effects);
+            if message.is_some() {
+                return message;
+            }
+        }
+    }
+
+    /// A stream without a session ends when nothing of it is left to take or to acknowledge.
+    fn close_past(&mut self, cx: &Context, id: NodeId, effects: &mut Effects) {
+        let Some(of) = self.runs.get_mut(&id) else { return };
+        let Past::Open(leftover) = &of.past else { return };
+        if leftover.stream.is_drained() {
+            let closed = Past::Closed(leftover.stream.id(), leftover.stream.consumed());
+            if let Past::Open(leftover) = core::mem::replace(&mut of.past, closed) {
+                self.release(cx, leftover, effects);
+            }
+        }
+    }
+
+    /// The application has dealt with a message that it took, and with all before it of the same run.
+    pub(in crate::node) fn acknowledge(&mut self, cx: &mut Context, receipt: Receipt) -> Effects {
+        let mut effects = Effects::default();
+        let Receipt { from, place } = receipt;
+        let Some(of) = self.runs.get_mut(&from.id).filter(|of| of.run == from) else { return effects };
+        match (&mut of.session, &mut of.past) {
+            (Some(session), _) => {
+                if session.consume(place) {
+                    self.consumed(cx, from.id, &mut effects);
+                }
+            }
+            (None, Past::Open(leftover)) => {
+                leftover.stream.consume(place);
+                self.close_past(cx, from.id, &mut effects);
+            }
+            (None, _) => {}
+        }
+        effects
+    }
+
+    /// More of a run's stream is consumed, perhaps.
+    fn consumed(&mut self, cx: &mut Context, id: NodeId, effects: &mut Effects) {
+        let Some(of) = self.runs.get_mut(&id) else { return };
+        let Some(session) = &mut of.session else { return };
+        let consumed = session.receive().map_or(0, ReceiveStream::consumed);
+        session.window().consumed(cx.now, consumed, of.rtt, &mut self.budget);
+        self.regrant_into(cx, id, effects);
+    }
+
+    /// Grants a run what its window and the budget allow now, and has it told when that is worth a frame.
+    fn regrant(&mut self, cx: &mut Context, id: NodeId) -> Effects {
+        let mut effects = Effects::default();
+        self.regrant_into(cx, id, &mut effects);
+        effects
+    }
+
+    pub(super) fn regrant_into(&mut self, cx: &mut Context, id: NodeId, effects: &mut Effects) {
+        let Some(of) = self.runs.get_mut(&id) else { return };
+        let Some(session) = &mut of.session else { return };
+        let owed = session.is_partial();
+        let served = session.regrant(cx.now, id, of.link.is_some(), &mut self.budget);
+        let owes = session.is_partial() && !owed;
+        let due = of.ack_due();
+        if owes {
+            owes_from_now(of, effects);
+        }
+        cx.stats.recv_budget_limit = self.budget.waits();
+        effects.ack(due);
+        if !served.is_empty() {
+            self.serve(cx, served, effects);
+        }
+    }
+
+    /// Room in the budget went to runs that waited for it; what one of them no longer needs goes to the next.
+    pub(super) fn serve(&mut self, cx: &Context, mut served: Vec<Reservation>, effects: &mut Effects) {
+        while let Some(Reservation { peer, bytes }) = served.pop() {
+            let mut of = self.runs.get_mut(&peer);
+            let session = of.as_mut().and_then(|of| of.session.as_mut());
+            let unused = session.map_or(bytes, |session| session.reserved(cx.now, bytes));
+            if unused > 0 {
+                served.extend(self.budget.release(unused));
+            } else if let Some(of) = &mut of {
+                owes_from_now(of, effects);
+            }
+            effects.ack(of.and_then(Correspondence::ack_due));
+        }
+    }
+
+    /// Whether a run could send of a message for which memory is reserved.
+    pub(in crate::node) fn owes_bytes(&self, id: NodeId) -> bool {
+        self.session(id).is_some_and(Session::owes_bytes)
+    }
+
+    /// Whether others wait for the memory that is reserved for a run, and it is too slow for that. While this process
+    /// stood still, it could not see what arrived.
+    pub(in crate::node) fn must_yield(&self, cx: &Context, id: NodeId) -> bool {
+        self.session(id).is_some_and(|session| session.must_yield(cx.now, cx.stalled, &self.budget))
+    }
+
+    /// A run has had its time to go on with a message: if it is lost now, its reservation is too.
+    pub(in crate::node) fn has_had_its_time(&mut self, id: NodeId) {
+        if let Some(of) = self.runs.get_mut(&id) {
+            of.feeding = false;
+        }
+    }
+
+    /// The acknowledgement timer of a run's link has fired. Returns whether there is news.
+    pub(in crate::node) fn ack_is_due(&mut self, id: NodeId) -> bool {
+        let Some(of) = self.runs.get_mut(&id) else { return false };
+        of.ack_scheduled = false;
+        of.session.as_ref().is_some_and(|session| session.due() != Due::Never)
+    }
+
+    fn release(&mut self, cx: &Context, leftover: Leftover, effects: &mut Effects) {
+        let served = leftover.release(&mut self.budget);
+        self.serve(cx, served, effects);
+    }
+
+    /// What is left of earlier runs of a node counts against the window of its present one.
+    pub(super) fn charge(&mut self, cx: &mut Context, id: NodeId, effects: &mut Effects) {
+        let uncovered = self.inbox.uncovered(id);
+        if let Some(session) = self.runs.get_mut(&id).and_then(|of| of.session.as_mut()) {
+            session.charge(uncovered);
+            self.regrant_into(cx, id, effects);
+        }
+    }
+}
+
+/// Memory is reserved for a message of this run: the time that it has to go on begins.
+fn owes_from_now(of: &mut Correspondence, effects: &mut Effects) {
+    of.feeding = true;
+    effects.0.extend(of.link.map(Effect::Owes));
+}
+
+fn message(from: Run, payload: Bytes, place: Place) -> Message {
+    Message { from, payload, receipt: Receipt { from, place } }
+}
