@@ -8,6 +8,7 @@ mod mixed;
 mod poll_loop;
 mod replay;
 mod sim;
+mod structure;
 mod thin;
 mod threads;
 mod tokio;
