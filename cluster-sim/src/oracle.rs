@@ -2,29 +2,28 @@
 //!
 //! Truth is the simulator's own: what the driver was asked to do, what went over the wires, what was done at the other
 //! end, and what applications took. Each file checks one group of promises and can be read, and tested, by itself; this
-//! one, [`user`] and [`wire`] tell them what happens. The letters are those of the list of invariants: S for the oracle's
-//! own, I for the protocol's.
+//! one, [`user`] and [`wire`] tell them what happens. `INVARIANTS.md` has the list of all promises.
 //!
 //! | file | promises |
 //! |---|---|
-//! | [`events`] | S4, S5, I2, I3: the word of events, `peers()`, joins, nothing after `Left` |
-//! | [`links`] | S1, I1, S12: one link per peer, and what is closed is over |
+//! | [`events`] | O4, O5: the word of events, `peers()`, joins, nothing after `Left` |
+//! | [`links`] | O1, O12: one link per peer, and what is closed is over |
 //! | [`suspects`] | S05: nobody is turned away for a link that is dead |
-//! | [`alive`] | S18 to S20: no link is timed out on which bytes move, receivers speak, narrow ways are not filled |
-//! | [`agreement`] | S2: both ends agree which link that is |
-//! | [`handshakes`] | S3, I10: up only by a handshake; strangers change nothing |
-//! | [`sessions`], [`ends`], [`numbers`] | S6 to S8, I4: each message one outcome, a true one; order |
-//! | [`bounds`], [`memory`] | S9, I5: every table within its bound, and the bytes in all streams |
-//! | [`departed`] | S10, I6: who left or was disconnected stays away |
-//! | [`dials`] | S10, S11, I8: whom a node dials, and how fast |
-//! | [`runs`] | S13: incarnations and generations |
-//! | [`credit`] | S14: grants |
-//! | [`contract`] | S15: nothing left to poll, no deadline in the past |
+//! | [`alive`] | O18 to O20: no link is timed out on which bytes move, receivers speak, narrow ways are not filled |
+//! | [`agreement`] | O2: both ends agree which link that is |
+//! | [`handshakes`] | O3: up only by a handshake; strangers change nothing |
+//! | [`sessions`], [`ends`], [`numbers`] | O6 to O8: each message one outcome, a true one; order |
+//! | [`bounds`], [`memory`] | O9: every table within its bound, and the bytes in all streams |
+//! | [`departed`] | O10: who left or was disconnected stays away |
+//! | [`dials`] | O10, O11: whom a node dials, and how fast |
+//! | [`runs`] | O13: incarnations and generations |
+//! | [`credit`] | O14: grants |
+//! | [`contract`] | O15: nothing left to poll, no deadline in the past |
 //!
-//! S16, that nothing that is sent with a secret can be read on a wire, is looked at where bytes are written: every
-//! numbered message begins with a canary, which no connection of a schedule whose nodes have a secret may carry. S17 and
-//! I9, that equal seeds give equal traces, is [`World::trace_hash`](crate::World::trace_hash), compared by
-//! tests; I7 and the oracle of liveness is [`World::heal_and_converge`](crate::World::heal_and_converge).
+//! O16, that nothing that is sent with a secret can be read on a wire, is looked at where bytes are written: every
+//! numbered message begins with a canary, which no connection of a schedule whose nodes have a secret may carry. O17,
+//! that equal seeds give equal traces, is [`World::trace_hash`](crate::World::trace_hash), compared by tests. The oracle of
+//! liveness is [`World::heal_and_converge`](crate::World::heal_and_converge).
 //!
 //! Nodes are held to their promises, puppets and strangers to none: what a node does with one of those is checked by
 //! its own end alone.

@@ -554,7 +554,7 @@ impl World {
             self.violate(Some(host), text);
         }
         if let Some(host) = self.net.leaked() {
-            self.violate(Some(host), "S16: what was sent with a secret can be read on the wire".to_owned());
+            self.violate(Some(host), "O16: what was sent with a secret can be read on the wire".to_owned());
         }
     }
 

@@ -1,4 +1,4 @@
-//! S2: when nothing is in flight on a connection and both kernels still have it, either both nodes hold it for the one
+//! O2: when nothing is in flight on a connection and both kernels still have it, either both nodes hold it for the one
 //! that connects them, or neither does.
 
 use super::{Broken, Oracle};

@@ -1,13 +1,13 @@
-//! S18, S19 and S20: a link on which bytes move is not timed out, a node that bytes arrive at says something, and a narrow
+//! O18, O19 and O20: a link on which bytes move is not timed out, a node that bytes arrive at says something, and a narrow
 //! way is not filled with more than it carries.
 //!
-//! * S18: no link ends as timed out while bytes arrive on it. A link that was silent for `peer_timeout` does; one under
+//! * O18: no link ends as timed out while bytes arrive on it. A link that was silent for `peer_timeout` does; one under
 //!   suspicion that was silent for `probe_timeout` does; and one whose peer sends nothing of a message that memory is
 //!   reserved for.
-//! * S19: on a link that is up, bytes of a stream are acknowledged within two [intervals](interval), and bytes of a frame
+//! * O19: on a link that is up, bytes of a stream are acknowledged within two [intervals](interval), and bytes of a frame
 //!   that is not whole are followed by some frame, so that the other end has no reason to take this one for dead. Time in
 //!   which the kernel takes no bytes does not count.
-//! * S20: the bytes that were handed out on a link and had not arrived when it ended are at most as many as a narrow way
+//! * O20: the bytes that were handed out on a link and had not arrived when it ended are at most as many as a narrow way
 //!   carries in about two seconds. So bytes are sent again only for links that really end, and few of them.
 
 use std::collections::BTreeMap;

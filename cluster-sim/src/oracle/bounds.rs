@@ -1,4 +1,4 @@
-//! S9 and I5: every table, queue and timer count of a node is within its bound at every step.
+//! O9: every table, queue and timer count of a node is within its bound at every step.
 
 use cluster_core::limits::{
     MAX_ADDRESSES, MAX_ALIASES, MAX_CLOSED_STREAMS, MAX_NOTICE_SOURCES, MAX_RECORDS, MAX_TARGETS,

@@ -1,4 +1,4 @@
-//! S15: when a node says that it has nothing more to say, it has not; and once it has left, it wants nothing any more.
+//! O15: when a node says that it has nothing more to say, it has not; and once it has left, it wants nothing any more.
 //! That it leaves no deadline in the past is seen by the host's own turn, which would not come to an end.
 
 use cluster_core::Node;

@@ -1,4 +1,4 @@
-//! S14: what a node has granted, summed over all peers, is within its budget; each grant is within the window and what
+//! O14: what a node has granted, summed over all peers, is within its budget; each grant is within the window and what
 //! the message at the front still needs; and what it says of the streams it receives is true.
 //!
 //! All of it follows from the frames on the wire and from what the application takes.

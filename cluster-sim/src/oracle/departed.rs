@@ -1,4 +1,4 @@
-//! S10 and I6: a run that left never comes back, and a pair that a user disconnected stays apart until the user of
+//! O10: a run that left never comes back, and a pair that a user disconnected stays apart until the user of
 //! either side joins.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,4 +1,4 @@
-//! S11 and I8: whom a node dials, and how fast. Dials that its user did not ask for go only where somebody is said to
+//! O11: whom a node dials, and how fast. Dials that its user did not ask for go only where somebody is said to
 //! be, only to kinds of address that the node has to do with, never to itself, within the budget of hearsay, and ever
 //! more slowly where nobody answers.
 
@@ -235,7 +235,7 @@ impl Dials {
         }
     }
 
-    /// S10: somebody is said to be there whom the node may connect to.
+    /// O10: somebody is said to be there whom the node may connect to.
     fn is_to_somebody(&self, to: SocketAddr, dialer: &Dialer<'_>) -> Verdict {
         if self.told.len() >= MAX_TOLD {
             return Ok(());

@@ -1,4 +1,4 @@
-//! S8, the part of it that is about time: a session ends only when nothing can come of it any more. Before its time to
+//! O8, the part of it that is about time: a session ends only when nothing can come of it any more. Before its time to
 //! live is over that is so if either user has ended it, if a later run of either is there, or if its place in a table was
 //! needed. And it does end then: L3, of peers that never come back.
 

@@ -1,4 +1,4 @@
-//! S4, S5, I2 and I3: the events of each peer form the promised word, and `peers()` says what the events said. Also:
+//! O4 and O5: the events of each peer form the promised word, and `peers()` says what the events said. Also:
 //! each join has one outcome, and nothing follows `Left`.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,4 +1,4 @@
-//! S3 and I10: a peer is up only if it really completed a handshake, never by hearsay; where there is a secret nobody is
+//! O3: a peer is up only if it really completed a handshake, never by hearsay; where there is a secret nobody is
 //! taken for a node that he is not; and who has not authenticated itself changes nothing.
 //!
 //! The truth about a handshake is what was said at the *other* end of the connection.

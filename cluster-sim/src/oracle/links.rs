@@ -1,4 +1,4 @@
-//! S1, I1, S12 and part of S15: at most one link connects a node with each peer, and a link that the node has closed
+//! O1, O12 and part of O15: at most one link connects a node with each peer, and a link that the node has closed
 //! is over: no frame of it reaches the node, and none but its last words leaves the node.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,4 +1,4 @@
-//! S9, the part of it that is about bytes: the messages in the streams of a node take no more than its limits allow.
+//! O9, the part of it that is about bytes: the messages in the streams of a node take no more than its limits allow.
 //!
 //! What each peer's streams hold is known from the last look; only those with which something has happened since are
 //! looked at again, so that a look costs what the step has touched.

@@ -1,4 +1,4 @@
-//! I4 once more, by what numbered messages say of themselves: they come once, in order, to the run they were meant for,
+//! O6 once more, by what numbered messages say of themselves: they come once, in order, to the run they were meant for,
 //! and without a gap as long as the session lasts.
 
 use std::collections::BTreeMap;

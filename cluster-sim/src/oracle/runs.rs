@@ -1,4 +1,4 @@
-//! S13: incarnations and generations rise, never exceed their bounds, and never wrap.
+//! O13: incarnations and generations rise, never exceed their bounds, and never wrap.
 
 use std::collections::BTreeMap;
 

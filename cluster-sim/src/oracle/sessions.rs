@@ -1,4 +1,4 @@
-//! S6 to S8 and I4: each message that a node accepts has exactly one outcome, and what the other application takes is
+//! O6 to O8: each message that a node accepts has exactly one outcome, and what the other application takes is
 //! what was accepted, in order, each once.
 //!
 //! A [`Flow`] is what one run has accepted for another, over all links and sessions of the two. It follows the sender's
