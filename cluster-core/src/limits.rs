@@ -117,7 +117,7 @@ pub const RESERVATION_STALL: Duration = Duration::from_secs(10);
 pub const RESERVATION_RATE: u64 = 16 << 10;
 
 /// Bytes a second: what takes the place of [`RESERVATION_RATE`] while only such peers wait as have lost a reservation for
-/// the same message. Without it, several slow peers would interrupt each other for ever.
+/// the same message. Without it, several slow peers would interrupt each other forever.
 pub const RESERVATION_LEAST_RATE: u64 = SLOWEST_LINK / 2;
 
 /// A driver tells the node at most this often that [bytes moved](crate::Input::BytesRead) on a link without a frame.

@@ -99,17 +99,17 @@ impl Drop for Start {
 /// * Nothing that arrives over the network makes a call fail or panic.
 #[derive(Clone, Debug)]
 pub struct Node {
-    /// What every part needs.
+    /// The surroundings of every part.
     cx: Context,
-    /// What the node is.
+    /// The identity and profile.
     me: Me,
-    /// Which inbound connections get a chance.
+    /// The places and rates of inbound connections.
     gate: Gate,
-    /// Who is connected, by which links.
+    /// The links, and the runs at their ends.
     pairs: Pairs,
     /// Messages.
     mail: Mail,
-    /// Whom to dial.
+    /// The nodes and addresses to dial.
     dialling: Dialling,
     leaving: Option<Leaving>,
     /// Inputs since the node was last [checked](Node::check).
@@ -120,7 +120,8 @@ pub struct Node {
 /// How far a graceful leave has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Leaving {
-    /// Waiting until what was accepted is taken, up to the deadline. So many messages were undelivered `before`.
+    /// Waits until the peers have taken every accepted message, up to the deadline. Counts undelivered messages from
+    /// `before` on.
     Draining { deadline: Instant, before: u64 },
     /// Goodbyes are said; waiting for the links to end.
     Closing { before: u64 },

@@ -31,7 +31,7 @@ pub(crate) struct Peer {
     pub(crate) contact: Contact,
 }
 
-/// What the user knows of a peer.
+/// The state of a peer in the eyes of the user.
 ///
 /// ```text
 ///   New ──► Up ◄──► Limbo
@@ -41,7 +41,7 @@ pub(crate) struct Peer {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Standing {
-    /// Nothing: a handshake has named the run.
+    /// A handshake has named the run; the user does not know it.
     New,
     /// It is up. Its live link may change meanwhile.
     Up,
@@ -62,9 +62,9 @@ pub(crate) enum Standing {
 pub(crate) struct Contact {
     pub(crate) addresses: Addresses,
     pub(crate) backoff: Backoff,
-    /// The peer broke the protocol and is not dialled before.
+    /// Do not dial before this time: the peer broke the protocol.
     pub(crate) shunned_until: Instant,
-    /// An earlier run at its place was told of this one and was dialled again at once for that. This happens once.
+    /// The node has already redialled at once after it told a stale run about this one; it does so only once.
     pub(crate) corrected: bool,
 }
 
@@ -82,7 +82,7 @@ impl Peer {
         }
     }
 
-    /// Whether the user takes the peer for up.
+    /// Returns whether the user sees the peer as up.
     pub(crate) fn is_up(&self) -> bool {
         matches!(self.standing, Standing::Up | Standing::Limbo { .. })
     }
@@ -91,14 +91,14 @@ impl Peer {
         matches!(self.standing, Standing::Limbo { .. })
     }
 
-    /// A link has taken the place of the one that was lost, or will not.
+    /// Ends limbo: another link replaces the lost one, or will not.
     pub(crate) fn settle(&mut self) {
         if self.is_in_limbo() {
             self.standing = Standing::Up;
         }
     }
 
-    /// Since when the peer is lost, if it is.
+    /// Returns when the peer was lost, if it is lost.
     pub(crate) fn lost_since(&self) -> Option<Instant> {
         match self.standing {
             Standing::Lost { since } => Some(since),

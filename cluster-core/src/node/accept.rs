@@ -1,4 +1,4 @@
-//! What becomes of inbound connections until they are granted something, as the [gate](super::gate) decides.
+//! Inbound connections until they are granted something, as the [gate](super::gate) decides.
 
 use core::net::SocketAddr;
 

@@ -1,4 +1,4 @@
-//! What every part of a node needs: its settings and clock, and where it says what is to be done.
+//! The surroundings of every part of a node: settings, clock, and the queue of actions.
 
 use alloc::collections::VecDeque;
 

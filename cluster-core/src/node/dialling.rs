@@ -1,15 +1,15 @@
-//! Whom this node dials, and where it must not.
+//! The nodes and addresses that this node dials, and those it must not.
 //!
 //! # Why it is like this
 //!
-//! * What others say of addresses may be a lie. A dial on hearsay takes a token that comes back only when a member answers,
-//!   so an honest mesh forms at full speed and a liar makes this node dial as often as tokens refill
-//!   (SECURITY.md, row 14). Nobody passes those who wait for a token, or newcomers would take every one.
-//! * Hearsay leads only to kinds of address that this node has to do with: a public node must not be sent into somebody's
+//! * Hearsay about addresses may be a lie. A dial on hearsay takes a token that returns only when a member answers, so
+//!   an honest mesh forms at full speed and a liar makes this node dial as often as tokens refill (SECURITY.md, row
+//!   14). No newcomer passes a node that waits for a token, or newcomers would take every one.
+//! * Hearsay leads only to kinds of address that this node has to do with: no member can send a public node into a
 //!   private network ([`Dialling::may_follow`]).
 //! * A dial is never given up because an inbound link was granted meanwhile; `node/claim` says why.
-//! * After another live node with the same id was met, nobody is dialled for a while: two nodes with one id would push each
-//!   other out of every mesh. A member can lie about it, so joins and seeds go on afterwards by themselves.
+//! * A node that met another live node with its own id stops dialling for a while: the two would push each other out of
+//!   every mesh. A member can lie about it, so joins and seeds resume afterwards on their own.
 
 mod queue;
 
@@ -25,7 +25,7 @@ use crate::id::JoinId;
 use crate::target::Targets;
 use crate::time::Instant;
 
-/// The nodes and addresses that are to be dialled, and what is known of addresses.
+/// The nodes and addresses to dial, and the addresses of this node.
 #[derive(Clone, Debug)]
 pub(super) struct Dialling {
     pub(super) candidates: Candidates,
@@ -35,7 +35,7 @@ pub(super) struct Dialling {
     pub(super) own: BTreeSet<SocketAddr>,
     /// The kinds of address that this node has to do with, so that hearsay may send it there.
     reaches: BTreeSet<Reach>,
-    /// Another live node has this id; until then, nobody is dialled.
+    /// Another live node has this id; the node does not dial before this time.
     muted_until: Option<Instant>,
     next_join: u64,
 }
@@ -53,14 +53,14 @@ impl Dialling {
         }
     }
 
-    /// The id of a new join.
+    /// Returns the id of a new join.
     pub(super) fn next_join(&mut self) -> JoinId {
         let id = JoinId(self.next_join);
         self.next_join += 1;
         id
     }
 
-    /// These addresses lead to this node by its own account, and no others that were known before do.
+    /// Replaces the addresses that lead to this node.
     pub(super) fn set_own(&mut self, addresses: impl Iterator<Item = SocketAddr>) {
         self.own.clear();
         for address in addresses {
@@ -69,23 +69,23 @@ impl Dialling {
         }
     }
 
-    /// This node has a link at an address of its own.
+    /// Notes an own address at which this node has a link.
     pub(super) fn reached_from(&mut self, local: SocketAddr) {
         self.reaches.insert(reach(local));
     }
 
-    /// Until when nobody may be dialled, if so.
+    /// Returns when the node may dial again, if it may not now.
     pub(super) fn muted(&self, now: Instant) -> Option<Instant> {
         self.muted_until.filter(|until| *until > now)
     }
 
-    /// Nobody is dialled for a while, or again.
+    /// Forbids dialling until a time, or allows it again.
     pub(super) fn mute(&mut self, until: Option<Instant>) {
         self.muted_until = until;
     }
 
-    /// Whether an address that others name may be dialled: only kinds of address that this node has to do with, and the
-    /// networks on its list, so that a liar cannot point it at strangers' loopback or private networks.
+    /// Returns whether the node may dial an address from hearsay: only kinds of address that this node has to do with,
+    /// and the networks on its list, so that a liar cannot point it at strangers' loopback or private networks.
     pub(super) fn may_follow(&self, cx: &Context, address: SocketAddr) -> bool {
         let ip = address.ip().to_canonical();
         let listed = || cx.config.follow.iter().any(|network| network.contains(&ip));

@@ -1,4 +1,4 @@
-//! Which inbound connections get a chance, and which of them make room for others.
+//! Admits inbound connections, and evicts some of them when places run out.
 
 mod notices;
 mod rates;
@@ -20,7 +20,7 @@ use crate::link::Link;
 use crate::reason::Reason;
 use crate::time::Instant;
 
-/// The places of inbound connections, how fast they may come, and what is told of those that fail.
+/// The places and rates of inbound connections, and the notices about failed ones.
 #[derive(Clone, Debug)]
 pub(super) struct Gate {
     rates: Rates,
@@ -44,7 +44,7 @@ struct Familiar {
 pub(super) struct Admitted {
     /// A peer was seen at its IP.
     pub(super) familiar: bool,
-    /// The inbound link that was told everything and has known it for longest. It is not waited for any more.
+    /// The inbound link that has been closing for longest. The node no longer waits for it.
     pub(super) cut_off: Option<LinkId>,
     /// Links that must end because their places are needed.
     pub(super) evicted: Vec<LinkId>,
@@ -60,7 +60,7 @@ impl Gate {
         }
     }
 
-    /// Makes room for a connection, or returns why there is none. The caller ends the links that the answer names.
+    /// Makes room for a connection, or returns the reason for a refusal. The caller ends the links in the answer.
     pub(super) fn admit(&mut self, cx: &mut Context, pairs: &Pairs, from: SocketAddr) -> Result<Admitted, Reason> {
         let (most, lingering) = (cx.config.limits.max_inbound(), cx.config.limits.max_greeted);
         // Connections that were closed and not yet reported gone hold descriptors too.
@@ -85,7 +85,7 @@ impl Gate {
         Ok(Admitted { familiar, cut_off, evicted })
     }
 
-    /// Whether a peer was seen at this IP.
+    /// Returns whether a peer was seen at this IP.
     fn is_familiar(&mut self, pairs: &Pairs, ip: IpAddr) -> bool {
         if !self.familiar.current {
             let seen = pairs.peers.values().flat_map(|peer| peer.contact.addresses.seen());
@@ -94,7 +94,7 @@ impl Gate {
         self.familiar.ips.contains(&ip)
     }
 
-    /// Counts a connection from this IP, or returns why it is one too many.
+    /// Counts a connection from this IP, or returns the reason for a refusal.
     fn charge(&mut self, cx: &mut Context, ip: IpAddr, familiar: bool) -> Result<(), Reason> {
         let outcome = self.rates.admit(cx.now, ip, &cx.config.limits, familiar);
         match &outcome {
@@ -123,20 +123,20 @@ impl Gate {
         evicted
     }
 
-    /// An inbound connection has authenticated itself as one that may be a peer, so that no stranger has made it. A valid
-    /// hello is not enough: a recorded one could be repeated at any rate, and each costs work on the curve.
+    /// Gives back the token of an inbound connection that has authenticated as a possible peer. A valid hello is not
+    /// enough: an attacker could repeat a recorded one at any rate, and each costs work on the curve.
     pub(super) fn refund(&mut self, cx: &Context, link: &Link) {
         if link.is_inbound() {
             self.rates.refund(link.remote.ip(), &cx.config.limits);
         }
     }
 
-    /// The link was granted something: it holds no place any more.
+    /// Frees the place of a link that was granted something.
     pub(super) fn granted(&mut self, id: LinkId) {
         self.seats.leave(id);
     }
 
-    /// The node has begun to close a link.
+    /// Notes that the node has begun to close a link.
     pub(super) fn closing(&mut self, cx: &Context, link: &Link) {
         self.seats.leave(link.id);
         if link.lingers_since().is_some() && link.is_inbound() {
@@ -144,12 +144,12 @@ impl Gate {
         }
     }
 
-    /// A link that was closing since this time does not wait for the other side any more.
+    /// Notes that a link, closing since this time, no longer waits for the other side.
     pub(super) fn aborted(&mut self, id: LinkId, since: Instant) {
         self.seats.linger_no_more(id, since);
     }
 
-    /// The driver has reported that a link is gone.
+    /// Forgets a link that the driver has reported gone.
     pub(super) fn gone(&mut self, link: &Link) {
         if !link.is_inbound() {
             return;
@@ -160,12 +160,12 @@ impl Gate {
         self.seats.gone(link.id);
     }
 
-    /// A peer was seen somewhere, or forgotten.
+    /// Notes that the addresses of peers have changed.
     pub(super) fn peers_changed(&mut self) {
         self.familiar.current = false;
     }
 
-    /// Counts a connection that failed before it was granted anything, and tells of it unless that is nothing unusual.
+    /// Counts a connection that failed before it was granted anything, and reports unusual ones.
     pub(super) fn failed(&mut self, cx: &mut Context, link: &Link, reason: &Reason) {
         if link.proven.is_none() {
             cx.stats.failed_handshakes += 1;
@@ -177,7 +177,7 @@ impl Gate {
         }
     }
 
-    /// Tells of a connection, unless its source was told of too often lately.
+    /// Reports a connection, unless its source had a report lately.
     pub(super) fn notice(&mut self, cx: &mut Context, source: IpAddr, reason: Reason) {
         match self.notices.admit(cx.now, source, reason) {
             Some(notice) => cx.actions.push_back(Action::Notice(notice)),
@@ -205,7 +205,7 @@ impl Gate {
         self.rates.len()
     }
 
-    /// Whether the places are those of these links.
+    /// Returns whether the places are those of these links.
     pub(super) fn is_consistent(&self, pairs: &Pairs) -> bool {
         let links = || pairs.links.values();
         links().all(|link| self.seats.holds(link.id) == link.is_pending())

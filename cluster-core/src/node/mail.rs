@@ -1,7 +1,7 @@
 //! Messages: accepted into the logs of their receivers, taken from the streams of their senders.
 //!
-//! This part knows runs and the links that connect them, and nothing else of links or peers. What has to happen on a link
-//! is in the [`Effects`] that its methods return.
+//! This part knows runs and the links that connect them, and nothing else of links or peers. Its methods return the
+//! [`Effects`] that a caller must apply to links.
 
 mod correspondence;
 mod finished;
@@ -36,7 +36,7 @@ use crate::session::{Acked, Budget, Due, SendStream, Session};
 use crate::stats::Memory;
 use crate::wire::{Ack, Profile};
 
-/// The messages of all runs, and what bounds them together.
+/// The messages of all runs, and their common bounds.
 #[derive(Clone, Debug)]
 pub(super) struct Mail {
     runs: BTreeMap<NodeId, Correspondence>,
@@ -48,17 +48,17 @@ pub(super) struct Mail {
     next_flush: u64,
 }
 
-/// What has to happen on links because of mail, in this order.
+/// Changes that a caller must apply to links, in this order.
 #[must_use]
 #[derive(Debug, Default)]
 pub(super) struct Effects(pub(super) Vec<Effect>);
 
-/// One thing that has to happen on a link.
+/// One change to a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Effect {
-    /// Memory is reserved for a message of the run: the time that it has to go on begins.
+    /// The time for the run to continue its message begins: memory is reserved for it.
     Owes(LinkId),
-    /// The run needs to hear of its stream, now or soon.
+    /// The run needs an acknowledgement, now or soon.
     Ack(LinkId, Due),
 }
 
@@ -83,12 +83,12 @@ impl Mail {
         }
     }
 
-    /// A run has a record from now on.
+    /// Creates the record of a run.
     pub(super) fn begin(&mut self, run: Run) {
         self.runs.insert(run.id, Correspondence::new(run));
     }
 
-    /// A link connects the two, on which the run has said this of itself.
+    /// Notes the link that connects the two, and the profile that the run has sent on it.
     pub(super) fn attach(&mut self, id: NodeId, link: LinkId, profile: &Profile) {
         if let Some(of) = self.runs.get_mut(&id) {
             of.link = Some(link);
@@ -96,14 +96,14 @@ impl Mail {
         }
     }
 
-    /// The link that connected the two is gone. [Fence](Mail::fence) the session next.
+    /// Notes that the link is gone. [Fence](Mail::fence) the session next.
     pub(super) fn detach(&mut self, id: NodeId) {
         if let Some(of) = self.runs.get_mut(&id) {
             of.link = None;
         }
     }
 
-    /// A round trip to the run took so long.
+    /// Notes how long a round trip to the run took.
     pub(super) fn measured(&mut self, id: NodeId, rtt: core::time::Duration) {
         if let Some(of) = self.runs.get_mut(&id) {
             of.rtt = rtt;
@@ -156,12 +156,12 @@ impl Mail {
         (report, links)
     }
 
-    /// The user will read a report later; until then it takes room.
+    /// Counts a report against the send window until the user has read it.
     pub(super) fn defer(&mut self, told: &Undelivered) -> Deferred {
         self.reports.defer(told)
     }
 
-    /// A report was read, or never will be.
+    /// Frees the room of a report.
     pub(super) fn read(&mut self, cx: &mut Context, deferred: Deferred) {
         let max_peers = cx.config.limits.max_peers;
         let crowded = self.reports.len() >= max_peers;
@@ -174,13 +174,13 @@ impl Mail {
         }
     }
 
-    /// Tells everybody who waits for room to look again.
+    /// Wakes every blocked sender.
     pub(super) fn wake_all(&mut self, cx: &mut Context) {
         cx.actions
             .extend(self.runs.values_mut().filter_map(Correspondence::take_wish).map(|peer| Action::Writable { peer }));
     }
 
-    /// Tells who waits for room for a run that takes no message any more that there will be none.
+    /// Wakes the senders of a run that no longer accepts messages.
     pub(super) fn wake_if_closed(&mut self, cx: &mut Context, id: NodeId) {
         let offline = cx.config.offline;
         let closed = self.runs.get_mut(&id).filter(|of| !is_open(of, offline));
@@ -188,7 +188,7 @@ impl Mail {
         writable(cx, wish);
     }
 
-    /// Waits until every message accepted so far for a run has its outcome.
+    /// Starts a wait for the outcome of every message accepted so far for a run.
     pub(super) fn flush(&mut self, cx: &mut Context, peer: NodeId) -> Result<FlushId, FlushError> {
         let of = self.runs.get_mut(&peer).filter(|of| of.open).ok_or(FlushError::UnknownPeer(peer))?;
         let session = of.session.as_ref().ok_or(FlushError::UnknownPeer(peer))?;
@@ -203,37 +203,36 @@ impl Mail {
         Ok(id)
     }
 
-    /// What goes out to a run.
+    /// Returns the stream to a run.
     #[inline]
     pub(super) fn outgoing(&self, id: NodeId) -> Option<&SendStream> {
         Some(&self.runs.get(&id)?.session.as_ref()?.send)
     }
 
-    /// The next chunk that goes out to a run.
+    /// Returns the stream to a run.
     #[inline]
     pub(super) fn outgoing_mut(&mut self, id: NodeId) -> Option<&mut SendStream> {
         Some(&mut self.runs.get_mut(&id)?.session.as_mut()?.send)
     }
 
-    /// The acknowledgement for a run if there is news; with `progress`, also if bytes have arrived. `None` if the run has
-    /// no session.
+    /// Returns the acknowledgement for a run if it has news; with `progress`, also if only bytes have arrived. The outer
+    /// `None` means that the run has no session.
     #[inline]
     pub(super) fn ack(&mut self, id: NodeId, progress: bool) -> Option<Option<Ack>> {
         Some(self.runs.get_mut(&id)?.session.as_mut()?.ack(progress))
     }
 
-    /// Whether bytes of a run have arrived of which it was not told.
+    /// Returns whether unacknowledged bytes of a run have arrived.
     pub(super) fn has_progress(&self, id: NodeId) -> bool {
         self.session(id).is_some_and(Session::has_progress)
     }
 
-    /// An acknowledgement has come. [Settle](Mail::settle) what it says next.
+    /// Takes note of an acknowledgement. [Settle](Mail::settle) the result next.
     pub(super) fn acknowledged(&mut self, from: NodeId, ack: &Ack) -> Option<Result<Acked, ProtocolError>> {
         Some(self.runs.get_mut(&from)?.session.as_mut()?.send.ack(ack))
     }
 
-    /// An acknowledgement has made room, or given credit. In the second case, returns the link that may now have something
-    /// to send.
+    /// Reports messages as delivered and wakes blocked senders. Returns the link that may send if the credit rose.
     pub(super) fn settle(&mut self, cx: &mut Context, id: NodeId, acked: Acked) -> Option<LinkId> {
         cx.stats.messages_delivered += acked.messages;
         self.delivered(cx, id, acked.messages);
@@ -243,17 +242,17 @@ impl Mail {
         of.link.filter(|_| acked.more_credit)
     }
 
-    /// Whether nothing that was accepted waits to be delivered.
+    /// Returns whether every accepted message is delivered.
     pub(super) fn is_settled(&self) -> bool {
         self.runs.values().all(|of| of.retained() == 0)
     }
 
-    /// Whether a run has a session.
+    /// Returns whether a run has a session.
     pub(super) fn has_session(&self, id: NodeId) -> bool {
         self.session(id).is_some()
     }
 
-    /// How much of the first stream that there is has arrived.
+    /// Returns how much of the first stream has arrived.
     #[cfg(test)]
     pub(super) fn received(&self) -> u64 {
         let received = |of: &Correspondence| Some(of.session.as_ref()?.receive()?.received());
@@ -264,28 +263,28 @@ impl Mail {
         self.runs.get(&id)?.session.as_ref()
     }
 
-    /// Bytes of earlier streams of a node, which count against the window of a new one.
+    /// Returns the bytes of earlier streams of a node, which count against the window of a new one.
     pub(super) fn charged(&self, id: NodeId) -> u64 {
         let present = self.runs.get(&id).map_or(0, Correspondence::buffered);
         self.inbox.uncovered(id).saturating_add(present)
     }
 
-    /// The nodes that left messages behind.
+    /// Returns the nodes that left messages behind.
     pub(super) fn left_behind(&self) -> impl Iterator<Item = NodeId> + '_ {
         self.inbox.left_behind()
     }
 
-    /// The number of streams whose end is remembered.
+    /// Returns the number of streams whose end the node remembers.
     pub(super) fn finished_streams(&self) -> usize {
         self.finished.len()
     }
 
-    /// The number of nodes that there are reports to read about.
+    /// Returns the number of nodes with unread reports.
     pub(super) fn unread_reports(&self) -> usize {
         self.reports.len()
     }
 
-    /// The bytes of all messages.
+    /// Returns the bytes of all messages.
     pub(super) fn memory(&self) -> Memory {
         let received: u64 = self.runs.values().map(Correspondence::buffered).sum();
         let retained = self.runs.values().map(Correspondence::retained).sum();
@@ -293,20 +292,20 @@ impl Mail {
         Memory { received: received + besides.received, retained, unread: besides.unread }
     }
 
-    /// The part of it that is in the present streams of one run.
+    /// Returns the bytes in the present streams of one run.
     pub(super) fn memory_of(&self, id: NodeId) -> Memory {
         let of = self.runs.get(&id);
         let (received, retained) = (of.map_or(0, Correspondence::buffered), of.map_or(0, Correspondence::retained));
         Memory { received, retained, unread: 0 }
     }
 
-    /// The part of it that is in the present streams of no run.
+    /// Returns the bytes that belong to no present stream.
     pub(super) fn memory_besides(&self) -> Memory {
         Memory { received: self.inbox.buffered(), retained: 0, unread: self.reports.total() }
     }
 }
 
-/// Whether messages for a run are accepted.
+/// Returns whether the node accepts messages for a run.
 fn is_open(of: &Correspondence, offline: Offline) -> bool {
     of.open && (!of.suspended || offline == Offline::Queue)
 }

@@ -1,4 +1,4 @@
-//! What a node is, and what it says of itself.
+//! The identity of a node, and its profile.
 
 use alloc::vec::Vec;
 use core::net::SocketAddr;
@@ -18,19 +18,19 @@ use crate::wire::Profile;
 /// How far ahead of its own start a node adopts an incarnation: one year, in microseconds.
 const MAX_ADOPTED_STEP: u64 = 366 * 24 * 60 * 60 * 1_000_000;
 
-/// How long nobody is dialled, and the user is not told again, after another live node with our id was met.
+/// The node dials no peer for this long after it met another live node with its id, and reports the meeting once.
 pub(super) const MUTE: Duration = Duration::from_secs(60);
 
-/// What a node was born with.
+/// The values that a node starts with.
 #[derive(Clone, Debug)]
 pub(super) struct Me {
-    /// What proves the id, where a secret protects the node.
+    /// Proves the id, where a secret protects the node.
     identity: Option<Identity>,
     seed: Seed,
     /// The incarnation it started with. It may adopt a later one, once.
     born: Incarnation,
     listen: Option<SocketAddr>,
-    /// When the user was last told that another live node has this id.
+    /// When the node last reported that another live node has its id.
     told_of_clone: Option<Instant>,
 }
 
@@ -39,12 +39,13 @@ impl Me {
         Me { identity, seed, born, listen, told_of_clone: None }
     }
 
-    /// The address that the driver listens at.
+    /// Returns the address that the driver listens at.
     pub(super) fn listen(&self) -> Option<SocketAddr> {
         self.listen
     }
 
-    /// A channel for a link. `None` if a secret protects the node and nothing proves its id, which cannot be.
+    /// Creates the channel of a link. Returns `None` if a secret protects the node and it has no identity, which cannot
+    /// happen.
     pub(super) fn channel(&self, cx: &Context, link: LinkId, role: Role) -> Option<Channel> {
         let mut rng = Rng::new(&self.seed, Purpose::Link(link.0));
         let hello = Hello {
@@ -65,7 +66,7 @@ impl Me {
         })
     }
 
-    /// What this node says of itself to peers of which it holds no earlier streams.
+    /// Returns the profile for peers of which the node holds no earlier streams.
     pub(super) fn profile(&self, config: &Config) -> Profile {
         Profile {
             name: config.name.clone(),
@@ -76,7 +77,7 @@ impl Me {
         }
     }
 
-    /// Where this node says that it can be dialled.
+    /// Returns the addresses at which the node asks to be dialled.
     pub(super) fn advertised(&self, config: &Config) -> Vec<Advertised> {
         if config.advertise.is_empty() {
             self.listen.map(Advertised::from).into_iter().collect()
@@ -85,13 +86,13 @@ impl Me {
         }
     }
 
-    /// The complete addresses that lead to this node by its own account.
+    /// Returns the complete addresses at which the node listens or that its user advertises.
     pub(super) fn own_addresses<'a>(&self, config: &'a Config) -> impl Iterator<Item = SocketAddr> + use<'a> {
         let addresses = self.listen.into_iter().chain(config.advertise.iter().copied());
         addresses.filter(|address| !address.ip().is_unspecified())
     }
 
-    /// Another live node has this id. Returns whether the user is to be told now.
+    /// Notes that another live node has this id. Returns whether to report it now.
     pub(super) fn met_clone(&mut self, now: Instant) -> bool {
         let news = self.told_of_clone.is_none_or(|told| now - told >= MUTE);
         if news {
@@ -100,12 +101,12 @@ impl Me {
         news
     }
 
-    /// This node becomes another run: should another have its id, that is news.
+    /// Makes the next meeting with a node of the same id news: this node becomes another run.
     pub(super) fn forget_clone(&mut self) {
         self.told_of_clone = None;
     }
 
-    /// Whether `present` may become a run that comes after `known`, which others have seen. It may once, and not by
+    /// Returns whether the run `present` may become one after `known`, which others have seen. It may once, and not by
     /// more than a clock can be wrong.
     pub(super) fn may_adopt(&self, present: Incarnation, known: Incarnation) -> bool {
         let believable = known.0 <= self.born.0.saturating_add(MAX_ADOPTED_STEP) && known.0 < u64::MAX;

@@ -105,8 +105,8 @@ impl Node {
         self.apply(effects);
     }
 
-    /// Waits until every message accepted so far for a peer has its outcome: [`Event::Flushed`](crate::Event::Flushed) says so. Messages
-    /// accepted later do not matter. For a lost peer that may take until its session is over.
+    /// Waits until every message accepted so far for a peer has its outcome: [`Event::Flushed`](crate::Event::Flushed)
+    /// says so. Messages accepted later do not matter. For a lost peer that may take until its session is over.
     ///
     /// # Errors
     ///
@@ -159,7 +159,7 @@ impl Node {
         self.leave_progress();
     }
 
-    /// Does what has to happen on links because of mail.
+    /// Applies the effects of mail to links.
     pub(super) fn apply(&mut self, effects: Effects) {
         for effect in effects.0 {
             match effect {

@@ -1,4 +1,4 @@
-//! Who is connected to this node, by which links, and who is not to be.
+//! The links of this node, the runs at their other ends, and the runs it must not connect to.
 
 use alloc::collections::BTreeMap;
 
@@ -18,14 +18,14 @@ pub(super) struct Pairs {
 }
 
 impl Pairs {
-    /// The id of a new link.
+    /// Returns the id of a new link.
     pub(super) fn next_link(&mut self) -> LinkId {
         let id = LinkId(self.next_link);
         self.next_link += 1;
         id
     }
 
-    /// What a new ping carries.
+    /// Returns the token of a new ping.
     pub(super) fn next_token(&mut self) -> u64 {
         self.next_token += 1;
         self.next_token

@@ -1,4 +1,4 @@
-//! The table of peers: who has a record, who makes room, and what is remembered of those that had one.
+//! The table of peers: records begin, make room for others, and end.
 
 use super::Node;
 use super::timer::Timer;

@@ -1,4 +1,4 @@
-//! What the life of a session means for links and peers; [mail](super::mail) has the session itself.
+//! The effects of a session's life on links and peers; [mail](super::mail) has the session itself.
 
 use alloc::vec::Vec;
 
@@ -41,13 +41,13 @@ impl Node {
         self.apply(effects);
     }
 
-    /// A peer that was up is lost: what was accepted for it waits for its return.
+    /// Keeps the session of a lost peer for its return.
     pub(super) fn suspend_session(&mut self, id: NodeId) {
         let effects = self.mail.suspend(&mut self.cx, id);
         self.apply(effects);
     }
 
-    /// The session with a lost peer has had its time.
+    /// Ends an expired session, unless a link may still bring the peer back.
     pub(super) fn session_deadline(&mut self, id: NodeId) {
         let Some(peer) = self.pairs.peers.get(&id).filter(|_| !crate::mutant::mutant!(NeverExpire)) else { return };
         let limbo = peer.is_in_limbo();
@@ -68,7 +68,7 @@ impl Node {
         }
     }
 
-    /// Memory that is reserved for a lost peer has had its time.
+    /// Takes back the reservation of a lost peer.
     pub(super) fn reservation_deadline(&mut self, id: NodeId) {
         if self.pairs.peers.get(&id).is_some_and(|peer| peer.live.is_none()) {
             self.fence_session(id, true);

@@ -5,7 +5,7 @@ use crate::timers::Timers;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Timer {
-    /// Something about a link.
+    /// A deadline of a link.
     Link(LinkId, LinkTimer),
     /// A lost peer is dialled.
     Reconnect(NodeId),
@@ -33,7 +33,7 @@ pub(super) enum Timer {
     Leave,
 }
 
-/// What is due on a link. `Handshake` is the first of them, see [`Timers::cancel_link`].
+/// A deadline of a link. `Handshake` is the first of them, see [`Timers::cancel_link`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum LinkTimer {
     /// It must be up, or closed, by then.

@@ -1,4 +1,4 @@
-//! What a node shows of itself.
+//! Read access to a node.
 
 use alloc::vec::Vec;
 use core::net::SocketAddr;

@@ -5,12 +5,13 @@
 //! * A message that is longer than its window needs room for all of it before it can be taken. If two peers each had half
 //!   of what they need, neither would ever finish. So the remainder is reserved whole or not at all
 //!   (`cluster-sim/tests/it/messages.rs`: fifty peers send 4 MiB each where 16 MiB are reserved).
-//! * Reservations are given strictly in the order of asking. A small one that passed a large one would pass it for ever.
+//! * The node gives reservations strictly in the order of the requests. Small ones would otherwise pass a large one
+//!   permanently.
 //! * Windows and remainders have a pool each. Windows that grew and idle would otherwise starve every long message.
-//! * A reservation is taken back from a peer that is too slow while others wait, or one member that sends a byte every six
-//!   seconds would stop all others (`cluster-core/src/node/tests/reservations.rs`). The limits are those of
-//!   [`Budget::wants_back`]: peers that were too slow themselves wait patiently, or two slow ones would interrupt each
-//!   other for ever.
+//! * A peer that is too slow loses its reservation while others wait, or a member that sends a byte every six seconds
+//!   would stop all others (`cluster-core/src/node/tests/reservations.rs`). The limits are those of
+//!   [`Budget::wants_back`]: a peer that was too slow itself waits patiently, or two slow ones would interrupt each
+//!   other forever.
 //! * A window grows only when a whole one was consumed within two round trips: then it was the window that the sender
 //!   waited for. It shrinks when the link ends, because nothing else says that a peer has become slow.
 //!

@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The layers of the core, the lowest first. A file imports its own layer and lower ones. What is in no layer may be
-/// imported by all, as far as it makes no circle.
+/// The layers of the core, the lowest first. A file imports its own layer and lower ones. Every file may import files
+/// that are in no layer, as long as that makes no circle.
 const LAYERS: [&[&str]; 4] =
     [&["wire", "secret", "identity", "credentials"], &["session", "channel"], &["node"], &["adapter"]];
 
@@ -39,7 +39,7 @@ type Module = Vec<String>;
 #[derive(Default)]
 struct Sources {
     modules: BTreeMap<Module, String>,
-    /// Names that a module hands on, and where they come from.
+    /// Re-exported names, and their origins.
     reexports: BTreeMap<(Module, String), Vec<String>>,
 }
 

@@ -7,11 +7,11 @@ use crate::id::{FlushId, LinkId, NodeId, Run};
 use crate::session::{Due, Past, ReceiveStream, Session};
 use crate::time::Instant;
 
-/// What is kept of one run. Exists as long as the run has a record.
+/// The mail of one run. It exists as long as the run has a record.
 #[derive(Clone, Debug)]
 pub(in crate::node) struct Correspondence {
     pub(super) run: Run,
-    /// The user was told that this run is up, and not yet that it is gone.
+    /// The node has reported this run as up, and not yet as gone.
     pub(super) open: bool,
     /// The run is lost, and its session waits for its return.
     pub(super) suspended: bool,
@@ -24,14 +24,14 @@ pub(in crate::node) struct Correspondence {
     /// The round trip as last measured.
     pub(super) rtt: Duration,
     pub(super) session: Option<Session>,
-    /// The time of the session is over, and a link that may bring the run back was given time to do so.
+    /// The session has expired, and a link that may bring the run back has a last deadline.
     pub(super) last_try: bool,
     pub(super) delivered: Delivered,
     pub(super) flushes: VecDeque<Flush>,
     /// The run has sent bytes of its stream since it was lost last, or since memory was reserved for its message, or has
     /// had no time to.
     pub(super) feeding: bool,
-    /// What the last session left behind, for the next one.
+    /// Remains of the last session, for the next one.
     pub(super) past: Past,
     /// A send was refused as full; the user wants to know when there is room.
     pub(super) wants_room: bool,
@@ -39,7 +39,7 @@ pub(in crate::node) struct Correspondence {
     pub(super) ack_scheduled: bool,
 }
 
-/// How many messages were delivered over all sessions of a run, and how far the user knows.
+/// The number of messages delivered over all sessions of a run, and of those the user knows about.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Delivered {
     pub(super) messages: u64,
@@ -51,9 +51,9 @@ pub(super) struct Delivered {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Flush {
     pub(super) id: FlushId,
-    /// How many messages the session had accepted.
+    /// The number of messages that the session had accepted.
     pub(super) mark: u64,
-    /// How many of them were reported as undelivered meanwhile.
+    /// The number of them that the node has reported as undelivered since.
     pub(super) undelivered: u64,
 }
 
@@ -78,12 +78,12 @@ impl Correspondence {
         }
     }
 
-    /// The id if the user waits for room; the caller tells that there is some, or will be none.
+    /// Returns the id if a sender is blocked; the caller wakes it.
     pub(super) fn take_wish(&mut self) -> Option<NodeId> {
         core::mem::take(&mut self.wants_room).then_some(self.run.id)
     }
 
-    /// Bytes of the present stream that wait to be taken.
+    /// Returns the bytes of the present stream that wait for the user.
     pub(super) fn buffered(&self) -> u64 {
         match (&self.session, &self.past) {
             (Some(session), _) => session.receive().map_or(0, ReceiveStream::buffered),
@@ -92,12 +92,12 @@ impl Correspondence {
         }
     }
 
-    /// Bytes accepted for the run that are not known to be delivered.
+    /// Returns the bytes accepted for the run and not known to be delivered.
     pub(super) fn retained(&self) -> u64 {
         self.session.as_ref().map_or(0, |session| session.send.retained())
     }
 
-    /// How soon the run needs to hear of its stream, and on which link; `Soon` is said once.
+    /// Returns how soon the run needs an acknowledgement, and on which link; returns `Soon` once.
     pub(super) fn ack_due(&mut self) -> Option<(LinkId, Due)> {
         let due = self.session.as_ref()?.due();
         let link = self.link?;

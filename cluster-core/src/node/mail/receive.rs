@@ -1,4 +1,4 @@
-//! What comes in: chunks into streams, messages out of them, and memory for the long ones.
+//! The incoming side: chunks into streams, messages out of them, memory for long messages.
 
 use alloc::vec::Vec;
 
@@ -24,7 +24,7 @@ pub(in crate::node) struct Broken {
 }
 
 impl Mail {
-    /// A chunk of a run's stream has arrived.
+    /// Appends a chunk to a run's stream.
     #[inline]
     pub(in crate::node) fn data(
         &mut self,
@@ -44,14 +44,14 @@ impl Mail {
         Ok(self.regrant(cx, from))
     }
 
-    /// A run has a complete message.
+    /// Puts a run with a complete message into the inbox.
     pub(super) fn announce(&mut self, cx: &mut Context, from: NodeId) {
         if self.inbox.ready(from) {
             cx.actions.push_back(Action::Deliver);
         }
     }
 
-    /// The node whose turn it is to have a message taken. [Take](Mail::take) it, then [end](Mail::end_turn) the turn.
+    /// Returns the node whose message is next. [Take](Mail::take) it, then [end](Mail::end_turn) the turn.
     pub(in crate::node) fn turn(&mut self) -> Option<NodeId> {
         self.inbox.turn()
     }
@@ -85,7 +85,7 @@ impl Mail {
         }
     }
 
-    /// The node whose turn it was has its next one after all others, if it has more.
+    /// Ends the turn of a node; its next one comes after those of all others.
     pub(in crate::node) fn end_turn(&mut self, cx: &mut Context, id: NodeId, taken: bool) {
         if self.is_readable(id) {
             self.inbox.rotate();
@@ -106,8 +106,8 @@ impl Mail {
         }
     }
 
-    /// From the streams of runs that are over, or were forgotten: all of them come before the present one, also behind
-    /// one of which everything was taken and not everything acknowledged.
+    /// Takes a message from the streams of ended or forgotten runs. These come before the present stream, even behind one
+    /// whose messages are all taken and not all acknowledged.
     fn take_leftover(&mut self, cx: &mut Context, pairs: &Pairs, id: NodeId, effects: &mut Effects) -> Option<Message> {
         loop {
             let (run, leftover) = self.inbox.leftover(id)?;
@@ -129,7 +129,7 @@ impl Mail {
         }
     }
 
-    /// A stream without a session ends when nothing of it is left to take or to acknowledge.
+    /// Closes a stream without a session once all its messages are taken and acknowledged.
     fn close_past(&mut self, cx: &Context, id: NodeId, effects: &mut Effects) {
         let Some(of) = self.runs.get_mut(&id) else { return };
         let Past::Open(leftover) = &of.past else { return };
@@ -141,7 +141,7 @@ impl Mail {
         }
     }
 
-    /// The application has dealt with a message that it took, and with all before it of the same run.
+    /// Marks a message, and all before it of the same run, as consumed by the application.
     pub(in crate::node) fn acknowledge(&mut self, cx: &mut Context, receipt: Receipt) -> Effects {
         let mut effects = Effects::default();
         let Receipt { from, place } = receipt;
@@ -161,7 +161,7 @@ impl Mail {
         effects
     }
 
-    /// More of a run's stream is consumed, perhaps.
+    /// Grows the window if the consumption calls for it, and grants credit.
     fn consumed(&mut self, cx: &mut Context, id: NodeId, effects: &mut Effects) {
         let Some(of) = self.runs.get_mut(&id) else { return };
         let Some(session) = &mut of.session else { return };
@@ -170,7 +170,7 @@ impl Mail {
         self.regrant_into(cx, id, effects);
     }
 
-    /// Grants a run what its window and the budget allow now, and has it told when that is worth a frame.
+    /// Grants a run as much as its window and the budget allow, and acknowledges when that is worth a frame.
     fn regrant(&mut self, cx: &mut Context, id: NodeId) -> Effects {
         let mut effects = Effects::default();
         self.regrant_into(cx, id, &mut effects);
@@ -194,7 +194,7 @@ impl Mail {
         }
     }
 
-    /// Room in the budget went to runs that waited for it; what one of them no longer needs goes to the next.
+    /// Hands room in the budget to runs that waited; room that one of them no longer needs goes to the next.
     pub(super) fn serve(&mut self, cx: &Context, mut served: Vec<Reservation>, effects: &mut Effects) {
         while let Some(Reservation { peer, bytes }) = served.pop() {
             let mut of = self.runs.get_mut(&peer);
@@ -209,25 +209,25 @@ impl Mail {
         }
     }
 
-    /// Whether a run could send of a message for which memory is reserved.
+    /// Returns whether a run could send more of a message for which memory is reserved.
     pub(in crate::node) fn owes_bytes(&self, id: NodeId) -> bool {
         self.session(id).is_some_and(Session::owes_bytes)
     }
 
-    /// Whether others wait for the memory that is reserved for a run, and it is too slow for that. While this process
-    /// stood still, it could not see what arrived.
+    /// Returns whether others wait for the memory that is reserved for a run, and the run is too slow. Time during which
+    /// this process stood still does not count.
     pub(in crate::node) fn must_yield(&self, cx: &Context, id: NodeId) -> bool {
         self.session(id).is_some_and(|session| session.must_yield(cx.now, cx.stalled, &self.budget))
     }
 
-    /// A run has had its time to go on with a message: if it is lost now, its reservation is too.
+    /// Makes a run lose its reservation together with its link: it has not continued its message in time.
     pub(in crate::node) fn has_had_its_time(&mut self, id: NodeId) {
         if let Some(of) = self.runs.get_mut(&id) {
             of.feeding = false;
         }
     }
 
-    /// The acknowledgement timer of a run's link has fired. Returns whether there is news.
+    /// Returns whether a run needs an acknowledgement when the timer for it fires.
     pub(in crate::node) fn ack_is_due(&mut self, id: NodeId) -> bool {
         let Some(of) = self.runs.get_mut(&id) else { return false };
         of.ack_scheduled = false;
@@ -239,7 +239,7 @@ impl Mail {
         self.serve(cx, served, effects);
     }
 
-    /// What is left of earlier runs of a node counts against the window of its present one.
+    /// Charges the remains of earlier runs of a node to the window of its present run.
     pub(super) fn charge(&mut self, cx: &mut Context, id: NodeId, effects: &mut Effects) {
         let uncovered = self.inbox.uncovered(id);
         if let Some(session) = self.runs.get_mut(&id).and_then(|of| of.session.as_mut()) {
@@ -249,7 +249,7 @@ impl Mail {
     }
 }
 
-/// Memory is reserved for a message of this run: the time that it has to go on begins.
+/// Starts the time in which a run must continue the message that memory is reserved for.
 fn owes_from_now(of: &mut Correspondence, effects: &mut Effects) {
     of.feeding = true;
     effects.0.extend(of.link.map(Effect::Owes));

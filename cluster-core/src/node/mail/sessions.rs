@@ -1,18 +1,17 @@
 //! The life of a session: it begins with the first claim of a pair of runs, outlives the links that carry it, and ends
-//! with the run, with the time to live, or because the other side knows nothing of it any more.
+//! with the run, with its time to live, or because the other side no longer knows it.
 //!
 //! # Why it is like this
 //!
-//! * Every accepted message has exactly one outcome. So a session ends in one place, [`Mail::gone`], which reports what
-//!   was never acknowledged, and a run that is back goes on or is told that it cannot: [`Event::SessionReset`].
-//! * Credit is taken back before the offers are read ([`Mail::fence`]): what the old link still carried must not count
-//!   for the new one. The mutant `FenceAfterOffer` shows what happens otherwise.
-//! * A peer that comes back again and again and never gets to the end must not keep its session for ever. The last try is
-//!   remembered (`Correspondence::last_try`, tests in `node/tests/outcomes.rs`).
+//! * Every accepted message has exactly one outcome. So a session ends in one place, [`Mail::gone`], which reports every
+//!   unacknowledged message. A run that returns resumes its session, or the user sees [`Event::SessionReset`].
+//! * [`Mail::fence`] takes credit back before the node reads an offer: bytes on the old link must not count for the new one. The mutant `FenceAfterOffer` shows what happens otherwise.
+//! * A peer that returns repeatedly and never completes a handshake must not keep its session. The record remembers the
+//!   last try (`Correspondence::last_try`, tests in `node/tests/outcomes.rs`).
 //! * A session that never came up here may be up at the other side, which sent its last step before the link broke. It is
 //!   kept for as long as that side takes to dial again, `reconnect_max`.
-//! * What is left of a run that is over is read before anything of its next run, and counts against the next run's window:
-//!   restarts would otherwise multiply what one node may hold here.
+//! * The user takes the remaining messages of an ended run before those of the next run, and they count against the next
+//!   run's window: restarts would otherwise multiply the memory that one node can hold here.
 //!
 //! PROTOCOL.md has the rules for the other side under "Resuming".
 
@@ -34,7 +33,7 @@ use crate::session::{Ended, Exchange, Past, ReceiveStream, Resumed, Session, Ter
 use crate::time::Instant;
 use crate::wire::{Offer, StreamId};
 
-/// How the streams of a pair go on over a new link, as far as this part is concerned.
+/// The agreement of both sides on how their streams resume over a new link.
 #[derive(Debug)]
 pub(in crate::node) struct Resumption {
     exchange: Exchange,
@@ -45,7 +44,7 @@ pub(in crate::node) struct Resumption {
 }
 
 impl Mail {
-    /// Where the streams of a pair stand, for the answer to its claim. Begins a session if there is none.
+    /// Returns the offer for the answer to a claim. Begins a session if the run has none.
     pub(in crate::node) fn offer(&mut self, cx: &mut Context, id: NodeId) -> Option<Offer> {
         self.begin_session(cx, id).map(Session::offer)
     }
@@ -72,8 +71,8 @@ impl Mail {
         of.session.as_mut()
     }
 
-    /// Goes on with the streams as the two sides agree, over a link on which our profile granted `window`. The caller
-    /// settles what the other side has acknowledged, and then [finishes](Mail::finish_resumption).
+    /// Resumes the streams as the two sides agree, over a link on which our profile granted `window`. The caller settles
+    /// the acknowledged messages, and then [finishes](Mail::finish_resumption).
     pub(in crate::node) fn resume(
         &mut self,
         cx: &mut Context,
@@ -96,7 +95,7 @@ impl Mail {
         session.window().restart(now, consumed);
         let inside = session.receive().is_some_and(|stream| stream.buffered() > 0 && !stream.readable());
         cx.stats.messages_resumed += u64::from(inside);
-        // A stream that goes on, or is carried over, keeps its id or gets the next one; any other is of a new session.
+        // A resumed stream keeps its id, and a carried-over one gets the next id. Any other belongs to a new session.
         let after = session.receive().map(ReceiveStream::id);
         let reset = before.is_some_and(|before| after != Some(before) && after != Some(successor(before)));
         Some(Ok(Resumption { exchange, before, reset }))
@@ -104,7 +103,7 @@ impl Mail {
 }
 
 impl Resumption {
-    /// What the other side has acknowledged, if our stream goes on.
+    /// Returns the acknowledgement of the other side, if our stream resumes.
     pub(in crate::node) fn acked(&self) -> Option<crate::session::Acked> {
         match &self.exchange.resumed {
             Resumed::Continued(acked) | Resumed::CarriedOver(acked) => Some(*acked),
@@ -114,7 +113,7 @@ impl Resumption {
 }
 
 impl Mail {
-    /// The rest of a [resumption](Mail::resume). `up` says that the user takes the run for up. Returns the offer that the
+    /// Completes a [resumption](Mail::resume). `up` says whether the user sees the run as up. Returns the offer that the
     /// initiator sends in return.
     pub(in crate::node) fn finish_resumption(
         &mut self,
@@ -149,7 +148,7 @@ impl Mail {
         (exchange.answer, effects)
     }
 
-    /// The two begin anew, as if for the first time, although the run is the same.
+    /// Reports that the two begin anew although the run is the same.
     fn session_was_reset(&mut self, cx: &mut Context, run: Run, up: bool) {
         let Some(of) = self.runs.get_mut(&run.id) else { return };
         if up {
@@ -160,7 +159,7 @@ impl Mail {
         }
     }
 
-    /// Tells how much was delivered in the session that is over; the next one counts from zero.
+    /// Reports the deliveries of the session that is over; the next one counts from zero.
     fn delivered_is_over(&mut self, cx: &mut Context, id: NodeId) {
         cx.timers.cancel(Timer::Delivered(id));
         self.tell_delivered(cx, id);
@@ -169,8 +168,8 @@ impl Mail {
         }
     }
 
-    /// The link of a session is gone: nothing that it still carries is read, and credit not in use comes back. With
-    /// `yields`, so does what was reserved for a message that is not complete.
+    /// Takes back unused credit after the link of a session is gone. With `yields`, also takes back the reservation of an
+    /// incomplete message.
     pub(in crate::node) fn fence(&mut self, cx: &Context, id: NodeId, yields: bool) -> Effects {
         let mut effects = Effects::default();
         self.fence_into(cx, id, yields, &mut effects);
@@ -186,7 +185,7 @@ impl Mail {
         }
     }
 
-    /// A run that was up is lost: what was accepted for it waits for its return.
+    /// Keeps the session of a lost run for its return.
     pub(in crate::node) fn suspend(&mut self, cx: &mut Context, id: NodeId) -> Effects {
         let mut effects = Effects::default();
         let Some(of) = self.runs.get_mut(&id) else { return effects };
@@ -214,14 +213,14 @@ impl Mail {
         effects
     }
 
-    /// The run is up.
+    /// Notes that the run is up.
     pub(in crate::node) fn opened(&mut self, id: NodeId) {
         if let Some(of) = self.runs.get_mut(&id) {
             of.open = true;
         }
     }
 
-    /// The run is back, or gone for good: nothing waits for its return any more.
+    /// Ends the wait for the return of a run.
     pub(in crate::node) fn returned(&mut self, cx: &mut Context, id: NodeId) {
         cx.timers.cancel(Timer::Session(id));
         cx.timers.cancel(Timer::Reservation(id));
@@ -231,12 +230,12 @@ impl Mail {
         }
     }
 
-    /// Whether a link that may bring the run back was given time to do so, although its session is over.
+    /// Returns whether the session of the run has expired and a link has a last deadline to bring it back.
     pub(in crate::node) fn is_last_try(&self, id: NodeId) -> bool {
         self.runs.get(&id).is_some_and(|of| of.last_try)
     }
 
-    /// A link that may bring the run back has time to do so. It is the last one if it `counts`.
+    /// Gives a link that may bring the run back another deadline, the last one if it `counts`.
     pub(in crate::node) fn wait_once_more(&mut self, cx: &mut Context, id: NodeId, counts: bool) {
         if let Some(of) = self.runs.get_mut(&id) {
             of.last_try |= counts;
@@ -244,8 +243,8 @@ impl Mail {
         cx.timers.set(Timer::Session(id), cx.now + cx.config.timing.handshake_timeout);
     }
 
-    /// The session with a lost run now ends at another time. One that never came up has a time of its own, and a last try
-    /// goes on, unless there is time for more.
+    /// Moves the end of the session with a lost run. A session that never came up keeps its own end, and so does a last
+    /// try, unless the new end is later.
     pub(in crate::node) fn retime_session(&mut self, cx: &mut Context, id: NodeId, ends: Instant) {
         let Some(of) = self.runs.get_mut(&id).filter(|of| of.open) else { return };
         if cx.timers.deadline(Timer::Session(id)).is_some() && (!of.last_try || ends > cx.now) {
@@ -254,12 +253,12 @@ impl Mail {
         }
     }
 
-    /// Whether the user was told that the run is up, and not yet that it is gone.
+    /// Returns whether the node has reported the run as up, and not yet as gone.
     pub(in crate::node) fn has_opened(&self, id: NodeId) -> bool {
         self.runs.get(&id).is_some_and(|of| of.open)
     }
 
-    /// Nothing more comes of the run in this session: every message that was accepted for it gets its outcome.
+    /// Ends the session with a run and reports the outcome of every message.
     /// [Fence](Mail::fence) the session first, yielding.
     pub(in crate::node) fn gone(&mut self, cx: &mut Context, id: NodeId) {
         if !self.runs.contains_key(&id) {
@@ -275,7 +274,7 @@ impl Mail {
         }
     }
 
-    /// The session with a run is over: what it never acknowledged is reported, what it sent completely stays readable.
+    /// Reports unacknowledged messages; complete messages of the run stay readable.
     fn end_session(&mut self, cx: &mut Context, id: NodeId) {
         self.delivered_is_over(cx, id);
         let Some(of) = self.runs.get_mut(&id) else { return };
@@ -293,12 +292,12 @@ impl Mail {
         self.finish_flushes(cx, id, settled + lost, lost);
     }
 
-    /// The ids of all runs that have a record.
+    /// Returns the ids of all runs that have a record.
     pub(in crate::node) fn ids(&self) -> impl Iterator<Item = NodeId> + '_ {
         self.runs.keys().copied()
     }
 
-    /// This node becomes another run: the streams that this run still sends are over for the present one.
+    /// Moves the remaining messages of a run to the inbox: this node becomes another run.
     pub(in crate::node) fn let_go(&mut self, cx: &mut Context, id: NodeId) {
         let Some(of) = self.runs.get_mut(&id) else { return };
         let run = of.run;
@@ -308,18 +307,18 @@ impl Mail {
         }
     }
 
-    /// This node is about to be another run: no stream of the present one goes on.
+    /// Ends all streams: this node becomes another run.
     pub(in crate::node) fn forget_streams(&mut self) {
         self.inbox.end();
         self.finished = FinishedStreams::default();
     }
 
-    /// The record of a run is dropped. [Bury](Mail::bury) what is left of it next.
+    /// Removes the record of a run. [Bury](Mail::bury) it next.
     pub(in crate::node) fn drop_record(&mut self, id: NodeId) -> Option<Correspondence> {
         self.runs.remove(&id)
     }
 
-    /// What a run whose record is dropped sent completely stays readable, before anything of its next run.
+    /// Keeps the complete messages of a removed record, ahead of those of the next run.
     pub(in crate::node) fn bury(&mut self, cx: &mut Context, pairs: &Pairs, dropped: Correspondence) {
         match dropped.past {
             Past::Open(leftover) => {
@@ -331,14 +330,14 @@ impl Mail {
         }
     }
 
-    /// Hands the session of an earlier run on, which is wrong.
+    /// Hands the session of an earlier run on: a bug on purpose.
     pub(in crate::node) fn inherit(&mut self, id: NodeId, dropped: &mut Correspondence) {
         if let Some(of) = self.runs.get_mut(&id) {
             of.session = dropped.session.take();
         }
     }
 
-    /// Should the run come back, its sender learns how much was delivered.
+    /// Remembers how much of a stream was delivered, in case the run returns.
     pub(super) fn remember_end(&mut self, cx: &mut Context, pairs: &Pairs, run: Run, stream: StreamId, consumed: u64) {
         let replaced = self.runs.get(&run.id).is_some_and(|of| of.run.incarnation > run.incarnation);
         if !replaced && !pairs.tombstones.covers(run) && self.finished.insert(run, stream, consumed, cx.now) {
@@ -346,7 +345,7 @@ impl Mail {
         }
     }
 
-    /// The run has newly acknowledged messages.
+    /// Counts newly acknowledged messages and reports them, at most once per interval.
     pub(super) fn delivered(&mut self, cx: &mut Context, id: NodeId, messages: u64) {
         if messages == 0 {
             return;
@@ -360,7 +359,7 @@ impl Mail {
         self.flushed(cx, id, 0);
     }
 
-    /// Tells the user how much was delivered, if that is news.
+    /// Reports the number of delivered messages if it has risen.
     pub(in crate::node) fn tell_delivered(&mut self, cx: &mut Context, id: NodeId) {
         let Some(of) = self.runs.get_mut(&id) else { return };
         let Delivered { messages, told, .. } = of.delivered;
@@ -370,7 +369,7 @@ impl Mail {
         }
     }
 
-    /// More messages have their outcome; the last `lost` of them are undelivered.
+    /// Notes that more messages have their outcome; the last `lost` of them are undelivered.
     pub(super) fn flushed(&mut self, cx: &mut Context, id: NodeId, lost: u64) {
         let Some(of) = self.runs.get(&id).filter(|of| !of.flushes.is_empty()) else { return };
         let settled = of.session.as_ref().map_or(0, |session| session.send.settled_messages());
