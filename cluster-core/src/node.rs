@@ -412,7 +412,7 @@ impl Node {
         }
     }
 
-    /// The same for one peer: what is left of its earlier streams counts against the window of a new one.
+    /// Returns the profile for one peer: the remains of its earlier streams count against the window of a new one.
     fn profile_for(&self, peer: NodeId) -> Profile {
         let profile = self.me.profile(&self.cx.config);
         let charged = self.mail.charged(peer);
@@ -484,10 +484,12 @@ impl Node {
                 .is_some_and(|link| !link.is_closing() && link.run().is_none_or(|run| run.id == id))
         };
         self.gate.is_consistent(&self.pairs)
+            && self.mail.is_consistent(&self.pairs)
             && self.pairs.peers.values().all(|peer| {
                 peer.live.is_none_or(|link| of_peer(peer.run.id, link))
                     && peer.dialing.is_none_or(|link| of_peer(peer.run.id, link))
                     && (peer.standing != Standing::Up || peer.live.is_some())
+                    && (!peer.is_in_limbo() || peer.live.is_none())
                     && (peer.is_known()
                         || peer.live.is_some()
                         || peer.dialing.is_some()

@@ -50,7 +50,7 @@ pub(crate) enum Standing {
         /// Why the link was lost.
         lost: Reason,
     },
-    /// It was up.
+    /// It was up, or an earlier run of it was.
     Lost {
         /// When it went down.
         since: Instant,

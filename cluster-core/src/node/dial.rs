@@ -335,7 +335,6 @@ mod tests {
     use super::*;
     use crate::config::Limits;
     use crate::id::{Incarnation, Run};
-    use crate::peer::Peer;
     use crate::time::Instant;
 
     #[test]
@@ -348,7 +347,7 @@ mod tests {
         while node.dialling.queue.take_token(&node.cx.config.limits, Instant::ZERO) {}
         (1..=3).for_each(|forgotten| node.dialling.queue.wait(NodeId::from_bytes([forgotten; 16]), Turn::Anywhere));
         let run = Run { id: NodeId::from_bytes([9; 16]), incarnation: Incarnation(1) };
-        node.pairs.peers.insert(run.id, Peer::new(run));
+        node.new_peer(run);
         for _ in 0..2 {
             assert!(!node.may_dial_hearsay(run.id, None));
             assert_eq!((node.dialling.queue.waiting(), node.dialling.queue.is_waiting(run.id)), (1, true));

@@ -177,9 +177,11 @@ impl Node {
             Heard::New => {
                 self.cx.timers.set_no_later(Timer::Candidate(run.id), self.cx.now + wait);
                 if mutant!(BelieveHearsay) && !self.pairs.peers.contains_key(&run.id) {
-                    let peer = crate::peer::Peer { standing: crate::peer::Standing::Up, ..crate::peer::Peer::new(run) };
-                    self.cx.event(Event::PeerUp(peer.info()));
-                    self.pairs.peers.insert(run.id, peer);
+                    self.new_peer(run);
+                    if let Some(peer) = self.pairs.peers.get_mut(&run.id) {
+                        peer.standing = crate::peer::Standing::Up;
+                        self.cx.event(Event::PeerUp(peer.info()));
+                    }
                 }
                 true
             }

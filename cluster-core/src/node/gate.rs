@@ -39,7 +39,8 @@ struct Familiar {
     current: bool,
 }
 
-/// A connection that may come in.
+/// A connection that may come in. The caller must end the links that it names.
+#[must_use]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Admitted {
     /// A peer was seen at its IP.
@@ -112,6 +113,7 @@ impl Gate {
 
     /// Gives an inbound link that was silent a place among those that have said hello. Returns the links that must end
     /// because their places are needed.
+    #[must_use]
     pub(super) fn greet(&mut self, cx: &mut Context, id: LinkId) -> Vec<LinkId> {
         let mut evicted = Vec::new();
         while let Some(displaced) = self.seats.displaced_by_greeting(id, &cx.config.limits) {
@@ -248,7 +250,7 @@ mod tests {
     fn greeted_connection_leaves_the_silent_ones() {
         let (mut gate, mut cx, pairs) = gate(Limits { max_greeted: 1, ..Limits::default() });
         for number in 1..=2 {
-            gate.admit(&mut cx, &pairs, at(number)).unwrap();
+            let _ = gate.admit(&mut cx, &pairs, at(number)).unwrap();
             gate.arrive(LinkId(number.into()), at(number).ip(), false);
         }
         assert_eq!(gate.greet(&mut cx, LinkId(1)), []);

@@ -1,7 +1,7 @@
 //! Messages: accepted into the logs of their receivers, taken from the streams of their senders.
 //!
-//! This part knows runs and the links that connect them, and nothing else of links or peers. Its methods return the
-//! [`Effects`] that a caller must apply to links.
+//! This part knows runs and the ids of the links that connect them. Of the other parts it reads tombstones alone. Its
+//! methods return links that may now have something to send, or [`Effects`] that a caller must apply to links.
 
 mod correspondence;
 mod finished;
@@ -13,7 +13,9 @@ mod sessions;
 mod tests;
 
 use alloc::collections::BTreeMap;
-use alloc::vec::Vec;
+use alloc::vec::{self, Vec};
+use core::iter::Chain;
+use core::option;
 
 use bytes::Bytes;
 
@@ -23,6 +25,7 @@ use self::inbox::Inbox;
 pub use self::reports::Deferred;
 use self::reports::Reports;
 use super::context::Context;
+use super::pairs::Pairs;
 use crate::action::Action;
 use crate::config::{Limits, Offline};
 use crate::error::FlushError;
@@ -30,6 +33,7 @@ use crate::event::Undelivered;
 use crate::id::{FlushId, LinkId, NodeId, Run};
 use crate::limits::MAX_FLUSHES;
 use crate::message::{Broadcast, SendErrorKind};
+use crate::peer::Peer;
 use crate::reason::ProtocolError;
 use crate::rng::Rng;
 use crate::session::{Acked, Budget, Due, SendStream, Session};
@@ -48,10 +52,13 @@ pub(super) struct Mail {
     next_flush: u64,
 }
 
-/// Changes that a caller must apply to links, in this order.
+/// Changes that a caller must apply to links, in order. The first one, and mostly the only one, takes no memory.
 #[must_use]
 #[derive(Debug, Default)]
-pub(super) struct Effects(pub(super) Vec<Effect>);
+pub(super) struct Effects {
+    first: Option<Effect>,
+    rest: Vec<Effect>,
+}
 
 /// One change to a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,8 +70,23 @@ pub(super) enum Effect {
 }
 
 impl Effects {
+    fn push(&mut self, effect: Effect) {
+        if self.first.is_none() { self.first = Some(effect) } else { self.rest.push(effect) }
+    }
+
     fn ack(&mut self, due: Option<(LinkId, Due)>) {
-        self.0.extend(due.map(|(link, due)| Effect::Ack(link, due)));
+        if let Some((link, due)) = due {
+            self.push(Effect::Ack(link, due));
+        }
+    }
+}
+
+impl IntoIterator for Effects {
+    type Item = Effect;
+    type IntoIter = Chain<option::IntoIter<Effect>, vec::IntoIter<Effect>>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.first.into_iter().chain(self.rest)
     }
 }
 
@@ -88,7 +110,7 @@ impl Mail {
         self.runs.insert(run.id, Correspondence::new(run));
     }
 
-    /// Notes the link that connects the two, and the profile that the run has sent on it.
+    /// Notes the link that connects the two, and the limits in the profile that the run has sent on it.
     pub(super) fn attach(&mut self, id: NodeId, link: LinkId, profile: &Profile) {
         if let Some(of) = self.runs.get_mut(&id) {
             of.link = Some(link);
@@ -250,6 +272,14 @@ impl Mail {
     /// Returns whether a run has a session.
     pub(super) fn has_session(&self, id: NodeId) -> bool {
         self.session(id).is_some()
+    }
+
+    /// Returns whether the records are those of these peers, and agree with them.
+    pub(super) fn is_consistent(&self, pairs: &Pairs) -> bool {
+        let same = |(of, peer): (&Correspondence, &Peer)| {
+            of.run == peer.run && of.link == peer.live && peer.is_up() == (of.open && !of.suspended)
+        };
+        self.runs.len() == pairs.peers.len() && self.runs.values().zip(pairs.peers.values()).all(same)
     }
 
     /// Returns how much of the first stream has arrived.

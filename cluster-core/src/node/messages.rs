@@ -161,7 +161,7 @@ impl Node {
 
     /// Applies the effects of mail to links.
     pub(super) fn apply(&mut self, effects: Effects) {
-        for effect in effects.0 {
+        for effect in effects {
             match effect {
                 Effect::Owes(link) => {
                     if let Some(link) = self.pairs.links.get_mut(&link) {

@@ -129,7 +129,7 @@ impl Node {
         lost.min().map(|(_, id)| id)
     }
 
-    /// Forgets a peer that is not announced, but for its run: no earlier one is to come after it.
+    /// Forgets a peer that is not up, except for its run: no earlier run may come after it.
     pub(super) fn displace(&mut self, id: NodeId) {
         let ttl = self.cx.config.timing.tombstone_ttl;
         if let Some(run) = self.pairs.peers.get(&id).filter(|peer| peer.is_lost()).map(|peer| peer.run) {
@@ -140,17 +140,18 @@ impl Node {
         self.remove_peer(id);
     }
 
-    /// Forgets a peer that is not announced, with its links.
+    /// Forgets a peer that is not up, with its links.
     pub(super) fn remove_peer(&mut self, id: NodeId) {
         self.run_gone(id);
         let Some(peer) = self.pairs.peers.remove(&id) else { return };
+        let mail = self.mail.drop_record(id);
         self.gate.peers_changed();
         self.cx.timers.cancel(Timer::Reconnect(id));
         self.cx.timers.cancel(Timer::Forget(id));
         for link in peer.live.into_iter().chain(peer.dialing) {
             self.drop_link(link, CloseMode::Abort, Reason::LocalDisconnect);
         }
-        if let Some(mail) = self.mail.drop_record(id) {
+        if let Some(mail) = mail {
             self.mail.bury(&mut self.cx, &self.pairs, mail);
         }
     }

@@ -181,7 +181,7 @@ impl SendStream {
     /// Whether the offsets are in the order that the type states.
     fn is_ordered(&self) -> bool {
         let order = [self.consumed, self.received, self.sent, self.accepted()];
-        order.is_sorted() && self.sent <= self.granted.max(self.received)
+        order.is_sorted() && self.sent <= self.credit_end().max(self.received)
     }
 
     /// Takes note of an acknowledgement. An error leaves the stream as it was.

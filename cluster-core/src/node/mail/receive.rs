@@ -252,7 +252,9 @@ impl Mail {
 /// Starts the time in which a run must continue the message that memory is reserved for.
 fn owes_from_now(of: &mut Correspondence, effects: &mut Effects) {
     of.feeding = true;
-    effects.0.extend(of.link.map(Effect::Owes));
+    if let Some(link) = of.link {
+        effects.push(Effect::Owes(link));
+    }
 }
 
 fn message(from: Run, payload: Bytes, place: Place) -> Message {

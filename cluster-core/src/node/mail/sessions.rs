@@ -3,9 +3,11 @@
 //!
 //! # Why it is like this
 //!
-//! * Every accepted message has exactly one outcome. So a session ends in one place, [`Mail::gone`], which reports every
-//!   unacknowledged message. A run that returns resumes its session, or the user sees [`Event::SessionReset`].
-//! * [`Mail::fence`] takes credit back before the node reads an offer: bytes on the old link must not count for the new one. The mutant `FenceAfterOffer` shows what happens otherwise.
+//! * Every accepted message has exactly one outcome. [`Mail::gone`] ends a session and reports every
+//!   unacknowledged message. A run that returns resumes its session, or both begin anew and the user sees
+//!   [`Event::SessionReset`].
+//! * The node fences the old link ([`Mail::fence`]) before it states where its streams stand: bytes on the old link must
+//!   not arrive after that. The mutant `FenceAfterOffer` shows the damage.
 //! * A peer that returns repeatedly and never completes a handshake must not keep its session. The record remembers the
 //!   last try (`Correspondence::last_try`, tests in `node/tests/outcomes.rs`).
 //! * A session that never came up here may be up at the other side, which sent its last step before the link broke. It is
