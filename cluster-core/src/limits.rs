@@ -112,8 +112,8 @@ pub const SLOWEST_LINK: u64 = 1_000;
 pub const RESERVATION_STALL: Duration = Duration::from_secs(10);
 
 /// Bytes a second: while others wait for memory, a message that it is reserved for must arrive at this rate, from
-/// [`RESERVATION_STALL`] on. A slower peer loses its link and the reservation, and waits behind the others. While nobody
-/// waits, any rate will do.
+/// [`RESERVATION_STALL`] on. A slower peer loses its link and the reservation, and waits behind the others. While no
+/// other peer waits, any rate will do.
 pub const RESERVATION_RATE: u64 = 16 << 10;
 
 /// Bytes a second: what takes the place of [`RESERVATION_RATE`] while only such peers wait as have lost a reservation for

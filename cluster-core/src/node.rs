@@ -498,7 +498,7 @@ impl Node {
     }
 }
 
-/// Up to so many links and peers, debug builds check the node after every input.
+/// Debug builds check a node with at most this many links and peers after every input.
 #[cfg(debug_assertions)]
 const CHECKED_ALWAYS: usize = 64;
 

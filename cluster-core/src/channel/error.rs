@@ -5,7 +5,7 @@ use core::ops::RangeInclusive;
 
 use crate::wire::FrameError;
 
-/// Why a channel is of no more use. The connection is to be closed, once what its output holds was written.
+/// The reason for the failure of a channel. The driver must write the remaining output and then close the connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ChannelError {
@@ -15,7 +15,7 @@ pub enum ChannelError {
     Mode,
     /// The other side is of another cluster. In secure mode that cannot be told from another secret.
     Cluster,
-    /// Secure mode: the hello is of nobody who has one of our secrets and means our cluster.
+    /// Secure mode: the other side has none of our secrets, or its hello means another cluster.
     Secret,
     /// Secure mode: what arrived is not what the other side has written, or not in that place.
     Forged,

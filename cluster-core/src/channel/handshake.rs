@@ -31,8 +31,8 @@ impl Channel {
         channel
     }
 
-    /// What the initiator says first. It is made when somebody asks for it, because that takes a multiplication on the
-    /// curve, and who makes the channel may have no time for that.
+    /// Makes the first message of the initiator on demand: it takes a multiplication on the curve, and the caller that
+    /// creates the channel may have no time for that.
     pub(super) fn say_hello(&mut self) {
         let unsaid =
             self.role == Role::Initiator && self.secure.as_ref().is_some_and(|secure| secure.handshake.is_none());
@@ -97,7 +97,7 @@ impl Channel {
         let ours = self.secure_preamble(suite);
         let secure = self.secure.as_mut().ok_or(Failed)?;
         let secret = handshake.read_first(&secure.credentials.keyring, body).map_err(|_| ChannelError::Secret)?;
-        // From here on the other side is one that has the secret, or repeats somebody who has.
+        // From here on the other side has the secret, or repeats the hello of a node that has.
         let common = common(&self.hello, &theirs);
         let answer = common.as_ref().ok().map(|&(version, features)| Answer {
             preamble: ours.clone(),

@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn full_gate_names_who_makes_room() {
+    fn full_gate_evicts_oldest_silent_connection() {
         let (mut gate, mut cx, pairs) = gate(Limits { max_pending: 2, ..Limits::default() });
         for number in 1..=2 {
             let admitted = gate.admit(&mut cx, &pairs, at(number)).unwrap();

@@ -24,8 +24,8 @@ impl Node {
     /// for it, says goodbye, closes every link, and ends with [`Event::Left`], at most a second after `timeout`. The
     /// peers do not dial this run again. A second call can only shorten the wait.
     ///
-    /// Whoever waits for [`Action::Writable`](crate::Action::Writable) is told at once, so that the next send says that
-    /// the node is leaving.
+    /// The node wakes every sender that waits for [`Action::Writable`](crate::Action::Writable) at once. Its next send
+    /// fails because the node is leaving.
     pub fn leave(&mut self, now: Instant, timeout: Duration) {
         self.advance(now);
         let deadline = self.cx.now + timeout;

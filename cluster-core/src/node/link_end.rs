@@ -21,7 +21,7 @@ impl Node {
         self.cx.timers.cancel_link(id, None);
         if !link.is_closing() {
             let reason = match reason_of(cause) {
-                // Whoever has another secret is told nothing, and neither are we.
+                // Nodes with unequal secrets tell each other nothing.
                 Reason::Reset if link.proven.is_none() && !link.is_inbound() => Reason::NoAnswer,
                 reason => reason,
             };
@@ -77,7 +77,7 @@ impl Node {
         self.hear_held(id);
     }
 
-    /// A lost peer came back, but not to the end: it is to be dialled, or forgotten, as before.
+    /// Dials or forgets a lost peer as before: it came back and did not complete its handshake.
     fn keep_trying(&mut self, id: NodeId) {
         let Some(since) = self.pairs.peers.get(&id).and_then(Peer::lost_since) else { return };
         self.retry_some_time(id);

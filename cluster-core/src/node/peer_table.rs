@@ -31,7 +31,7 @@ impl Node {
         let mut peer = Peer::new(run);
         peer.contact.addresses = core::mem::take(&mut old.contact.addresses);
         peer.contact.addresses.restarted();
-        // If nothing comes of the link that brings it, the node is still one that was lost and is to be dialled.
+        // If its link fails, the peer is still lost and must be dialled.
         if old.is_lost() {
             peer.standing = old.standing.clone();
         }
