@@ -190,7 +190,7 @@ impl Node {
     #[cfg(debug_assertions)]
     fn check(&mut self) {
         self.unchecked += 1;
-        let entries = self.pairs.links.len() + self.pairs.peers.len();
+        let entries = self.pairs.links().len() + self.pairs.peers().len();
         if entries <= CHECKED_ALWAYS || self.unchecked >= entries {
             self.unchecked = 0;
             assert!(self.is_consistent());
@@ -218,7 +218,7 @@ impl Node {
     /// [`Disconnected`](Input::Disconnected), as every other. To be called once for each link.
     #[must_use]
     pub fn channel(&self, link: LinkId) -> Option<Channel> {
-        let found = self.pairs.links.get(&link).filter(|link| link.state == LinkState::Opening)?;
+        let found = self.pairs.link(link).filter(|link| link.state == LinkState::Opening)?;
         let role = if found.is_inbound() { Role::Responder } else { Role::Initiator };
         self.me.channel(&self.cx, link, role)
     }
@@ -240,7 +240,7 @@ impl Node {
 
     /// A frame has arrived.
     fn frame(&mut self, id: LinkId, frame: Frame) {
-        let Some(link) = self.pairs.links.get_mut(&id).filter(|link| link.is_heard()) else { return };
+        let Some(link) = self.pairs.link_mut(id).filter(|link| link.is_heard()) else { return };
         let Some(run) = link.run() else { return };
         link.heard = self.cx.now;
         link.owed = None;
@@ -268,7 +268,7 @@ impl Node {
             Frame::Ack(ack) => return self.acknowledged(id, run.id, ack),
             _ => self.tolerate(id),
         }
-        if !self.pairs.links.get(&id).is_some_and(Link::is_heard) {
+        if !self.pairs.link(id).is_some_and(Link::is_heard) {
             return;
         }
         match frame {
@@ -287,7 +287,7 @@ impl Node {
             Close::Removed => Reason::Removed,
             Close::Other(code) => Reason::Other(code),
         };
-        let Some(run) = self.pairs.links.get(&id).and_then(Link::run) else { return };
+        let Some(run) = self.pairs.link(id).and_then(Link::run) else { return };
         self.drop_link(id, CloseMode::Flush, reason.clone());
         // It may have come before the peer was ever up, and still counts.
         self.departs(run, &reason);
@@ -304,13 +304,13 @@ impl Node {
         let proven = link.run().map(|run| run.id);
         let expected = link.dial.as_ref().and_then(|dial| dial.expected);
         if let Some(until) = self.shunned_for(&reason)
-            && let Some(peer) = proven.and_then(|id| self.pairs.peers.get_mut(&id))
+            && let Some(peer) = proven.and_then(|id| self.pairs.peer_mut(id))
             && (peer.live == Some(link.id) || peer.dialing == Some(link.id))
         {
             peer.contact.shunned_until = until;
         }
         for id in proven.into_iter().chain(expected.filter(|id| Some(*id) != proven)) {
-            let Some(peer) = self.pairs.peers.get_mut(&id) else { continue };
+            let Some(peer) = self.pairs.peer_mut(id) else { continue };
             if peer.live == Some(link.id) || mutant!(EndsByPeer) && peer.live.is_some() {
                 peer.live = None;
                 self.mail.detach(id);
@@ -347,7 +347,7 @@ impl Node {
         self.pairs.tombstones.unbury(run.id);
         self.drop_candidate(run.id);
         self.dialling.queue.withdraw(run.id);
-        let Some(peer) = self.pairs.peers.get_mut(&run.id) else { return };
+        let Some(peer) = self.pairs.peer_mut(run.id) else { return };
         peer.rest.clear();
         if mutant!(BackoffResetAtConnect) {
             peer.contact.backoff.reset();
@@ -366,7 +366,7 @@ impl Node {
 
     /// A peer that was up is so no more.
     fn peer_down(&mut self, id: NodeId, reason: Reason) {
-        let Some(peer) = self.pairs.peers.get_mut(&id) else { return };
+        let Some(peer) = self.pairs.peer_mut(id) else { return };
         let run = peer.run;
         let name = peer.profile.name.clone();
         peer.standing = Standing::Lost { since: self.cx.now };
@@ -424,13 +424,12 @@ impl Node {
     }
 
     fn up_links(&self) -> Vec<LinkId> {
-        let live = self.pairs.peers.values().filter_map(|peer| peer.live);
-        live.filter(|link| self.pairs.links.get(link).is_some_and(Link::is_up)).collect()
+        let live = self.pairs.peers().filter_map(|peer| peer.live);
+        live.filter(|link| self.pairs.link(*link).is_some_and(Link::is_up)).collect()
     }
 
     fn new_link(&mut self, dial: Option<crate::link::Dial>, remote: SocketAddr) -> LinkId {
-        let id = self.pairs.next_link();
-        self.pairs.links.insert(id, Link::new(id, dial, remote, self.cx.config.limits.control(), self.cx.now));
+        let id = self.pairs.open(&self.cx, dial, remote);
         self.cx
             .timers
             .set(Timer::Link(id, LinkTimer::Handshake), self.cx.now + self.cx.config.timing.handshake_timeout);
@@ -439,7 +438,7 @@ impl Node {
 
     /// Changes a link's output and arms it if something waits now.
     fn edit(&mut self, link: LinkId, change: impl FnOnce(&mut Link)) {
-        if let Some(found) = self.pairs.links.get_mut(&link) {
+        if let Some(found) = self.pairs.link_mut(link) {
             change(found);
             self.arm(link);
         }
@@ -447,7 +446,7 @@ impl Node {
 
     /// Asks the driver to end a link. What the link meant to its peer is settled by the caller.
     fn close(&mut self, id: LinkId, mode: CloseMode, reason: Reason) {
-        let Some(link) = self.pairs.links.get_mut(&id) else { return };
+        let Some(link) = self.pairs.link_mut(id) else { return };
         if let LinkState::Closing { mode: current, since } = &mut link.state {
             if *current == mode || mode == CloseMode::Flush {
                 return;
@@ -478,14 +477,11 @@ impl Node {
     #[must_use]
     pub fn is_consistent(&self) -> bool {
         let of_peer = |id: NodeId, link: LinkId| {
-            self.pairs
-                .links
-                .get(&link)
-                .is_some_and(|link| !link.is_closing() && link.run().is_none_or(|run| run.id == id))
+            self.pairs.link(link).is_some_and(|link| !link.is_closing() && link.run().is_none_or(|run| run.id == id))
         };
         self.gate.is_consistent(&self.pairs)
             && self.mail.is_consistent(&self.pairs)
-            && self.pairs.peers.values().all(|peer| {
+            && self.pairs.peers().all(|peer| {
                 peer.live.is_none_or(|link| of_peer(peer.run.id, link))
                     && peer.dialing.is_none_or(|link| of_peer(peer.run.id, link))
                     && (peer.standing != Standing::Up || peer.live.is_some())

@@ -47,7 +47,7 @@ impl Node {
 
     /// The channel of an inbound link has received a valid hello.
     pub(super) fn greeted(&mut self, id: LinkId) {
-        if self.pairs.links.get(&id).is_some_and(|link| link.is_inbound() && link.state == LinkState::Opening) {
+        if self.pairs.link(id).is_some_and(|link| link.is_inbound() && link.state == LinkState::Opening) {
             self.seat(id);
         }
     }
@@ -61,7 +61,7 @@ impl Node {
 
     /// An inbound link had its time, or an outbound one did not get anywhere, or a close takes too long.
     pub(super) fn handshake_deadline(&mut self, id: LinkId) {
-        let Some(link) = self.pairs.links.get(&id) else { return };
+        let Some(link) = self.pairs.link(id) else { return };
         if link.is_closing() {
             self.close(id, CloseMode::Abort, Reason::Timeout);
         } else if !link.is_up() && (link.is_inbound() || !mutant!(NoHandshakeDeadline)) {

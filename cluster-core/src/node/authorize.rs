@@ -22,12 +22,12 @@ impl Node {
 
     /// The secrets or the list of nodes that are allowed have changed: whoever may not be a peer any more is not.
     pub(super) fn distrust_links(&mut self) {
-        let open = self.pairs.links.values().filter(|link| !link.is_closing());
+        let open = self.pairs.links().filter(|link| !link.is_closing());
         let distrusted = open.filter_map(|link| Some((link.id, self.distrusts(link.proven.as_ref()?)?)));
         for (link, reason) in distrusted.collect::<Vec<(LinkId, Reason)>>() {
             self.turn_out(link, reason);
         }
-        let expelled = self.pairs.peers.keys().copied().filter(|&id| !self.cx.config.allows(id));
+        let expelled = self.pairs.peers().map(|peer| peer.run.id).filter(|id| !self.cx.config.allows(*id));
         for id in expelled.collect::<Vec<NodeId>>() {
             self.displace(id);
         }

@@ -39,7 +39,7 @@ enum Refusal {
 impl Node {
     /// The channel of a link stands, and has proven who is at the other end.
     pub(super) fn connected(&mut self, id: LinkId, proven: Proven, local: SocketAddr) {
-        let Some(link) = self.pairs.links.get_mut(&id).filter(|link| link.state == LinkState::Opening) else { return };
+        let Some(link) = self.pairs.link_mut(id).filter(|link| link.state == LinkState::Opening) else { return };
         let local = canonical(local);
         link.proven = Some(proven);
         link.heard = self.cx.now;
@@ -53,7 +53,7 @@ impl Node {
         if let Some(reason) = self.distrusts(&proven) {
             return self.turn_out(id, reason);
         }
-        if let Some(link) = self.pairs.links.get(&id) {
+        if let Some(link) = self.pairs.link(id) {
             self.gate.refund(&self.cx, link);
         }
         self.dialling.queue.done(id);
@@ -122,15 +122,15 @@ impl Node {
             Some(known) => return Err(Refusal::Told(RejectCode::Stale { known })),
             None => {}
         }
-        let room = self.pairs.peers.contains_key(&run.id) || self.make_room(run.id);
-        match self.pairs.peers.get_mut(&run.id) {
+        let room = self.pairs.peer(run.id).is_some() || self.make_room(run.id);
+        match self.pairs.peer(run.id) {
             None if room => {
                 self.new_peer(run);
             }
             None => return Err(Refusal::Silent(Reason::Full)),
             Some(peer) => {
                 // A dial that has not got as far as this one may never do so, and does not count.
-                let claimed = |link: &LinkId| self.pairs.links.get(link).is_some_and(|link| link.proven.is_some());
+                let claimed = |link: &LinkId| self.pairs.link(*link).is_some_and(|link| link.proven.is_some());
                 let busy = peer.live.is_some() || peer.dialing.filter(|dial| *dial != id).as_ref().is_some_and(claimed);
                 if busy && peer.run != run {
                     // A clone, which has nothing to do with the peer, or its next run, if the link is half-open.
@@ -138,7 +138,9 @@ impl Node {
                     return Err(Refusal::Silent(Reason::DuplicateIdentity));
                 }
                 if busy {
-                    peer.contact.addresses.alias(remote);
+                    if let Some(peer) = self.pairs.peer_mut(run.id) {
+                        peer.contact.addresses.alias(remote);
+                    }
                     self.gate.peers_changed();
                     self.cx.stats.links_outranked += 1;
                     self.takeover(run.id, remote);
@@ -159,8 +161,8 @@ impl Node {
 
     /// Asks the other side to make this link the one of the pair.
     fn claim(&mut self, id: LinkId, run: Run, rejoin: bool) {
-        let Some(remote) = self.pairs.links.get(&id).map(|link| link.remote) else { return };
-        let Some(peer) = self.pairs.peers.get_mut(&run.id) else { return };
+        let Some(remote) = self.pairs.link(id).map(|link| link.remote) else { return };
+        let Some(peer) = self.pairs.peer_mut(run.id) else { return };
         peer.dialing = Some(id);
         // Whatever becomes of the claim: this address leads to the peer.
         peer.contact.addresses.alias(remote);
@@ -180,7 +182,7 @@ impl Node {
 
     /// The other side asks to make this link the one of the pair.
     pub(super) fn claimed(&mut self, id: LinkId, claim: Claim) {
-        let Some(run) = self.pairs.links.get(&id).and_then(|link| link.run()) else { return };
+        let Some(run) = self.pairs.link(id).and_then(|link| link.run()) else { return };
         if self.leaving.is_some() {
             return self.reject(id, RejectCode::Leaving);
         }
@@ -196,7 +198,7 @@ impl Node {
         if let Some(known) = self.pairs.tombstones.outdates(run) {
             return self.reject(id, RejectCode::Stale { known });
         }
-        let Some(known) = self.pairs.peers.get(&run.id) else {
+        let Some(known) = self.pairs.peer(run.id) else {
             if !self.make_room(run.id) {
                 return self.reject(id, RejectCode::Full);
             }
@@ -221,13 +223,13 @@ impl Node {
 
     /// Grants or refuses a claim of a run that is known.
     fn decide(&mut self, id: LinkId, run: Run, claim: Claim) {
-        let Some(peer) = self.pairs.peers.get_mut(&run.id) else { return };
+        let Some(peer) = self.pairs.peer_mut(run.id) else { return };
         if claim.generation > peer.generation.saturating_add(MAX_GENERATION_STEP) {
             return self.violated(id, ProtocolError::BadGeneration);
         }
         peer.generation = peer.generation.max(claim.generation);
         let live = peer.live;
-        if mutant!(RefuseWhileDialing) && self.pairs.peers.get(&run.id).is_some_and(|peer| peer.dialing.is_some()) {
+        if mutant!(RefuseWhileDialing) && self.pairs.peer(run.id).is_some_and(|peer| peer.dialing.is_some()) {
             return self.reject(id, RejectCode::Outranked);
         }
         let newcomer = Rank { generation: claim.generation, dialer: run.id };
@@ -240,7 +242,7 @@ impl Node {
         self.edit(id, |link| link.state = LinkState::Accepted { generation: claim.generation });
         self.gate.granted(id);
         if mutant!(CancelDialOnAccept)
-            && let Some(dial) = self.pairs.peers.get_mut(&run.id).and_then(|peer| peer.dialing.take())
+            && let Some(dial) = self.pairs.peer_mut(run.id).and_then(|peer| peer.dialing.take())
         {
             self.close(dial, CloseMode::Abort, Reason::Outranked);
         }
@@ -257,7 +259,7 @@ impl Node {
 
     /// Whether `live` ranks above a link that is being claimed. No two links of a pair have the same rank.
     fn outranks(&self, live: LinkId, newcomer: Rank) -> bool {
-        let Some(rank) = self.pairs.links.get(&live).and_then(|link| link.rank(self.cx.run.id)) else { return false };
+        let Some(rank) = self.pairs.link(live).and_then(|link| link.rank(self.cx.run.id)) else { return false };
         if mutant!(GreaterIdWins) {
             return rank.dialer >= newcomer.dialer;
         }
@@ -266,13 +268,13 @@ impl Node {
 
     /// The other side has granted our claim.
     pub(super) fn accepted(&mut self, id: LinkId, accept: Accept) {
-        let Some((run, generation)) = self.pairs.links.get(&id).and_then(|link| match link.state {
+        let Some((run, generation)) = self.pairs.link(id).and_then(|link| match link.state {
             LinkState::Claiming { generation } => Some((link.run()?, generation)),
             _ => None,
         }) else {
             return self.violated(id, ProtocolError::UnexpectedFrame);
         };
-        let Some(peer) = self.pairs.peers.get_mut(&run.id) else { return };
+        let Some(peer) = self.pairs.peer_mut(run.id) else { return };
         peer.dialing = None;
         let live = peer.live;
         let newcomer = Rank { generation, dialer: self.cx.run.id };
@@ -289,7 +291,7 @@ impl Node {
 
     /// The other side has made the link its own.
     pub(super) fn resumed(&mut self, id: LinkId, resume: Resume) {
-        let Some((run, generation)) = self.pairs.links.get(&id).and_then(|link| match link.state {
+        let Some((run, generation)) = self.pairs.link(id).and_then(|link| match link.state {
             LinkState::Accepted { generation } => Some((link.run()?, generation)),
             _ => None,
         }) else {
@@ -301,7 +303,7 @@ impl Node {
 
     /// The other side has refused our claim, or refuses to claim because it knows a later run of us or has our id.
     pub(super) fn rejected(&mut self, id: LinkId, code: RejectCode) {
-        let Some(link) = self.pairs.links.get(&id) else { return };
+        let Some(link) = self.pairs.link(id) else { return };
         let expected = match link.state {
             LinkState::Claiming { .. } => true,
             LinkState::Authenticated => match code {
@@ -343,7 +345,7 @@ impl Node {
     /// is a new run, as long as nobody knows us by the present one.
     fn stale(&mut self, id: LinkId, known: Incarnation) {
         self.cx.stats.stale_incarnations += 1;
-        let connected = self.pairs.peers.values().any(|peer| peer.is_up() || peer.live.is_some());
+        let connected = self.pairs.peers().any(|peer| peer.is_up() || peer.live.is_some());
         if connected || !self.me.may_adopt(self.cx.run.incarnation, known) {
             // Nothing but its word speaks for it, so it must not keep us from dialling others.
             self.tell_of_clone();
@@ -355,8 +357,7 @@ impl Node {
         // Whoever uses the id is not there any more, or would be known as live. If there is another, that is news.
         self.dialling.mute(None);
         self.me.forget_clone();
-        let stale: Vec<LinkId> =
-            self.pairs.links.values().filter(|link| !link.is_closing()).map(|link| link.id).collect();
+        let stale: Vec<LinkId> = self.pairs.links().filter(|link| !link.is_closing()).map(|link| link.id).collect();
         for link in stale {
             self.drop_link(link, CloseMode::Abort, Reason::Rejected(RejectCode::Stale { known }));
         }
@@ -389,7 +390,7 @@ impl Node {
         if mutant!(FenceAfterOffer) {
             return;
         }
-        let Some(live) = self.pairs.peers.get_mut(&id).and_then(|peer| peer.live.take()) else { return };
+        let Some(live) = self.pairs.peer_mut(id).and_then(|peer| peer.live.take()) else { return };
         self.cx.stats.links_outranked += 1;
         self.mail.detach(id);
         self.close(live, CloseMode::Abort, Reason::Outranked);
@@ -398,9 +399,9 @@ impl Node {
 
     /// The link is now the live one of the peer, which says this of itself.
     fn adopt(&mut self, id: LinkId, peer_id: NodeId, profile: &Profile) {
-        let Some(link) = self.pairs.links.get(&id) else { return };
+        let Some(link) = self.pairs.link(id) else { return };
         let (remote, outbound, rtt) = (link.remote, !link.is_inbound(), self.cx.now - link.opened);
-        let Some(peer) = self.pairs.peers.get_mut(&peer_id) else { return };
+        let Some(peer) = self.pairs.peer_mut(peer_id) else { return };
         peer.live = Some(id);
         self.mail.attach(peer_id, id, profile);
         peer.settle();
@@ -430,7 +431,7 @@ impl Node {
         if mutant!(NoProbe) || mutant!(GreaterIdWins) {
             return;
         }
-        if let Some(live) = self.pairs.peers.get(&id).and_then(|peer| peer.live) {
+        if let Some(live) = self.pairs.peer(id).and_then(|peer| peer.live) {
             self.probe(live);
         }
     }
@@ -438,7 +439,7 @@ impl Node {
     /// The live link of a node has answered: those who claimed to be another run of it are refused.
     pub(super) fn refuse_held(&mut self, id: NodeId) {
         for (link, _) in self.held(id) {
-            let Some(newcomer) = self.pairs.links.get(&link).and_then(|link| link.run()) else { continue };
+            let Some(newcomer) = self.pairs.link(link).and_then(|link| link.run()) else { continue };
             self.duplicate(newcomer);
             self.reject(link, RejectCode::DuplicateIdentity);
         }
@@ -447,7 +448,7 @@ impl Node {
     /// The live link of a node is gone: those who claim to be another run of it are heard.
     pub(super) fn hear_held(&mut self, id: NodeId) {
         for (link, claim) in self.held(id) {
-            if self.pairs.links.get(&link).is_some_and(|link| !link.is_closing()) {
+            if self.pairs.link(link).is_some_and(|link| !link.is_closing()) {
                 self.claimed(link, claim);
             }
         }
@@ -456,7 +457,7 @@ impl Node {
     /// Whether a later run of the node waits for its place.
     pub(super) fn is_restarted(&self, run: Run) -> bool {
         self.held(run.id).iter().any(|(link, _)| {
-            let newcomer = self.pairs.links.get(link).and_then(|link| link.run());
+            let newcomer = self.pairs.link(*link).and_then(|link| link.run());
             newcomer.is_some_and(|newcomer| newcomer.incarnation > run.incarnation)
         })
     }
@@ -468,6 +469,6 @@ impl Node {
             }
             _ => None,
         };
-        self.pairs.links.values().filter_map(claim).collect()
+        self.pairs.links().filter_map(claim).collect()
     }
 }

@@ -35,11 +35,11 @@ impl Node {
                 && link.remote == address
                 && matches!(link.state, LinkState::Opening | LinkState::Claiming { .. })
         };
-        self.pairs.links.values().find(undecided).map(|link| link.id)
+        self.pairs.links().find(undecided).map(|link| link.id)
     }
 
     pub(super) fn schedule_reconnect(&mut self, id: NodeId) {
-        let Some(peer) = self.pairs.peers.get_mut(&id) else { return };
+        let Some(peer) = self.pairs.peer_mut(id) else { return };
         let wait = peer.contact.backoff.next(
             self.cx.config.timing.reconnect_base,
             self.cx.config.timing.reconnect_max,
@@ -58,13 +58,13 @@ impl Node {
     /// other addresses keep to the backoff.
     fn redial(&mut self, id: NodeId, turn: Option<Turn>) {
         let given_up = |peer: &crate::peer::Peer| peer.contact.backoff.failures() > 1;
-        if self.is_leaving() || mutant!(GiveUpOnLost) && self.pairs.peers.get(&id).is_some_and(given_up) {
+        if self.is_leaving() || mutant!(GiveUpOnLost) && self.pairs.peer(id).is_some_and(given_up) {
             return;
         }
         if let Some(until) = self.dialling.muted(self.cx.now) {
             return self.cx.timers.set(Timer::Reconnect(id), until);
         }
-        let Some(peer) = self.pairs.peers.get(&id) else { return };
+        let Some(peer) = self.pairs.peer(id) else { return };
         if !peer.is_lost() || peer.live.is_some() || peer.dialing.is_some() {
             return;
         }
@@ -98,7 +98,7 @@ impl Node {
         };
         let hearsay = is_hearsay(address);
         let link = self.dial(address, Dial { expected: Some(id), hearsay, ..Dial::default() });
-        if let Some(peer) = self.pairs.peers.get_mut(&id) {
+        if let Some(peer) = self.pairs.peer_mut(id) {
             peer.contact.addresses = addresses;
             peer.dialing = Some(link);
         }
@@ -129,7 +129,7 @@ impl Node {
         if let Some(until) = self.dialling.muted(self.cx.now) {
             return self.cx.timers.set(Timer::Candidate(id), until);
         }
-        match self.pairs.peers.get(&id) {
+        match self.pairs.peer(id) {
             Some(peer) if peer.is_up() => return,
             // It has its own schedule, which hearsay must not speed up; once it is forgotten, it is a candidate again.
             Some(_) => return self.postpone_candidate(id),
@@ -210,7 +210,7 @@ impl Node {
 
     /// Says, once, that a node which a peer is connected to cannot be reached.
     pub(super) fn tell_if_unreachable(&mut self, id: NodeId) {
-        let failures = self.pairs.peers.get(&id).map_or(0, |peer| peer.contact.backoff.failures());
+        let failures = self.pairs.peer(id).map_or(0, |peer| peer.contact.backoff.failures());
         let Some(candidate) = self.dialling.candidates.find_mut(id) else { return };
         if candidate.told
             || !candidate.is_current(self.cx.now)
@@ -219,7 +219,7 @@ impl Node {
             return;
         }
         let (peer, unseen) = (candidate.named_by, candidate.run);
-        if self.pairs.peers.get(&peer.id).is_some_and(|peer| peer.is_up()) && !self.pairs.tombstones.is_removed(id) {
+        if self.pairs.peer(peer.id).is_some_and(|peer| peer.is_up()) && !self.pairs.tombstones.is_removed(id) {
             candidate.told = true;
             self.cx.event(Event::PartialPartition { peer, unseen });
         }
@@ -269,8 +269,8 @@ impl Node {
     }
 
     fn withdraw_unknown(&mut self) {
-        let (peers, candidates) = (&self.pairs.peers, &self.dialling.candidates);
-        self.dialling.queue.retain(|id| peers.contains_key(&id) || candidates.find(id).is_some());
+        let (pairs, candidates) = (&self.pairs, &self.dialling.candidates);
+        self.dialling.queue.retain(|id| pairs.peer(id).is_some() || candidates.find(id).is_some());
     }
 
     /// Those who wait to be dialled may wait for less, by new settings.
@@ -312,7 +312,7 @@ impl Node {
                 stuck.push((id, turn));
                 continue;
             }
-            match self.pairs.peers.get(&id) {
+            match self.pairs.peer(id) {
                 Some(peer) if peer.is_lost() => self.redial(id, Some(turn)),
                 _ => self.try_candidate(id, Some(turn)),
             }
@@ -325,7 +325,7 @@ impl Node {
 
     /// Whether a dial for this node is under way.
     fn is_being_dialled(&self, id: NodeId) -> bool {
-        let peer = self.pairs.peers.get(&id).filter(|peer| peer.is_lost()).and_then(|peer| peer.dialing);
+        let peer = self.pairs.peer(id).filter(|peer| peer.is_lost()).and_then(|peer| peer.dialing);
         peer.is_some() || self.dialling.candidates.find(id).is_some_and(|candidate| candidate.dialing.is_some())
     }
 }

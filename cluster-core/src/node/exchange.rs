@@ -23,7 +23,7 @@ const COURTESY: Duration = Duration::from_millis(500);
 impl Node {
     /// A link is up: the two compare what they know of the mesh. Who knows nobody else asks at once.
     pub(super) fn schedule_digest(&mut self, id: LinkId, peer: NodeId) {
-        let alone = !self.pairs.peers.values().any(|other| other.is_up() && other.run.id != peer);
+        let alone = !self.pairs.peers().any(|other| other.is_up() && other.run.id != peer);
         if alone {
             self.edit(id, |link| link.slots.digest = true);
         } else {
@@ -52,7 +52,7 @@ impl Node {
 
     /// The summary of the runs that count as current, for a peer: the two ends are left out.
     pub(super) fn digest_for(&self, peer: NodeId) -> Digest {
-        let up = self.pairs.peers.values().filter(|other| other.is_up()).map(|other| other.run);
+        let up = self.pairs.peers().filter(|other| other.is_up()).map(|other| other.run);
         let named = self.dialling.candidates.current(self.cx.now);
         let mut digest = Digest { buckets: [0; 16] };
         for run in up.chain(named).filter(|run| run.id != peer) {
@@ -65,7 +65,7 @@ impl Node {
     /// A peer has sent its summary.
     pub(super) fn digest_received(&mut self, link: LinkId, from: Run, theirs: Digest) {
         let now = self.cx.now;
-        if !self.pairs.links.get_mut(&link).is_some_and(|link| link.talk.compares(now)) {
+        if !self.pairs.link_mut(link).is_some_and(|link| link.talk.compares(now)) {
             return;
         }
         let ours = self.digest_for(from.id);
@@ -73,7 +73,7 @@ impl Node {
         for (i, (ours, theirs)) in ours.buckets.iter().zip(&theirs.buckets).enumerate() {
             differing |= u16::from(ours != theirs) << i;
         }
-        let Some(peer) = self.pairs.peers.get_mut(&from.id) else { return };
+        let Some(peer) = self.pairs.peer_mut(from.id) else { return };
         if differing == 0 {
             return peer.rest.clear();
         }
@@ -108,7 +108,7 @@ impl Node {
     }
 
     fn entries(&mut self, wanted: impl Fn(NodeId) -> bool) -> Vec<Entry> {
-        let up = self.pairs.peers.values().filter(|peer| peer.is_up() && wanted(peer.run.id));
+        let up = self.pairs.peers().filter(|peer| peer.is_up() && wanted(peer.run.id));
         let entry =
             |peer: &crate::peer::Peer| Entry { run: peer.run, addresses: peer.contact.addresses.gossiped().to_vec() };
         let entries: Vec<Entry> = up.take(MAX_LIST).map(entry).collect();
@@ -122,10 +122,10 @@ impl Node {
         let named: BTreeSet<Run> = list.entries.iter().map(|entry| entry.run).collect();
         self.hear_all(from, list.entries, Duration::ZERO);
         let now = self.cx.now;
-        if !list.reply || !self.pairs.links.get_mut(&link).is_some_and(|link| link.talk.lists(now)) {
+        if !list.reply || !self.pairs.link_mut(link).is_some_and(|link| link.talk.lists(now)) {
             return;
         }
-        let news = self.pairs.peers.values().any(|peer| {
+        let news = self.pairs.peers().any(|peer| {
             let covered = list.buckets >> bucket(peer.run.id) & 1 == 1;
             peer.is_up() && peer.run != from && covered && !named.contains(&peer.run)
         });
@@ -148,7 +148,7 @@ impl Node {
         for entry in entries {
             learned |= self.hear(by, entry, wait);
         }
-        if let Some(peer) = self.pairs.peers.get_mut(&by.id).filter(|_| learned) {
+        if let Some(peer) = self.pairs.peer_mut(by.id).filter(|_| learned) {
             peer.rest.clear();
         }
     }
@@ -156,7 +156,7 @@ impl Node {
     /// One piece of hearsay. Returns whether it was news.
     fn hear(&mut self, by: Run, entry: Entry, wait: Duration) -> bool {
         let Entry { run, addresses } = entry;
-        let up = self.pairs.peers.get(&run.id).is_some_and(|peer| peer.is_up());
+        let up = self.pairs.peer(run.id).is_some_and(|peer| peer.is_up());
         if run.id == self.cx.run.id || run.id == by.id || up || self.pairs.tombstones.covers(run) {
             return false;
         }
@@ -164,7 +164,7 @@ impl Node {
         let addresses: Vec<_> =
             addresses.into_iter().filter(|address| self.dialling.may_follow(&self.cx, *address)).collect();
         self.cx.stats.addresses_refused += (named - addresses.len()) as u64;
-        if let Some(peer) = self.pairs.peers.get_mut(&run.id).filter(|peer| peer.is_lost())
+        if let Some(peer) = self.pairs.peer_mut(run.id).filter(|peer| peer.is_lost())
             && run.incarnation >= peer.run.incarnation
             && peer.contact.addresses.hear(&addresses)
         {
@@ -176,9 +176,9 @@ impl Node {
         match self.dialling.candidates.hear(run, addresses, by, self.cx.now, cap, quota) {
             Heard::New => {
                 self.cx.timers.set_no_later(Timer::Candidate(run.id), self.cx.now + wait);
-                if mutant!(BelieveHearsay) && !self.pairs.peers.contains_key(&run.id) {
+                if mutant!(BelieveHearsay) && !self.pairs.peer(run.id).is_some() {
                     self.new_peer(run);
-                    if let Some(peer) = self.pairs.peers.get_mut(&run.id) {
+                    if let Some(peer) = self.pairs.peer_mut(run.id) {
                         peer.standing = crate::peer::Standing::Up;
                         self.cx.event(Event::PeerUp(peer.info()));
                     }
@@ -196,7 +196,7 @@ impl Node {
 
     /// A peer has changed what it says of itself.
     pub(super) fn updated(&mut self, run: Run, profile: &Profile) {
-        let Some(peer) = self.pairs.peers.get_mut(&run.id) else { return };
+        let Some(peer) = self.pairs.peer_mut(run.id) else { return };
         // The limits of a link are those of its handshake.
         let profile = Profile { max_message: peer.profile.max_message, window: peer.profile.window, ..profile.clone() };
         if peer.profile == profile {

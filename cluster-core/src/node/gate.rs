@@ -89,7 +89,7 @@ impl Gate {
     /// Returns whether a peer was seen at this IP.
     fn is_familiar(&mut self, pairs: &Pairs, ip: IpAddr) -> bool {
         if !self.familiar.current {
-            let seen = pairs.peers.values().flat_map(|peer| peer.contact.addresses.seen());
+            let seen = pairs.peers().flat_map(|peer| peer.contact.addresses.seen());
             self.familiar = Familiar { ips: seen.map(|ip| ip.to_canonical()).collect(), current: true };
         }
         self.familiar.ips.contains(&ip)
@@ -209,7 +209,7 @@ impl Gate {
 
     /// Returns whether the places are those of these links.
     pub(super) fn is_consistent(&self, pairs: &Pairs) -> bool {
-        let links = || pairs.links.values();
+        let links = || pairs.links();
         links().all(|link| self.seats.holds(link.id) == link.is_pending())
             && self.seats.inbound() == links().filter(|link| link.is_inbound()).count()
     }

@@ -38,16 +38,16 @@ impl Node {
                     self.drop_candidate(id);
                 }
                 // A link that is about to replace another carries what was accepted.
-                let up = self.pairs.peers.values().filter(|peer| peer.is_up());
+                let up = self.pairs.peers().filter(|peer| peer.is_up());
                 let kept: Vec<LinkId> = up.flat_map(|peer| peer.live.into_iter().chain(self.claiming(peer))).collect();
-                let undecided = self.pairs.links.values().filter(|link| !kept.contains(&link.id) && !link.is_closing());
+                let undecided = self.pairs.links().filter(|link| !kept.contains(&link.id) && !link.is_closing());
                 let undecided: Vec<LinkId> = undecided.map(|link| link.id).collect();
                 for link in undecided {
                     self.turn_away(link);
                 }
                 self.mail.wake_all(&mut self.cx);
                 // Who is lost is not waited for.
-                let lost = self.pairs.peers.values().filter(|peer| peer.is_lost() && peer.live.is_none());
+                let lost = self.pairs.peers().filter(|peer| peer.is_lost() && peer.live.is_none());
                 for id in lost.map(|peer| peer.run.id).collect::<Vec<NodeId>>() {
                     self.remove_peer(id);
                 }
@@ -70,10 +70,10 @@ impl Node {
     /// [`UnknownPeer`] if the peer is neither up nor lost; nothing has changed.
     pub fn disconnect(&mut self, now: Instant, peer: NodeId) -> Result<(), UnknownPeer> {
         self.advance(now);
-        let known = self.pairs.peers.get(&peer).filter(|peer| peer.is_known()).ok_or(UnknownPeer(peer))?;
+        let known = self.pairs.peer(peer).filter(|peer| peer.is_known()).ok_or(UnknownPeer(peer))?;
         let (run, live, announced) = (known.run, known.live, known.is_up());
         let claiming = self.claiming(known);
-        if let Some(known) = self.pairs.peers.get_mut(&peer) {
+        if let Some(known) = self.pairs.peer_mut(peer) {
             // Whatever it was waiting for, this is why it goes down.
             known.settle();
         }
@@ -93,7 +93,7 @@ impl Node {
     /// The link by which a claim to the peer is under way.
     fn claiming(&self, peer: &Peer) -> Option<LinkId> {
         let is_claiming =
-            |id: &LinkId| self.pairs.links.get(id).is_some_and(|link| matches!(link.state, LinkState::Claiming { .. }));
+            |id: &LinkId| self.pairs.link(*id).is_some_and(|link| matches!(link.state, LinkState::Claiming { .. }));
         peer.dialing.filter(is_claiming)
     }
 
@@ -103,7 +103,7 @@ impl Node {
             Some(Leaving::Draining { deadline, .. }) if deadline <= self.cx.now || self.mail.is_settled() => {
                 self.say_goodbye();
             }
-            Some(Leaving::Closing { before }) if self.pairs.links.is_empty() => {
+            Some(Leaving::Closing { before }) if self.pairs.links().len() == 0 => {
                 self.leaving = Some(Leaving::Left);
                 self.cx.timers.clear();
                 let undelivered = self.cx.stats.messages_undelivered - before;
@@ -117,7 +117,7 @@ impl Node {
         match self.leaving {
             Some(Leaving::Draining { .. }) => self.say_goodbye(),
             Some(Leaving::Closing { .. }) => {
-                let open: Vec<LinkId> = self.pairs.links.keys().copied().collect();
+                let open: Vec<LinkId> = self.pairs.links().map(|link| link.id).collect();
                 for link in open {
                     self.close(link, CloseMode::Abort, Reason::LocalLeave);
                 }
@@ -129,7 +129,7 @@ impl Node {
     /// Ends a link with a goodbye. What was taken of the peer's messages is acknowledged before it, or the peer would
     /// have to doubt it for ever.
     fn part(&mut self, id: LinkId, close: Close, reason: Reason) {
-        let up = self.pairs.links.get(&id).filter(|link| link.is_up()).and_then(Link::run);
+        let up = self.pairs.link(id).filter(|link| link.is_up()).and_then(Link::run);
         let ack = up.and_then(|run| self.mail.ack(run.id, false)?);
         self.edit(id, |link| {
             link.slots.last_ack = ack;
@@ -141,7 +141,7 @@ impl Node {
     /// The node leaves while a link is being set up: who is there learns why it comes to nothing, or would look for
     /// this run again and again.
     fn turn_away(&mut self, id: LinkId) {
-        let Some(link) = self.pairs.links.get_mut(&id) else { return };
+        let Some(link) = self.pairs.link_mut(id) else { return };
         match link.state {
             LinkState::Authenticated | LinkState::Held { .. } => self.reject(id, RejectCode::Leaving),
             LinkState::Claiming { .. } | LinkState::Accepted { .. } => {
@@ -160,7 +160,7 @@ impl Node {
         let Some(Leaving::Draining { before, .. }) = self.leaving else { return };
         self.leaving = Some(Leaving::Closing { before });
         self.cx.timers.set(Timer::Leave, self.cx.now + GOODBYE);
-        let peers = self.pairs.peers.values().map(|peer| (peer.run.id, peer.dialing, peer.live));
+        let peers = self.pairs.peers().map(|peer| (peer.run.id, peer.dialing, peer.live));
         let peers: Vec<(NodeId, Option<LinkId>, Option<LinkId>)> = peers.collect();
         for (id, dialing, live) in peers {
             if let Some(dialing) = dialing {
@@ -171,7 +171,7 @@ impl Node {
             }
             self.remove_peer(id);
         }
-        let rest: Vec<LinkId> = self.pairs.links.keys().copied().collect();
+        let rest: Vec<LinkId> = self.pairs.links().map(|link| link.id).collect();
         for link in rest {
             self.turn_away(link);
             self.drop_link(link, CloseMode::Abort, Reason::LocalLeave);

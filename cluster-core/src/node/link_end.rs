@@ -15,7 +15,7 @@ use crate::wire::RejectCode;
 impl Node {
     /// The driver says that a link is gone.
     pub(super) fn disconnected(&mut self, id: LinkId, cause: Disconnect) {
-        let Some(link) = self.pairs.links.remove(&id) else { return };
+        let Some(link) = self.pairs.close(id) else { return };
         self.gate.gone(&link);
         self.dialling.queue.done(id);
         self.cx.timers.cancel_link(id, None);
@@ -35,7 +35,7 @@ impl Node {
 
     /// The node gives a link up.
     pub(super) fn drop_link(&mut self, id: LinkId, mode: CloseMode, reason: Reason) {
-        let Some(link) = self.pairs.links.get(&id).filter(|link| !link.is_closing()).cloned() else { return };
+        let Some(link) = self.pairs.link(id).filter(|link| !link.is_closing()).cloned() else { return };
         self.close(id, mode, reason.clone());
         self.link_ended(&link, reason);
     }
@@ -56,7 +56,7 @@ impl Node {
     /// The link that connected the two is gone.
     pub(super) fn live_lost(&mut self, id: NodeId, reason: Reason) {
         self.fence_session(id, false);
-        let Some(peer) = self.pairs.peers.get_mut(&id) else { return };
+        let Some(peer) = self.pairs.peer(id) else { return };
         if !peer.is_up() {
             // The other side may take it for up.
             self.suspend_session(id);
@@ -66,11 +66,13 @@ impl Node {
         }
         let claiming = peer
             .dialing
-            .and_then(|dialing| self.pairs.links.get(&dialing))
+            .and_then(|dialing| self.pairs.link(dialing))
             .is_some_and(|dialing| matches!(dialing.state, LinkState::Claiming { .. }));
         if claiming && reason.is_transient() {
             // The other side has fenced this link, perhaps, because it granted our claim on the other one.
-            peer.standing = Standing::Limbo { lost: reason };
+            if let Some(peer) = self.pairs.peer_mut(id) {
+                peer.standing = Standing::Limbo { lost: reason };
+            }
         } else {
             self.peer_down(id, reason);
         }
@@ -79,7 +81,7 @@ impl Node {
 
     /// Dials or forgets a lost peer as before: it came back and did not complete its handshake.
     fn keep_trying(&mut self, id: NodeId) {
-        let Some(since) = self.pairs.peers.get(&id).and_then(Peer::lost_since) else { return };
+        let Some(since) = self.pairs.peer(id).and_then(Peer::lost_since) else { return };
         self.retry_some_time(id);
         if let Some(span) = self.cx.config.timing.forget_after {
             // Not in the past: a deadline that was missed would say that this process stood still.
@@ -89,7 +91,7 @@ impl Node {
 
     /// Our own dial to a node that has a record did not lead to a link.
     pub(super) fn dial_failed(&mut self, id: NodeId, reason: &Reason) {
-        let Some(peer) = self.pairs.peers.get_mut(&id) else { return };
+        let Some(peer) = self.pairs.peer_mut(id) else { return };
         if let Standing::Limbo { lost } = &peer.standing {
             let lost = lost.clone();
             return self.peer_down(id, lost);

@@ -25,7 +25,7 @@ impl Node {
     pub(super) fn check_liveness(&mut self, id: LinkId) {
         let timing = &self.cx.config.timing;
         let (heartbeat, timeout) = (timing.heartbeat, timing.peer_timeout);
-        let Some(link) = self.pairs.links.get(&id).filter(|link| link.is_up()) else { return };
+        let Some(link) = self.pairs.link(id).filter(|link| link.is_up()) else { return };
         let heard = link.heard;
         let silence = self.cx.now - heard;
         if silence >= timeout && !mutant!(NoTimeout) {
@@ -63,7 +63,7 @@ impl Node {
     /// its answer goes out once more: a pong that stands behind much data does not keep this side silent.
     fn speak(&mut self, id: LinkId) -> Option<Instant> {
         let interval = self.cx.config.timing.heartbeat.min(SPEAK_INTERVAL);
-        let link = self.pairs.links.get_mut(&id).filter(|_| !mutant!(SilentReceiver))?;
+        let link = self.pairs.link_mut(id).filter(|_| !mutant!(SilentReceiver))?;
         let due = link.owed.into_iter().chain(link.unacked).min()? + interval;
         if due > self.cx.now {
             return Some(due);
@@ -92,7 +92,7 @@ impl Node {
     /// Bytes have arrived and no frame: a sign of life.
     pub(super) fn bytes_read(&mut self, id: LinkId) {
         let now = self.cx.now;
-        let Some(link) = self.pairs.links.get_mut(&id).filter(|link| link.is_heard() && !mutant!(FramesAlone)) else {
+        let Some(link) = self.pairs.link_mut(id).filter(|link| link.is_heard() && !mutant!(FramesAlone)) else {
             return;
         };
         (link.heard, link.fed) = (now, now);
@@ -104,19 +104,14 @@ impl Node {
 
     /// The connection took some of what it had not taken before: it does not stand still.
     pub(super) fn bytes_written(&mut self, id: LinkId) {
-        if let Some(since) = self.pairs.links.get_mut(&id).and_then(|link| link.waiting_since.as_mut()) {
+        if let Some(since) = self.pairs.link_mut(id).and_then(|link| link.waiting_since.as_mut()) {
             *since = self.cx.now;
         }
     }
 
     /// A link under suspicion must answer within `probe_timeout`.
     pub(super) fn probe(&mut self, id: LinkId) {
-        if self
-            .pairs
-            .links
-            .get(&id)
-            .is_some_and(|link| link.proven.is_some() && !link.is_closing() && !link.is_probed())
-        {
+        if self.pairs.link(id).is_some_and(|link| link.proven.is_some() && !link.is_closing() && !link.is_probed()) {
             self.cx.stats.probes += 1;
             self.ask(id);
         }
@@ -125,7 +120,7 @@ impl Node {
     /// Pings a link under suspicion, as soon as it may be pinged again: whoever makes us suspect a peer over and over
     /// must not make us flood it.
     fn ask(&mut self, id: LinkId) {
-        let Some(earliest) = self.pairs.links.get(&id).map(|link| link.talk.next_ping(self.cx.now)) else { return };
+        let Some(earliest) = self.pairs.link(id).map(|link| link.talk.next_ping(self.cx.now)) else { return };
         if earliest > self.cx.now {
             let token = self.pairs.next_token();
             self.edit(id, |link| {
@@ -139,7 +134,7 @@ impl Node {
     }
 
     pub(super) fn probe_deadline(&mut self, id: LinkId) {
-        match self.pairs.links.get(&id).and_then(|link| link.ping) {
+        match self.pairs.link(id).and_then(|link| link.ping) {
             Some(Ping { probe: true, sent: None, .. }) => self.ask(id),
             Some(Ping { probe: true, sent: Some(sent), .. }) => {
                 let patience = self.patience(id, sent);
@@ -157,7 +152,7 @@ impl Node {
     /// bytes arrive as they must from a peer that receives, the link is alive.
     fn patience(&self, id: LinkId, sent: Instant) -> Instant {
         let timing = &self.cx.config.timing;
-        let Some(link) = self.pairs.links.get(&id) else { return sent };
+        let Some(link) = self.pairs.link(id) else { return sent };
         let send = link.run().and_then(|run| self.mail.outgoing(run.id));
         let busy = send.zip(link.flight.as_ref()).is_some_and(|(send, flight)| flight.is_busy(send.next()));
         let mut patience = timing.probe_timeout;
@@ -183,7 +178,7 @@ impl Node {
         if mutant!(EchoPongs) {
             self.edit(id, |link| link.slots.pong = Some(token));
         }
-        let Some(link) = self.pairs.links.get_mut(&id) else { return };
+        let Some(link) = self.pairs.link_mut(id) else { return };
         let Some((ping, sent)) = link.ping.filter(|ping| ping.token == token).and_then(|ping| Some((ping, ping.sent?)))
         else {
             if !mutant!(EchoPongs) {
@@ -209,7 +204,7 @@ impl Node {
     /// A ping asks for an answer.
     pub(super) fn pinged(&mut self, id: LinkId, token: u64) {
         let now = self.cx.now;
-        if self.pairs.links.get_mut(&id).is_some_and(|link| link.talk.hears_ping(now)) {
+        if self.pairs.link_mut(id).is_some_and(|link| link.talk.hears_ping(now)) {
             self.tolerate(id);
         }
         self.edit(id, |link| link.slots.pong = Some(token));
@@ -218,7 +213,7 @@ impl Node {
     /// The other side has said something that advances nothing: it may do so, in moderation.
     pub(super) fn tolerate(&mut self, id: LinkId) {
         let (now, rate) = (self.cx.now, self.cx.config.limits.control());
-        let Some(link) = self.pairs.links.get_mut(&id).filter(|link| !link.is_closing()) else { return };
+        let Some(link) = self.pairs.link_mut(id).filter(|link| !link.is_closing()) else { return };
         if !link.talk.tolerates(now, rate) {
             self.cx.stats.control_limit += 1;
             self.violated(id, ProtocolError::Flood);
@@ -228,12 +223,12 @@ impl Node {
     /// Output waits and the connection may have stopped taking it.
     pub(super) fn check_stall(&mut self, id: LinkId) {
         let limit = self.cx.config.timing.write_stall;
-        let Some(link) = self.pairs.links.get(&id) else { return };
+        let Some(link) = self.pairs.link(id) else { return };
         let held = link.flight.as_ref().and_then(|flight| flight.stalls_at(limit)).filter(|_| link.is_up());
         let Some(due) = link.waiting_since.map(|since| since + limit).into_iter().chain(held).min() else { return };
         if due <= self.cx.now {
             self.cx.stats.write_stalls += 1;
-            let closing = self.pairs.links.get(&id).is_some_and(|link| link.is_closing());
+            let closing = self.pairs.link(id).is_some_and(|link| link.is_closing());
             if closing {
                 self.close(id, CloseMode::Abort, Reason::WriteStalled);
             } else {
@@ -246,10 +241,10 @@ impl Node {
 
     /// A link has lasted: its next loss is a first one.
     pub(super) fn link_is_stable(&mut self, id: LinkId) {
-        let Some(run) = self.pairs.links.get(&id).filter(|link| link.is_up()).and_then(|link| link.run()) else {
+        let Some(run) = self.pairs.link(id).filter(|link| link.is_up()).and_then(|link| link.run()) else {
             return;
         };
-        if let Some(peer) = self.pairs.peers.get_mut(&run.id).filter(|peer| peer.live == Some(id)) {
+        if let Some(peer) = self.pairs.peer_mut(run.id).filter(|peer| peer.live == Some(id)) {
             peer.contact.backoff.reset();
             peer.contact.corrected = false;
         }
@@ -261,7 +256,7 @@ impl Node {
         self.cx.stats.own_stalls += 1;
         let now = self.cx.now;
         let timing = self.cx.config.timing.clone();
-        for link in self.pairs.links.values_mut().filter(|link| !link.is_closing()) {
+        for link in self.pairs.links_mut().filter(|link| !link.is_closing()) {
             if link.is_up() {
                 link.heard = link.heard.max(now - timing.heartbeat);
                 link.fed = now;

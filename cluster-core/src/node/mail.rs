@@ -279,7 +279,7 @@ impl Mail {
         let same = |(of, peer): (&Correspondence, &Peer)| {
             of.run == peer.run && of.link == peer.live && peer.is_up() == (of.open && !of.suspended)
         };
-        self.runs.len() == pairs.peers.len() && self.runs.values().zip(pairs.peers.values()).all(same)
+        self.runs.len() == pairs.peers().len() && self.runs.values().zip(pairs.peers()).all(same)
     }
 
     /// Returns how much of the first stream has arrived.

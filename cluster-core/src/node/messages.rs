@@ -164,7 +164,7 @@ impl Node {
         for effect in effects {
             match effect {
                 Effect::Owes(link) => {
-                    if let Some(link) = self.pairs.links.get_mut(&link) {
+                    if let Some(link) = self.pairs.link_mut(link) {
                         link.fed = self.cx.now;
                         let deadline = self.cx.now + RESERVATION_STALL;
                         self.cx.timers.set_no_later(Timer::Link(link.id, LinkTimer::Liveness), deadline);
@@ -181,7 +181,7 @@ impl Node {
 
     /// An acknowledgement is held back no longer.
     pub(super) fn ack_deadline(&mut self, link: LinkId) {
-        let Some(run) = self.pairs.links.get(&link).and_then(Link::run) else { return };
+        let Some(run) = self.pairs.link(link).and_then(Link::run) else { return };
         if self.mail.ack_is_due(run.id) {
             self.edit(link, |link| link.slots.ack |= link.is_up());
         }

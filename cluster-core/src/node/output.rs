@@ -26,7 +26,7 @@ impl Node {
     pub fn poll_frame(&mut self, link: LinkId) -> Option<Frame> {
         let frame = self.next_frame(link);
         let now = self.cx.now;
-        let found = self.pairs.links.get_mut(&link)?;
+        let found = self.pairs.link_mut(link)?;
         match &frame {
             Some(frame) => {
                 found.waiting_since = Some(now);
@@ -51,11 +51,11 @@ impl Node {
     /// On a slow link fewer bytes are taken at once, so that the record they fill does not keep a ping waiting.
     pub fn poll_frames(&mut self, link: LinkId, limit: usize, frames: &mut Vec<Frame>) -> bool {
         let mut bytes = 0;
-        let flight = self.pairs.links.get(&link).and_then(|link| link.flight.as_ref());
+        let flight = self.pairs.link(link).and_then(|link| link.flight.as_ref());
         let chunk = flight.map_or(MAX_CHUNK, |flight| flight.chunk());
         let limit = if chunk < MAX_CHUNK { limit.min(chunk) } else { limit };
         // The ping behind a chunk shares its record.
-        while bytes < limit || self.pairs.links.get(&link).is_some_and(|link| link.slots.ping.is_some()) {
+        while bytes < limit || self.pairs.link(link).is_some_and(|link| link.slots.ping.is_some()) {
             let Some(frame) = self.poll_frame(link) else { return false };
             bytes += match &frame {
                 Frame::Data(data) => data.bytes.len(),
@@ -67,7 +67,7 @@ impl Node {
     }
 
     fn next_frame(&mut self, id: LinkId) -> Option<Frame> {
-        let link = self.pairs.links.get_mut(&id)?;
+        let link = self.pairs.link_mut(id)?;
         if link.proven.is_none() || matches!(link.state, LinkState::Closing { mode: CloseMode::Abort, .. }) {
             return None;
         }
@@ -111,7 +111,7 @@ impl Node {
 
     /// The ping that waits; its answer tells how long what was handed out before it takes.
     fn next_ping(&mut self, id: LinkId) -> Option<Frame> {
-        let link = self.pairs.links.get_mut(&id)?;
+        let link = self.pairs.link_mut(id)?;
         let token = link.slots.ping.take()?;
         let send = link.run().filter(|_| link.is_up()).and_then(|run| self.mail.outgoing(run.id));
         if let (Some(send), Some(flight)) = (send, &mut link.flight) {
@@ -122,7 +122,7 @@ impl Node {
 
     /// The next chunk of a stream if the link has room for it in flight; else, perhaps, a ping that finds out when.
     fn next_chunk(&mut self, id: LinkId, peer: NodeId) -> Option<Frame> {
-        let flight = self.pairs.links.get_mut(&id)?.flight.as_mut()?;
+        let flight = self.pairs.link_mut(id)?.flight.as_mut()?;
         let send = self.mail.outgoing_mut(peer)?;
         if !send.unsent() {
             return None;
@@ -145,7 +145,7 @@ impl Node {
 
     /// Has a ping say how long what is in flight takes, as soon as a ping may go out.
     fn measure(&mut self, id: LinkId) {
-        let Some(link) = self.pairs.links.get_mut(&id).filter(|link| link.ping.is_none()) else { return };
+        let Some(link) = self.pairs.link_mut(id).filter(|link| link.ping.is_none()) else { return };
         let earliest = link.talk.next_ping(self.cx.now);
         if earliest > self.cx.now {
             self.cx.timers.set_no_later(Timer::Link(id, LinkTimer::Pace), earliest);
@@ -155,7 +155,7 @@ impl Node {
     }
 
     fn next_gossip(&mut self, id: LinkId, peer: NodeId) -> Option<Frame> {
-        let link = self.pairs.links.get_mut(&id)?;
+        let link = self.pairs.link_mut(id)?;
         if core::mem::take(&mut link.slots.update) {
             return Some(Frame::Update(self.update_frame()));
         }
@@ -171,7 +171,7 @@ impl Node {
 
     /// Tells the driver, once, that a link has output.
     pub(super) fn arm(&mut self, id: LinkId) {
-        let Some(link) = self.pairs.links.get_mut(&id) else { return };
+        let Some(link) = self.pairs.link_mut(id) else { return };
         if link.armed || link.proven.is_none() {
             return;
         }
@@ -184,7 +184,7 @@ impl Node {
         if silent && data == Some(false) {
             return self.hold(id);
         }
-        let Some(link) = self.pairs.links.get_mut(&id).filter(|_| !silent || data == Some(true)) else { return };
+        let Some(link) = self.pairs.link_mut(id).filter(|_| !silent || data == Some(true)) else { return };
         link.armed = true;
         link.waiting_since = Some(self.cx.now);
         self.cx.timers.set_no_later(Timer::Link(id, LinkTimer::Stall), self.cx.now + self.cx.config.timing.write_stall);
@@ -194,7 +194,7 @@ impl Node {
     /// Data waits for room in flight: a ping finds out how fast the link is, and a deadline whether it carries anything.
     fn hold(&mut self, id: LinkId) {
         let write_stall = self.cx.config.timing.write_stall;
-        if let Some(flight) = self.pairs.links.get_mut(&id).and_then(|link| link.flight.as_mut()) {
+        if let Some(flight) = self.pairs.link_mut(id).and_then(|link| link.flight.as_mut()) {
             flight.hold(self.cx.now);
             self.cx
                 .timers
@@ -205,7 +205,7 @@ impl Node {
 
     /// Whether there is room in flight for data that waits on a link; `None` if none waits.
     fn data_waits(&self, id: LinkId) -> Option<bool> {
-        let link = self.pairs.links.get(&id).filter(|link| link.is_up())?;
+        let link = self.pairs.link(id).filter(|link| link.is_up())?;
         let send = self.mail.outgoing(link.run()?.id)?;
         let flight = link.flight.as_ref().filter(|_| send.unsent())?;
         Some(flight.room(send.next()) > 0)
@@ -216,7 +216,7 @@ impl Node {
     pub(super) fn begin_flight(&mut self, id: LinkId, peer: NodeId) {
         let Some(sent) = self.mail.outgoing(peer).map(SendStream::next) else { return };
         let queueing = queueing(self.cx.config.timing.heartbeat);
-        let Some(link) = self.pairs.links.get_mut(&id) else { return };
+        let Some(link) = self.pairs.link_mut(id) else { return };
         link.flight = Some(Box::new(Flight::new(self.cx.now, sent, self.cx.now - link.spoke, queueing)));
     }
 }

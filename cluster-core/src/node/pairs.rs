@@ -1,28 +1,75 @@
 //! The links of this node, the runs at their other ends, and the runs it must not connect to.
 
 use alloc::collections::BTreeMap;
+use core::net::SocketAddr;
 
+use super::context::Context;
 use crate::id::{LinkId, NodeId};
-use crate::link::Link;
+use crate::link::{Dial, Link};
 use crate::peer::Peer;
 use crate::tombstone::Tombstones;
 
 /// The links, the runs at their other ends, and those that are over.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Pairs {
-    pub(super) links: BTreeMap<LinkId, Link>,
-    pub(super) peers: BTreeMap<NodeId, Peer>,
+    links: BTreeMap<LinkId, Link>,
+    peers: BTreeMap<NodeId, Peer>,
     pub(super) tombstones: Tombstones,
     next_link: u64,
     next_token: u64,
 }
 
 impl Pairs {
-    /// Returns the id of a new link.
-    pub(super) fn next_link(&mut self) -> LinkId {
+    /// Adds a link that this node dials, or that has come in, and returns its id.
+    pub(super) fn open(&mut self, cx: &Context, dial: Option<Dial>, remote: SocketAddr) -> LinkId {
         let id = LinkId(self.next_link);
         self.next_link += 1;
+        self.links.insert(id, Link::new(id, dial, remote, cx.config.limits.control(), cx.now));
         id
+    }
+
+    /// Removes a link whose connection is gone.
+    pub(super) fn close(&mut self, id: LinkId) -> Option<Link> {
+        self.links.remove(&id)
+    }
+
+    pub(super) fn link(&self, id: LinkId) -> Option<&Link> {
+        self.links.get(&id)
+    }
+
+    pub(super) fn link_mut(&mut self, id: LinkId) -> Option<&mut Link> {
+        self.links.get_mut(&id)
+    }
+
+    /// Returns all links in the order in which they were opened.
+    pub(super) fn links(&self) -> impl ExactSizeIterator<Item = &Link> {
+        self.links.values()
+    }
+
+    pub(super) fn links_mut(&mut self) -> impl Iterator<Item = &mut Link> {
+        self.links.values_mut()
+    }
+
+    /// Adds the record of a run, in place of the record of an earlier run of the same node.
+    pub(super) fn insert(&mut self, peer: Peer) {
+        self.peers.insert(peer.run.id, peer);
+    }
+
+    pub(super) fn remove(&mut self, id: NodeId) -> Option<Peer> {
+        self.peers.remove(&id)
+    }
+
+    pub(super) fn peer(&self, id: NodeId) -> Option<&Peer> {
+        self.peers.get(&id)
+    }
+
+    pub(super) fn peer_mut(&mut self, id: NodeId) -> Option<&mut Peer> {
+        self.peers.get_mut(&id)
+    }
+
+    /// Returns all records in the order of the ids of their nodes.
+    pub(super) fn peers(&self) -> impl ExactSizeIterator<Item = &Peer> {
+        self.peers.values()
     }
 
     /// Returns the token of a new ping.

@@ -13,20 +13,20 @@ use alloc::vec::Vec;
 impl Node {
     /// A handshake has named a run that has no record.
     pub(super) fn new_peer(&mut self, run: Run) {
-        self.pairs.peers.insert(run.id, Peer::new(run));
+        self.pairs.insert(Peer::new(run));
         self.mail.begin(run);
     }
 
     /// A later run of the node takes the place of one that is not connected.
     pub(super) fn replace_run(&mut self, run: Run) {
-        let Some(old) = self.pairs.peers.get(&run.id) else { return };
+        let Some(old) = self.pairs.peer(run.id) else { return };
         if old.is_up() {
             self.peer_down(run.id, Reason::Restarted);
         }
         if !mutant!(InheritSession) {
             self.run_gone(run.id);
         }
-        let Some(mut old) = self.pairs.peers.remove(&run.id) else { return };
+        let Some(mut old) = self.pairs.remove(run.id) else { return };
         let mail = self.mail.drop_record(run.id);
         let mut peer = Peer::new(run);
         peer.contact.addresses = core::mem::take(&mut old.contact.addresses);
@@ -39,16 +39,16 @@ impl Node {
         peer.contact.corrected = old.contact.corrected;
         peer.profile = old.profile.clone();
         let dialing = old.dialing.take();
-        let undecided = dialing.filter(|link| self.pairs.links.get(link).is_some_and(|link| link.proven.is_none()));
+        let undecided = dialing.filter(|link| self.pairs.link(*link).is_some_and(|link| link.proven.is_none()));
         peer.dialing = undecided;
         // A link that ends must not find the new record, which is for a link that is not yet in it.
         if let Some(stale) = dialing.filter(|link| Some(*link) != undecided) {
-            let other_run = self.pairs.links.get(&stale).and_then(|link| link.run()).is_some_and(|of| of != run);
+            let other_run = self.pairs.link(stale).and_then(|link| link.run()).is_some_and(|of| of != run);
             if other_run {
                 self.drop_link(stale, CloseMode::Abort, Reason::Restarted);
             }
         }
-        self.pairs.peers.insert(run.id, peer);
+        self.pairs.insert(peer);
         self.mail.begin(run);
         if let Some(mut mail) = mail {
             if mutant!(InheritSession) {
@@ -85,12 +85,7 @@ impl Node {
     /// A run said that it leaves, or that its user disconnected us. While a link to it is live, that one will say so;
     /// and a later run is not concerned.
     pub(super) fn departs(&mut self, run: Run, reason: &Reason) {
-        if self
-            .pairs
-            .peers
-            .get(&run.id)
-            .is_some_and(|peer| peer.live.is_some() || peer.run.incarnation > run.incarnation)
-        {
+        if self.pairs.peer(run.id).is_some_and(|peer| peer.live.is_some() || peer.run.incarnation > run.incarnation) {
             return;
         }
         match reason {
@@ -118,12 +113,12 @@ impl Node {
     }
 
     fn is_place_free(&self, id: NodeId) -> bool {
-        let unread = self.mail.left_behind().filter(|gone| *gone != id && !self.pairs.peers.contains_key(gone)).count();
-        self.pairs.peers.len() + unread < self.cx.config.limits.max_peers
+        let unread = self.mail.left_behind().filter(|gone| *gone != id && !self.pairs.peer(*gone).is_some()).count();
+        self.pairs.peers().len() + unread < self.cx.config.limits.max_peers
     }
 
     fn longest_lost(&self) -> Option<NodeId> {
-        let idle = self.pairs.peers.values().filter(|peer| peer.live.is_none() && peer.dialing.is_none());
+        let idle = self.pairs.peers().filter(|peer| peer.live.is_none() && peer.dialing.is_none());
         // Those that were never up come first: they only might have a session at the other side.
         let lost = idle.filter(|peer| !peer.is_up()).map(|peer| (peer.lost_since(), peer.run.id));
         lost.min().map(|(_, id)| id)
@@ -132,7 +127,7 @@ impl Node {
     /// Forgets a peer that is not up, except for its run: no earlier run may come after it.
     pub(super) fn displace(&mut self, id: NodeId) {
         let ttl = self.cx.config.timing.tombstone_ttl;
-        if let Some(run) = self.pairs.peers.get(&id).filter(|peer| peer.is_lost()).map(|peer| peer.run) {
+        if let Some(run) = self.pairs.peer(id).filter(|peer| peer.is_lost()).map(|peer| peer.run) {
             let full = self.pairs.tombstones.displace(run, self.cx.now, ttl, self.cx.config.limits.max_tombstones);
             self.cx.stats.tombstone_limit += u64::from(full);
             self.schedule_tombstones();
@@ -143,7 +138,7 @@ impl Node {
     /// Forgets a peer that is not up, with its links.
     pub(super) fn remove_peer(&mut self, id: NodeId) {
         self.run_gone(id);
-        let Some(peer) = self.pairs.peers.remove(&id) else { return };
+        let Some(peer) = self.pairs.remove(id) else { return };
         let mail = self.mail.drop_record(id);
         self.gate.peers_changed();
         self.cx.timers.cancel(Timer::Reconnect(id));
@@ -158,7 +153,7 @@ impl Node {
 
     /// A peer was lost for as long as anybody cares to remember it.
     pub(super) fn forget(&mut self, id: NodeId) {
-        if self.pairs.peers.get(&id).is_some_and(|peer| peer.is_lost() && peer.live.is_none()) {
+        if self.pairs.peer(id).is_some_and(|peer| peer.is_lost() && peer.live.is_none()) {
             self.remove_peer(id);
         }
     }
@@ -166,17 +161,17 @@ impl Node {
     /// Drops the record of a run that was never up and has neither link nor session.
     pub(super) fn prune(&mut self, id: NodeId) {
         let idle = |peer: &Peer| !peer.is_known() && peer.live.is_none() && peer.dialing.is_none();
-        if self.pairs.peers.get(&id).is_some_and(idle) && !self.mail.has_session(id) {
+        if self.pairs.peer(id).is_some_and(idle) && !self.mail.has_session(id) {
             self.remove_peer(id);
         }
     }
 
     /// The address of a lost peer answers as another node that calls it its own.
     pub(super) fn takeover(&mut self, owner: NodeId, address: core::net::SocketAddr) {
-        if !self.pairs.peers.get(&owner).is_some_and(|peer| peer.contact.addresses.advertises(address)) {
+        if !self.pairs.peer(owner).is_some_and(|peer| peer.contact.addresses.advertises(address)) {
             return;
         }
-        let displaced = self.pairs.peers.values().filter(|peer| {
+        let displaced = self.pairs.peers().filter(|peer| {
             peer.run.id != owner && peer.is_lost() && peer.live.is_none() && peer.contact.addresses.advertises(address)
         });
         let displaced: Vec<NodeId> = displaced.map(|peer| peer.run.id).collect();
@@ -197,7 +192,7 @@ impl Node {
         {
             self.drop_candidate(expected);
         }
-        let Some(peer) = self.pairs.peers.get_mut(&expected) else { return };
+        let Some(peer) = self.pairs.peer_mut(expected) else { return };
         peer.contact.addresses.moved_away(address);
         self.gate.peers_changed();
         if peer.dialing == Some(link) {

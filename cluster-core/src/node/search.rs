@@ -267,15 +267,15 @@ impl World {
     fn live(&self) -> [Option<usize>; 2] {
         [0, 1].map(|at| {
             let node = &self.nodes[at];
-            let live = node.pairs.peers.get(&self.nodes[1 - at].run().id)?.live?;
-            let up = node.pairs.links.get(&live).is_some_and(|link| link.is_up());
+            let live = node.pairs.peer(self.nodes[1 - at].run().id)?.live?;
+            let up = node.pairs.link(live).is_some_and(|link| link.is_up());
             self.find(at, live).filter(|_| up).map(|(index, _)| index)
         })
     }
 
     fn is_settled(&self) -> bool {
         let [a, b] = self.live();
-        let idle = |node: &Node| node.pairs.links.values().all(|link| link.is_up());
+        let idle = |node: &Node| node.pairs.links().all(|link| link.is_up());
         a.is_some() && a == b && self.nodes.iter().all(idle)
     }
 
@@ -288,7 +288,7 @@ impl World {
         let mut text = Projection(DefaultHasher::new());
         for at in 0..2 {
             let node = &self.nodes[at];
-            let peer = node.pairs.peers.get(&self.nodes[1 - at].run().id);
+            let peer = node.pairs.peer(self.nodes[1 - at].run().id);
             let place = |link: Option<LinkId>| link.and_then(|link| self.find(at, link));
             let of_peer = peer.map(|peer| {
                 let links = (place(peer.live), place(peer.dialing));
@@ -304,7 +304,7 @@ impl World {
             for (side, end) in wire.ends.iter().enumerate() {
                 let at = if side == 0 { wire.dialer } else { 1 - wire.dialer };
                 text.add(format_args!("{}{}{}", wire.dialer, end.gone, end.cut));
-                match end.link.and_then(|link| self.nodes[at].pairs.links.get(&link)) {
+                match end.link.and_then(|link| self.nodes[at].pairs.link(link)) {
                     None => {}
                     Some(Link { state: LinkState::Held { .. }, .. }) => text.add(format_args!("Held")),
                     Some(link) => text.add(format_args!("{:?} {}", link.state, link.is_probed())),

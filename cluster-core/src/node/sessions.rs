@@ -13,7 +13,7 @@ impl Node {
     ///
     /// Returns whether the link is still there: a breach closes it.
     pub(super) fn exchange_offers(&mut self, id: LinkId, run: Run, theirs: &Offer) -> bool {
-        let Some(link) = self.pairs.links.get(&id) else { return false };
+        let Some(link) = self.pairs.link(id) else { return false };
         let (outbound, window) = (!link.is_inbound(), link.window);
         let resumption = match self.mail.resume(&mut self.cx, run, theirs, outbound, window) {
             None => return false,
@@ -26,10 +26,10 @@ impl Node {
         if let Some(acked) = resumption.acked() {
             self.settle(run.id, acked);
         }
-        let up = self.pairs.peers.get(&run.id).is_some_and(|peer| peer.is_up());
+        let up = self.pairs.peer(run.id).is_some_and(|peer| peer.is_up());
         let (answer, effects) = self.mail.finish_resumption(&mut self.cx, run, resumption, up);
         self.apply(effects);
-        if let (Some(offer), Some(link)) = (answer, self.pairs.links.get_mut(&id)) {
+        if let (Some(offer), Some(link)) = (answer, self.pairs.link_mut(id)) {
             link.slots.handshake = Some(Frame::Resume(Resume { offer }));
         }
         true
@@ -49,7 +49,7 @@ impl Node {
 
     /// Ends an expired session, unless a link may still bring the peer back.
     pub(super) fn session_deadline(&mut self, id: NodeId) {
-        let Some(peer) = self.pairs.peers.get(&id).filter(|_| !crate::mutant::mutant!(NeverExpire)) else { return };
+        let Some(peer) = self.pairs.peer(id).filter(|_| !crate::mutant::mutant!(NeverExpire)) else { return };
         let limbo = peer.is_in_limbo();
         if limbo || peer.live.is_some() && !self.mail.is_last_try(id) {
             // It is coming back at this very moment. If it does not, it must not keep the session by trying again and
@@ -61,7 +61,7 @@ impl Node {
             self.drop_link(live, CloseMode::Abort, Reason::HandshakeTimeout);
         }
         // A later run may have waited behind that link, and has ended the session by taking the place.
-        if self.pairs.peers.get(&id).is_some_and(|peer| peer.run == run && peer.live.is_none()) {
+        if self.pairs.peer(id).is_some_and(|peer| peer.run == run && peer.live.is_none()) {
             self.cx.stats.sessions_expired += u64::from(self.mail.has_opened(id));
             self.run_gone(id);
             self.prune(id);
@@ -70,7 +70,7 @@ impl Node {
 
     /// Takes back the reservation of a lost peer.
     pub(super) fn reservation_deadline(&mut self, id: NodeId) {
-        if self.pairs.peers.get(&id).is_some_and(|peer| peer.live.is_none()) {
+        if self.pairs.peer(id).is_some_and(|peer| peer.live.is_none()) {
             self.fence_session(id, true);
         }
     }

@@ -67,7 +67,7 @@ impl Node {
         let told = |link: &&Link| {
             matches!(link.state, LinkState::Claiming { .. } | LinkState::Accepted { .. } | LinkState::Up { .. })
         };
-        let told: Vec<LinkId> = self.pairs.links.values().filter(told).map(|link| link.id).collect();
+        let told: Vec<LinkId> = self.pairs.links().filter(told).map(|link| link.id).collect();
         for link in told {
             self.edit(link, |link| link.slots.update = true);
         }
@@ -77,14 +77,14 @@ impl Node {
     pub(super) fn retime(&mut self) {
         let timing = self.cx.config.timing.clone();
         let asked = self.cx.now - timing.heartbeat;
-        for link in self.pairs.links.values_mut().filter(|link| link.is_up()) {
+        for link in self.pairs.links_mut().filter(|link| link.is_up()) {
             // A silence that was right by the old settings is no reason to end the link by the new ones.
             link.heard = link.heard.max(asked);
             self.cx.timers.set_no_later(Timer::Link(link.id, LinkTimer::Liveness), self.cx.now + timing.heartbeat);
         }
         self.cx.timers.set_no_later(Timer::Gossip, self.cx.now + timing.gossip_interval);
         let of = |peer: &Peer| peer.lost_since().map(|since| (peer.run.id, since));
-        let lost: Vec<(NodeId, Instant)> = self.pairs.peers.values().filter_map(of).collect();
+        let lost: Vec<(NodeId, Instant)> = self.pairs.peers().filter_map(of).collect();
         for (id, since) in lost {
             self.cx.timers.set_no_later(Timer::Reconnect(id), self.cx.now + timing.reconnect_max);
             self.mail.retime_session(&mut self.cx, id, since + timing.session_ttl);

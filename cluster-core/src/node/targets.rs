@@ -151,7 +151,7 @@ impl Node {
                 under_way = true;
             } else if let Some(link) = self.dial_to(*address) {
                 under_way = true;
-                if let Some(dial) = self.pairs.links.get_mut(&link).and_then(|link| link.dial.as_mut()) {
+                if let Some(dial) = self.pairs.link_mut(link).and_then(|link| link.dial.as_mut()) {
                     dial.targets.insert(number);
                 }
             } else {
@@ -177,9 +177,9 @@ impl Node {
     fn found(&mut self, number: u64, peer: NodeId) {
         let Some(wanted) = self.dialling.targets.find_mut(number) else { return };
         wanted.found = Some(peer);
-        let suspected = |live: &LinkId| self.pairs.links.get(live).is_some_and(|link| link.is_probed());
+        let suspected = |live: &LinkId| self.pairs.link(*live).is_some_and(|link| link.is_probed());
         let up = |peer: &&Peer| peer.is_up() && !peer.live.as_ref().is_some_and(suspected);
-        if let Some(peer) = self.pairs.peers.get(&peer).filter(up) {
+        if let Some(peer) = self.pairs.peer(peer).filter(up) {
             let run = peer.run;
             self.target_up(number, run);
         }
@@ -188,19 +188,19 @@ impl Node {
     /// The peer that occupies this address: connected, or about to be. What a peer merely says of itself does not count,
     /// or a liar could keep us from a seed.
     fn occupant(&self, address: SocketAddr) -> Option<NodeId> {
-        let mut connected = self.pairs.peers.values().filter(|peer| peer.live.is_some() || peer.is_up());
+        let mut connected = self.pairs.peers().filter(|peer| peer.live.is_some() || peer.is_up());
         connected.find(|peer| peer.contact.addresses.is_verified(address)).map(|peer| peer.run.id)
     }
 
     /// Whether whoever answers at this address broke the protocol lately.
     fn is_shunned_at(&self, address: SocketAddr) -> bool {
-        let mut shunned = self.pairs.peers.values().filter(|peer| peer.contact.shunned_until > self.cx.now);
+        let mut shunned = self.pairs.peers().filter(|peer| peer.contact.shunned_until > self.cx.now);
         shunned.any(|peer| peer.contact.addresses.is_verified(address))
     }
 
     /// A dial for this target has ended before its link was up.
     pub(super) fn target_dial_ended(&mut self, number: u64, proven: Option<NodeId>, reason: &Reason) {
-        let busy = self.pairs.links.values().any(|link| {
+        let busy = self.pairs.links().any(|link| {
             let for_this = link.dial.as_ref().is_some_and(|dial| dial.targets.contains(&number));
             for_this && !link.is_closing() && !link.is_up()
         });
@@ -286,9 +286,9 @@ impl Node {
     pub(super) fn targets_up(&mut self, run: Run) {
         for number in self.dialling.targets.numbers() {
             let Some(wanted) = self.dialling.targets.find(number) else { continue };
-            let Some(peer) = self.pairs.peers.get(&run.id) else { return };
+            let Some(peer) = self.pairs.peer(run.id) else { return };
             let there = wanted.addresses.iter().any(|address| peer.contact.addresses.is_verified(*address));
-            let dialled = peer.live.and_then(|live| self.pairs.links.get(&live));
+            let dialled = peer.live.and_then(|live| self.pairs.link(live));
             if wanted.found == Some(run.id) || there || dialled.is_some_and(|live| live.targets().contains(&number)) {
                 self.target_up(number, run);
             }

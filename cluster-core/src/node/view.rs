@@ -26,13 +26,13 @@ impl Node {
 
     /// The peers that are up, and those that were lost and are being dialled, in the order of their ids.
     pub fn peers(&self) -> impl Iterator<Item = PeerInfo> + '_ {
-        self.pairs.peers.values().filter(|peer| peer.is_known()).map(Peer::info)
+        self.pairs.peers().filter(|peer| peer.is_known()).map(Peer::info)
     }
 
     /// One of [`peers`](Node::peers).
     #[must_use]
     pub fn peer(&self, id: NodeId) -> Option<PeerInfo> {
-        self.pairs.peers.get(&id).filter(|peer| peer.is_known()).map(Peer::info)
+        self.pairs.peer(id).filter(|peer| peer.is_known()).map(Peer::info)
     }
 
     /// What the node has counted so far.
@@ -47,10 +47,10 @@ impl Node {
         Usage {
             actions: self.cx.actions.len(),
             timers: self.cx.timers.len(),
-            links: self.pairs.links.len(),
+            links: self.pairs.links().len(),
             silent_links: self.gate.silent(),
             greeted_links: self.gate.greeted(),
-            peers: self.pairs.peers.len(),
+            peers: self.pairs.peers().len(),
             candidates: self.dialling.candidates.len(),
             introduced: self.dialling.candidates.most_introduced(),
             waiting_dials: self.dialling.queue.waiting(),

@@ -101,7 +101,7 @@ fn strangers_leave_an_eighth_to_familiar_addresses() {
     }
     assert_eq!(bench.node.usage().silent_links, 64);
     assert_eq!(bench.node.stats().pending_limit, 1_000 - 56);
-    assert!(known.iter().all(|link| bench.node.pairs.links.contains_key(link)), "none of them had to go");
+    assert!(known.iter().all(|link| bench.node.pairs.link(*link).is_some()), "none of them had to go");
 }
 
 #[test]
@@ -114,7 +114,7 @@ fn greeted_links_have_places_of_their_own() {
         bench.accept(from(2, number)).unwrap();
     }
     assert_eq!((bench.node.usage().silent_links, bench.node.usage().greeted_links), (8, 1));
-    assert!(bench.node.pairs.links.contains_key(&first));
+    assert!(bench.node.pairs.link(first).is_some());
     // Valid hellos displace valid hellos, and first those of the source that has most of them.
     for _ in 0..100 {
         let link = bench.accept(from(3, 3)).unwrap();
@@ -122,7 +122,7 @@ fn greeted_links_have_places_of_their_own() {
     }
     assert_eq!(bench.node.usage().greeted_links, 4);
     assert_eq!(bench.node.stats().greeted_limit, 97);
-    assert!(bench.node.pairs.links.contains_key(&first));
+    assert!(bench.node.pairs.link(first).is_some());
     // A driver that says nothing of hellos is understood all the same.
     let quiet = bench.accept(from(1, 2)).unwrap();
     bench.connect(quiet, run(9, 1));
@@ -140,7 +140,7 @@ fn greeting_of_any_other_link_changes_nothing() {
     bench.input(Input::Greeted { link: LinkId(99) });
     assert_eq!((bench.node.usage().silent_links, bench.node.usage().greeted_links), (0, 0));
     bench.node.join(bench.now, at(9).into()).unwrap();
-    let dialled = bench.node.pairs.links.keys().next_back().copied().unwrap();
+    let dialled = bench.node.pairs.links().map(|link| link.id).last().unwrap();
     bench.input(Input::Greeted { link: dialled });
     assert_eq!(bench.node.usage().greeted_links, 0);
 }
@@ -177,12 +177,12 @@ fn who_holds_on_to_connections_on_which_all_was_said_keeps_nobody_out() {
                 bench.node.handle(bench.now, Input::Disconnected { link, cause: Disconnect::Closed });
             }
         }
-        assert!(bench.node.pairs.links.len() <= limits.max_inbound());
+        assert!(bench.node.pairs.links().len() <= limits.max_inbound());
         bench.now = bench.now + Duration::from_millis(1);
     }
     let cut_off = bench.node.stats().inbound_limit;
     assert_eq!(cut_off, 1 + 2_000 - (limits.max_inbound() - limits.max_greeted) as u64);
-    assert!(bench.node.pairs.links.contains_key(&live));
+    assert!(bench.node.pairs.link(live).is_some());
     bench.up(run(8, 1));
     assert_eq!(bench.node.peers().count(), 2);
 }

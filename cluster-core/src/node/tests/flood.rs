@@ -104,7 +104,7 @@ fn whoever_makes_us_suspect_a_peer_over_and_over_does_not_make_us_flood_it() {
     for incarnation in 10..1_010 {
         // A clone of the peer comes; the peer answers at once whatever it is asked.
         let clone = bench.claimed(run(1, incarnation), 1);
-        while bench.node.pairs.links.contains_key(&clone) {
+        while bench.node.pairs.link(clone).is_some() {
             let asked: Vec<u64> = bench.sent.drain(..).filter_map(|(link, frame)| ping(live, link, &frame)).collect();
             pings += asked.len() as u128;
             for token in asked {
@@ -227,8 +227,7 @@ fn no_more_than_two_dials_on_hearsay_press_on_one_host_and_others_are_not_kept_w
         bench.input(Input::Tick);
         dialled.extend(bench.dials.iter().map(|(_, address)| *address));
         bench.dials.clear();
-        let to_one =
-            bench.node.pairs.links.values().filter(|link| !link.is_inbound() && link.remote.ip() == place(1, 1).ip());
+        let to_one = bench.node.pairs.links().filter(|link| !link.is_inbound() && link.remote.ip() == place(1, 1).ip());
         assert!(to_one.count() <= 2);
     }
     let to = |ip| dialled.iter().filter(|address| address.ip() == place(ip, 0).ip()).count();

@@ -206,7 +206,7 @@ fn a_later_run_that_waits_behind_the_last_try_of_the_one_before_has_a_session_of
     let link = bench.claimed(second, 1);
     assert!(matches!(bench.sent_on(link)[..], []));
     bench.pass(Duration::from_millis(600));
-    assert_eq!(bench.node.pairs.peers[&second.id].run, second, "{:?}", bench.events);
+    assert_eq!(bench.node.pairs.peer(second.id).unwrap().run, second, "{:?}", bench.events);
     assert!(bench.node.mail.has_session(second.id));
     bench.frame(link, Frame::Resume(Resume { offer: offer() }));
     assert_eq!(bench.word(second.id), ["up", "down", "gone", "up"]);
