@@ -160,7 +160,7 @@ impl Node {
         node.dialling.set_own(node.me.own_addresses(&node.cx.config));
         node.schedule_gossip();
         for seed in node.cx.config.seeds.clone() {
-            node.want_seed(seed);
+            node.dialling.targets_mut().seed(&mut node.cx, seed);
         }
         Ok(node)
     }
@@ -303,31 +303,28 @@ impl Node {
         }
         let proven = link.run().map(|run| run.id);
         let expected = link.dial.as_ref().and_then(|dial| dial.expected);
-        if let Some(until) = self.shunned_for(&reason)
-            && let Some(peer) = proven.and_then(|id| self.pairs.peer_mut(id))
-            && (peer.live == Some(link.id) || peer.dialing == Some(link.id))
-        {
-            peer.contact.shunned_until = until;
-        }
-        for id in proven.into_iter().chain(expected.filter(|id| Some(*id) != proven)) {
-            let Some(peer) = self.pairs.peer_mut(id) else { continue };
-            if peer.live == Some(link.id) || mutant!(EndsByPeer) && peer.live.is_some() {
-                peer.live = None;
-                self.mail.detach(id);
-                self.live_lost(id, reason.clone());
-            } else if peer.dialing == Some(link.id) {
-                peer.dialing = None;
-                self.dial_failed(id, &reason);
-            } else {
-                // Its claim broke a rule, and there may be nothing else that the record is for.
-                self.prune(id);
+        let shunned = self.shunned_for(&reason);
+        if let Some(until) = shunned {
+            let is_of = |id: &NodeId| self.pairs.peer(*id).is_some_and(|peer| peer.is_at(link.id));
+            // An unproven violation says nothing of a peer, or a liar that names a peer at its own address could have the
+            // peer shunned.
+            let sought = expected.filter(|id| self.pairs.peer(*id).is_none());
+            for id in proven.filter(is_of).into_iter().chain(sought) {
+                self.dialling.shun(id, until);
             }
         }
-        if let Some(expected) = expected {
-            self.candidate_dial_ended(expected, link.id, &reason);
+        for id in proven.into_iter().chain(expected.filter(|id| Some(*id) != proven)) {
+            match self.pairs.peer_mut(id) {
+                Some(peer) if peer.live == Some(link.id) || mutant!(EndsByPeer) && peer.live.is_some() => {
+                    peer.live = None;
+                    self.mail.detach(id);
+                    self.live_lost(id, reason.clone());
+                }
+                _ => self.dial_ended(id, link.id, &reason),
+            }
         }
         for number in link.targets() {
-            self.target_dial_ended(number, proven, &reason);
+            self.target_dial_ended(number, proven, &reason, shunned);
         }
     }
 
@@ -341,23 +338,18 @@ impl Node {
         self.cx.timers.cancel(Timer::Link(id, LinkTimer::Handshake));
         self.cx.timers.set(Timer::Link(id, LinkTimer::Stable), self.cx.now + self.cx.config.timing.stable_after);
         self.watch(id);
-        self.cx.timers.cancel(Timer::Reconnect(run.id));
         self.cx.timers.cancel(Timer::Forget(run.id));
         self.mail.returned(&mut self.cx, run.id);
         self.pairs.tombstones.unbury(run.id);
-        self.drop_candidate(run.id);
-        self.dialling.queue.withdraw(run.id);
         let Some(peer) = self.pairs.peer_mut(run.id) else { return };
         peer.rest.clear();
-        if mutant!(BackoffResetAtConnect) {
-            peer.contact.backoff.reset();
-        }
+        let before = core::mem::replace(&mut peer.standing, Standing::Up);
+        let is_first = before == Standing::New || mutant!(BackoffResetAtConnect);
+        self.dialling.up(&mut self.cx, run.id, id, is_first);
         self.mail.opened(run.id);
-        let is_news = !peer.is_up();
-        peer.standing = Standing::Up;
-        if is_news {
-            let info = peer.info();
-            self.cx.event(Event::PeerUp(info));
+        if let Some(peer) = self.pairs.peer(run.id).filter(|_| matches!(before, Standing::New | Standing::Lost { .. }))
+        {
+            self.cx.event(Event::PeerUp(self.info(peer)));
         }
         self.targets_up(run);
         self.schedule_digest(id, run.id);
@@ -389,7 +381,7 @@ impl Node {
             Reason::LocalLeave => self.remove_peer(id),
             Reason::NotAllowed => self.displace(id),
             _ => {
-                self.schedule_reconnect(id);
+                self.dialling.back_off(&mut self.cx, id);
                 if let Some(span) = self.cx.config.timing.forget_after {
                     self.cx.timers.set(Timer::Forget(id), self.cx.now + span);
                 }
@@ -481,6 +473,7 @@ impl Node {
         };
         self.gate.is_consistent(&self.pairs)
             && self.mail.is_consistent(&self.pairs)
+            && self.dialling.is_consistent(&self.pairs)
             && self.pairs.peers().all(|peer| {
                 peer.live.is_none_or(|link| of_peer(peer.run.id, link))
                     && peer.dialing.is_none_or(|link| of_peer(peer.run.id, link))

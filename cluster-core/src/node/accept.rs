@@ -28,7 +28,8 @@ impl Node {
         self.advance(now);
         let from = canonical(from);
         let closed = matches!(self.leaving, Some(Leaving::Closing { .. } | Leaving::Left));
-        let admitted = if closed { Err(Reason::LocalLeave) } else { self.gate.admit(&mut self.cx, &self.pairs, from) };
+        let admitted =
+            if closed { Err(Reason::LocalLeave) } else { self.gate.admit(&mut self.cx, &self.dialling, from) };
         let admitted = admitted.map_err(|reason| {
             self.gate.notice(&mut self.cx, from.ip(), reason.clone());
             Refused { from, reason }

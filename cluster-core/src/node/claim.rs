@@ -17,7 +17,7 @@ use crate::address::canonical;
 use crate::channel::Proven;
 use crate::event::Event;
 use crate::id::{Incarnation, LinkId, NodeId, Run};
-use crate::limits::{MAX_ALIASES, MAX_GENERATION_STEP};
+use crate::limits::MAX_GENERATION_STEP;
 use crate::link::{LinkState, Rank};
 use crate::mutant::mutant;
 use crate::reason::{ProtocolError, Reason};
@@ -56,24 +56,23 @@ impl Node {
         if let Some(link) = self.pairs.link(id) {
             self.gate.refund(&self.cx, link);
         }
-        self.dialling.queue.done(id);
+        self.dialling.decided(id);
         self.dialling.reached_from(local);
         match outbound {
             None => {
-                if let (Some(listen), true) = (self.me.listen(), self.dialling.own.len() < MAX_ALIASES) {
-                    self.dialling.own.insert(SocketAddr::new(local.ip(), listen.port()));
+                if let Some(listen) = self.me.listen() {
+                    self.dialling.add_own(SocketAddr::new(local.ip(), listen.port()));
                 }
                 if proven.run == self.cx.run {
                     self.drop_link(id, CloseMode::Abort, Reason::SelfConnection);
                 }
             }
             Some(dial) => {
-                // What others name truly costs nothing; what they make up does.
                 if dial.hearsay && dial.expected == Some(proven.run.id) {
-                    self.dialling.queue.refund(&self.cx.config.limits);
+                    self.dialling.refund(&self.cx);
                 }
                 // As long as a user waits for it; who has given up, and then disconnects the peer, means that.
-                let rejoin = dial.targets.iter().any(|target| self.has_joins(*target));
+                let rejoin = dial.targets.iter().any(|target| self.dialling.targets().has_joins(*target));
                 match self.may_claim(id, proven.run, remote, rejoin, dial.expected) {
                     Ok(()) => self.claim(id, proven.run, rejoin),
                     Err(Refusal::Silent(reason)) => self.drop_link(id, CloseMode::Abort, reason),
@@ -98,8 +97,8 @@ impl Node {
     ) -> Result<(), Refusal> {
         if run == self.cx.run {
             self.cx.stats.self_connections += 1;
-            if self.dialling.own.len() < MAX_ALIASES && !mutant!(DialSelf) {
-                self.dialling.own.insert(remote);
+            if !mutant!(DialSelf) {
+                self.dialling.add_own(remote);
             }
             return Err(Refusal::Silent(Reason::SelfConnection));
         }
@@ -138,9 +137,7 @@ impl Node {
                     return Err(Refusal::Silent(Reason::DuplicateIdentity));
                 }
                 if busy {
-                    if let Some(peer) = self.pairs.peer_mut(run.id) {
-                        peer.contact.addresses.alias(remote);
-                    }
+                    self.dialling.alias(run.id, remote);
                     self.gate.peers_changed();
                     self.cx.stats.links_outranked += 1;
                     self.takeover(run.id, remote);
@@ -165,11 +162,11 @@ impl Node {
         let Some(peer) = self.pairs.peer_mut(run.id) else { return };
         peer.dialing = Some(id);
         // Whatever becomes of the claim: this address leads to the peer.
-        peer.contact.addresses.alias(remote);
-        self.gate.peers_changed();
         peer.generation = peer.generation.saturating_add(1);
         let generation = peer.generation;
-        self.cx.timers.cancel(Timer::Reconnect(run.id));
+        self.dialling.alias(run.id, remote);
+        self.gate.peers_changed();
+        self.cx.timers.cancel(Timer::Contact(run.id));
         let profile = self.profile_for(run.id);
         let window = profile.window;
         let claim = Claim { generation, rejoin, profile };
@@ -361,7 +358,7 @@ impl Node {
         for link in stale {
             self.drop_link(link, CloseMode::Abort, Reason::Rejected(RejectCode::Stale { known }));
         }
-        for number in self.dialling.targets.numbers() {
+        for number in self.dialling.targets().numbers() {
             self.cx.timers.set(Timer::Target(number), self.cx.now);
         }
     }
@@ -405,21 +402,16 @@ impl Node {
         peer.live = Some(id);
         self.mail.attach(peer_id, id, profile);
         peer.settle();
-        let before = peer.contact.addresses.clone();
-        peer.contact.addresses.advertise(&profile.addresses, remote.ip());
+        let dialled = outbound.then_some(remote);
+        let moved = self.dialling.advertise(peer_id, &profile.addresses, remote.ip(), dialled);
         self.gate.peers_changed();
-        if outbound {
-            peer.contact.addresses.reached(remote);
-        }
         // The handshake took at least one round trip; pings refine this.
         self.mail.measured(peer_id, rtt);
         let visible = |profile: &Profile| (profile.name.clone(), profile.metadata.clone());
-        let changed =
-            visible(&peer.profile) != visible(profile) || peer.contact.addresses.gossiped() != before.gossiped();
+        let changed = visible(&peer.profile) != visible(profile) || moved;
         peer.profile = profile.clone();
-        if peer.is_up() && changed {
-            let info = peer.info();
-            self.cx.event(Event::PeerUpdated(info));
+        if let Some(peer) = self.pairs.peer(peer_id).filter(|peer| peer.is_up() && changed) {
+            self.cx.event(Event::PeerUpdated(self.info(peer)));
         }
         if outbound {
             self.takeover(peer_id, remote);

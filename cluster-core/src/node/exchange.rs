@@ -4,9 +4,9 @@ use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use super::dialling::COURTESY;
 use super::timer::{LinkTimer, Timer};
 use super::{Node, entry_size};
-use crate::candidate::Heard;
 use crate::event::Event;
 use crate::id::{LinkId, NodeId, Run};
 use crate::limits::MAX_LIST;
@@ -16,9 +16,6 @@ use crate::wire::{Announce, Digest, Entry, List, Profile};
 /// A node that is connected already compares its view this long after a link comes up, and up to twice as long, so
 /// that a mesh that forms all at once has settled by then.
 const SETTLE: Duration = Duration::from_secs(1);
-
-/// A joiner dials everyone itself; who hears of it waits this long, and up to three times as long, before dialling it.
-const COURTESY: Duration = Duration::from_millis(500);
 
 impl Node {
     /// A link is up: the two compare what they know of the mesh. Who knows nobody else asks at once.
@@ -40,9 +37,7 @@ impl Node {
 
     /// Compares the view with that of one random peer, to repair what was missed.
     pub(super) fn gossip(&mut self) {
-        for id in self.dialling.candidates.forgotten(self.cx.now) {
-            self.drop_candidate(id);
-        }
+        self.dialling.forget(&mut self.cx);
         let links = self.up_links();
         if let Some(link) = links.get(self.cx.rng.below(links.len() as u64) as usize) {
             self.edit(*link, |link| link.slots.digest = true);
@@ -53,7 +48,7 @@ impl Node {
     /// The summary of the runs that count as current, for a peer: the two ends are left out.
     pub(super) fn digest_for(&self, peer: NodeId) -> Digest {
         let up = self.pairs.peers().filter(|other| other.is_up()).map(|other| other.run);
-        let named = self.dialling.candidates.current(self.cx.now);
+        let named = self.dialling.current(self.cx.now);
         let mut digest = Digest { buckets: [0; 16] };
         for run in up.chain(named).filter(|run| run.id != peer) {
             let bucket = &mut digest.buckets[bucket(run.id)];
@@ -109,9 +104,8 @@ impl Node {
 
     fn entries(&mut self, wanted: impl Fn(NodeId) -> bool) -> Vec<Entry> {
         let up = self.pairs.peers().filter(|peer| peer.is_up() && wanted(peer.run.id));
-        let entry =
-            |peer: &crate::peer::Peer| Entry { run: peer.run, addresses: peer.contact.addresses.gossiped().to_vec() };
-        let entries: Vec<Entry> = up.take(MAX_LIST).map(entry).collect();
+        let entry = |run: Run| Entry { run, addresses: self.dialling.gossiped(run.id).to_vec() };
+        let entries: Vec<Entry> = up.take(MAX_LIST).map(|peer| entry(peer.run)).collect();
         self.cx.stats.entries_sent += entries.len() as u64;
         self.cx.stats.entry_bytes_sent += entries.iter().map(|entry| entry_size(entry.addresses.len())).sum::<u64>();
         entries
@@ -139,22 +133,22 @@ impl Node {
 
     /// A peer says who has joined through it. Not relayed.
     pub(super) fn announced(&mut self, from: Run, announce: Announce) {
-        let wait = COURTESY + self.cx.rng.up_to(COURTESY * 2);
-        self.hear_all(from, announce.entries, wait);
+        let courtesy = COURTESY + self.cx.rng.up_to(COURTESY * 2);
+        self.hear_all(from, announce.entries, courtesy);
     }
 
-    fn hear_all(&mut self, by: Run, entries: Vec<Entry>, wait: Duration) {
+    fn hear_all(&mut self, by: Run, entries: Vec<Entry>, courtesy: Duration) {
         let mut learned = false;
         for entry in entries {
-            learned |= self.hear(by, entry, wait);
+            learned |= self.hear(by, entry, courtesy);
         }
         if let Some(peer) = self.pairs.peer_mut(by.id).filter(|_| learned) {
             peer.rest.clear();
         }
     }
 
-    /// One piece of hearsay. Returns whether it was news.
-    fn hear(&mut self, by: Run, entry: Entry, wait: Duration) -> bool {
+    /// Takes one piece of hearsay. Returns whether it was news.
+    fn hear(&mut self, by: Run, entry: Entry, courtesy: Duration) -> bool {
         let Entry { run, addresses } = entry;
         let up = self.pairs.peer(run.id).is_some_and(|peer| peer.is_up());
         if run.id == self.cx.run.id || run.id == by.id || up || self.pairs.tombstones.covers(run) {
@@ -164,34 +158,16 @@ impl Node {
         let addresses: Vec<_> =
             addresses.into_iter().filter(|address| self.dialling.may_follow(&self.cx, *address)).collect();
         self.cx.stats.addresses_refused += (named - addresses.len()) as u64;
-        if let Some(peer) = self.pairs.peer_mut(run.id).filter(|peer| peer.is_lost())
-            && run.incarnation >= peer.run.incarnation
-            && peer.contact.addresses.hear(&addresses)
-        {
-            let soon = self.cx.now + wait + self.cx.rng.up_to(COURTESY);
-            self.cx.timers.set_no_later(Timer::Reconnect(run.id), soon);
-        }
-        let limits = &self.cx.config.limits;
-        let (cap, quota) = (limits.max_candidates, limits.max_candidates_per_peer);
-        match self.dialling.candidates.hear(run, addresses, by, self.cx.now, cap, quota) {
-            Heard::New => {
-                self.cx.timers.set_no_later(Timer::Candidate(run.id), self.cx.now + wait);
-                if mutant!(BelieveHearsay) && !self.pairs.peer(run.id).is_some() {
-                    self.new_peer(run);
-                    if let Some(peer) = self.pairs.peer_mut(run.id) {
-                        peer.standing = crate::peer::Standing::Up;
-                        self.cx.event(Event::PeerUp(peer.info()));
-                    }
-                }
-                true
-            }
-            Heard::Later => true,
-            Heard::Known => false,
-            Heard::NoRoom => {
-                self.cx.stats.candidate_limit += 1;
-                false
+        let is_news = self.dialling.hear(&mut self.cx, &self.pairs, by, run, &addresses, courtesy);
+        if is_news && mutant!(BelieveHearsay) && self.pairs.peer(run.id).is_none() {
+            self.new_peer(run);
+            if let Some(peer) = self.pairs.peer_mut(run.id) {
+                peer.standing = crate::peer::Standing::Up;
+                let info = peer.info(None);
+                self.cx.event(Event::PeerUp(info));
             }
         }
+        is_news
     }
 
     /// A peer has changed what it says of itself.
@@ -202,11 +178,10 @@ impl Node {
         if peer.profile == profile {
             return;
         }
-        peer.contact.addresses.update(&profile.addresses);
+        self.dialling.update(run.id, &profile.addresses);
         peer.profile = profile;
-        let info = peer.info();
-        if peer.is_up() {
-            self.cx.event(Event::PeerUpdated(info));
+        if let Some(peer) = self.pairs.peer(run.id).filter(|peer| peer.is_up()) {
+            self.cx.event(Event::PeerUpdated(self.info(peer)));
         }
     }
 }

@@ -12,6 +12,7 @@ use self::notices::Notices;
 use self::rates::Rates;
 use self::seats::{Displaced, Seats};
 use super::context::Context;
+use super::dialling::Dialling;
 use super::pairs::Pairs;
 use crate::action::Action;
 use crate::config::Limits;
@@ -62,14 +63,19 @@ impl Gate {
     }
 
     /// Makes room for a connection, or returns the reason for a refusal. The caller ends the links in the answer.
-    pub(super) fn admit(&mut self, cx: &mut Context, pairs: &Pairs, from: SocketAddr) -> Result<Admitted, Reason> {
+    pub(super) fn admit(
+        &mut self,
+        cx: &mut Context,
+        dialling: &Dialling,
+        from: SocketAddr,
+    ) -> Result<Admitted, Reason> {
         let (most, lingering) = (cx.config.limits.max_inbound(), cx.config.limits.max_greeted);
         // Connections that were closed and not yet reported gone hold descriptors too.
         if self.seats.inbound() >= most {
             cx.stats.inbound_limit += 1;
             return Err(Reason::Exhausted);
         }
-        let familiar = self.is_familiar(pairs, from.ip());
+        let familiar = self.is_familiar(dialling, from.ip());
         self.charge(cx, from.ip(), familiar)?;
         let cut_off = self.seats.slowest().filter(|_| most - self.seats.inbound() <= lingering);
         cx.stats.inbound_limit += u64::from(cut_off.is_some());
@@ -87,9 +93,9 @@ impl Gate {
     }
 
     /// Returns whether a peer was seen at this IP.
-    fn is_familiar(&mut self, pairs: &Pairs, ip: IpAddr) -> bool {
+    fn is_familiar(&mut self, dialling: &Dialling, ip: IpAddr) -> bool {
         if !self.familiar.current {
-            let seen = pairs.peers().flat_map(|peer| peer.contact.addresses.seen());
+            let seen = dialling.seen();
             self.familiar = Familiar { ips: seen.map(|ip| ip.to_canonical()).collect(), current: true };
         }
         self.familiar.ips.contains(&ip)
@@ -222,11 +228,12 @@ mod tests {
     use crate::id::{Incarnation, NodeId, Run};
     use crate::rng::{Purpose, Rng, Seed};
 
-    fn gate(limits: Limits) -> (Gate, Context, Pairs) {
+    fn gate(limits: Limits) -> (Gate, Context, Dialling) {
         let config = Config::insecure_plaintext().limits(limits);
         let run = Run { id: NodeId::from_bytes([1; 16]), incarnation: Incarnation(1) };
         let rng = Rng::new(&Seed::new([1; 32]), Purpose::Jitter);
-        (Gate::new(&config.limits, Instant::ZERO), Context::new(config, run, rng, Instant::ZERO), Pairs::default())
+        let (gate, dialling) = (Gate::new(&config.limits, Instant::ZERO), Dialling::new(&config.limits, Instant::ZERO));
+        (gate, Context::new(config, run, rng, Instant::ZERO), dialling)
     }
 
     fn at(number: u8) -> SocketAddr {
@@ -235,22 +242,22 @@ mod tests {
 
     #[test]
     fn full_gate_evicts_oldest_silent_connection() {
-        let (mut gate, mut cx, pairs) = gate(Limits { max_pending: 2, ..Limits::default() });
+        let (mut gate, mut cx, dialling) = gate(Limits { max_pending: 2, ..Limits::default() });
         for number in 1..=2 {
-            let admitted = gate.admit(&mut cx, &pairs, at(number)).unwrap();
+            let admitted = gate.admit(&mut cx, &dialling, at(number)).unwrap();
             assert_eq!(admitted, Admitted { familiar: false, cut_off: None, evicted: Vec::new() });
             gate.arrive(LinkId(number.into()), at(number).ip(), false);
         }
-        let admitted = gate.admit(&mut cx, &pairs, at(3)).unwrap();
+        let admitted = gate.admit(&mut cx, &dialling, at(3)).unwrap();
         assert_eq!(admitted.evicted, [LinkId(1)]);
         assert_eq!((gate.silent(), cx.stats.pending_limit), (1, 1));
     }
 
     #[test]
     fn greeted_connection_leaves_the_silent_ones() {
-        let (mut gate, mut cx, pairs) = gate(Limits { max_greeted: 1, ..Limits::default() });
+        let (mut gate, mut cx, dialling) = gate(Limits { max_greeted: 1, ..Limits::default() });
         for number in 1..=2 {
-            let _ = gate.admit(&mut cx, &pairs, at(number)).unwrap();
+            let _ = gate.admit(&mut cx, &dialling, at(number)).unwrap();
             gate.arrive(LinkId(number.into()), at(number).ip(), false);
         }
         assert_eq!(gate.greet(&mut cx, LinkId(1)), []);

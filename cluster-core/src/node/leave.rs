@@ -33,10 +33,8 @@ impl Node {
             None => {
                 self.leaving = Some(Leaving::Draining { deadline, before: self.cx.stats.messages_undelivered });
                 self.cx.timers.set(Timer::Leave, deadline);
-                self.drop_targets();
-                for id in self.dialling.candidates.ids() {
-                    self.drop_candidate(id);
-                }
+                self.dialling.targets_mut().drop_all(&mut self.cx);
+                self.dialling.drop_all_hearsay(&mut self.cx);
                 // A link that is about to replace another carries what was accepted.
                 let up = self.pairs.peers().filter(|peer| peer.is_up());
                 let kept: Vec<LinkId> = up.flat_map(|peer| peer.live.into_iter().chain(self.claiming(peer))).collect();

@@ -10,14 +10,13 @@ use crate::link::LinkState;
 use crate::peer::{Peer, Standing};
 use crate::reason::{ProtocolError, Reason};
 use crate::time::Instant;
-use crate::wire::RejectCode;
 
 impl Node {
     /// The driver says that a link is gone.
     pub(super) fn disconnected(&mut self, id: LinkId, cause: Disconnect) {
         let Some(link) = self.pairs.close(id) else { return };
         self.gate.gone(&link);
-        self.dialling.queue.done(id);
+        self.dialling.decided(id);
         self.cx.timers.cancel_link(id, None);
         if !link.is_closing() {
             let reason = match reason_of(cause) {
@@ -82,38 +81,30 @@ impl Node {
     /// Dials or forgets a lost peer as before: it came back and did not complete its handshake.
     fn keep_trying(&mut self, id: NodeId) {
         let Some(since) = self.pairs.peer(id).and_then(Peer::lost_since) else { return };
-        self.retry_some_time(id);
+        self.dialling.back_off(&mut self.cx, id);
         if let Some(span) = self.cx.config.timing.forget_after {
             // Not in the past: a deadline that was missed would say that this process stood still.
             self.cx.timers.set(Timer::Forget(id), self.cx.now.max(since + span));
         }
     }
 
-    /// Our own dial to a node that has a record did not lead to a link.
-    pub(super) fn dial_failed(&mut self, id: NodeId, reason: &Reason) {
-        let Some(peer) = self.pairs.peer_mut(id) else { return };
-        if let Standing::Limbo { lost } = &peer.standing {
-            let lost = lost.clone();
-            return self.peer_down(id, lost);
+    /// A dial has ended that looked for a node, or that has found one, and not in a link that is up.
+    pub(super) fn dial_ended(&mut self, id: NodeId, link: LinkId, reason: &Reason) {
+        let mut was_dialled = self.dialling.ended(id, link);
+        if let Some(peer) = self.pairs.peer_mut(id).filter(|peer| peer.dialing == Some(link)) {
+            peer.dialing = None;
+            was_dialled = true;
+            if let Standing::Limbo { lost } = &peer.standing {
+                let lost = lost.clone();
+                return self.peer_down(id, lost);
+            }
         }
-        if peer.is_lost() && peer.live.is_none() {
-            let stale = matches!(reason, Reason::Rejected(RejectCode::Stale { .. }));
-            let wait = if *reason == Reason::Rejected(RejectCode::Outranked) {
-                // The winner is on its way, or is half-open and will not survive the probe.
-                self.dialling.queue.withdraw(id);
-                self.cx.config.timing.handshake_timeout
-            } else if stale && !core::mem::replace(&mut peer.contact.corrected, true) {
-                // It is a later run by now.
-                self.cx.config.timing.reconnect_base
-            } else {
-                peer.contact.backoff.next(
-                    self.cx.config.timing.reconnect_base,
-                    self.cx.config.timing.reconnect_max,
-                    &mut self.cx.rng,
-                )
-            };
-            self.cx.timers.set(Timer::Reconnect(id), self.cx.now + wait);
-            self.tell_if_unreachable(id);
+        // A node that is neither is looked for no longer.
+        let is_lost = self.pairs.peer(id).is_some_and(|peer| peer.is_lost() && peer.live.is_none());
+        let is_sought = is_lost || self.dialling.named(id).is_some();
+        if was_dialled && is_sought {
+            self.dialling.failed(&mut self.cx, id, reason);
+            self.dialling.report_unreachable(&mut self.cx, &self.pairs, id);
         }
         self.prune(id);
     }

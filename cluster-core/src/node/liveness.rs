@@ -244,9 +244,8 @@ impl Node {
         let Some(run) = self.pairs.link(id).filter(|link| link.is_up()).and_then(|link| link.run()) else {
             return;
         };
-        if let Some(peer) = self.pairs.peer_mut(run.id).filter(|peer| peer.live == Some(id)) {
-            peer.contact.backoff.reset();
-            peer.contact.corrected = false;
+        if self.pairs.peer(run.id).is_some_and(|peer| peer.live == Some(id)) {
+            self.dialling.stable(run.id);
         }
     }
 

@@ -5,7 +5,7 @@ use core::net::SocketAddr;
 
 use super::context::Context;
 use crate::id::{LinkId, NodeId};
-use crate::link::{Dial, Link};
+use crate::link::{Dial, Link, LinkState};
 use crate::peer::Peer;
 use crate::tombstone::Tombstones;
 
@@ -48,6 +48,15 @@ impl Pairs {
 
     pub(super) fn links_mut(&mut self) -> impl Iterator<Item = &mut Link> {
         self.links.values_mut()
+    }
+
+    /// Returns the outbound link to this address that is being set up.
+    pub(super) fn dial_to(&self, address: SocketAddr) -> Option<LinkId> {
+        let is_undecided = |link: &&Link| {
+            let is_begun = matches!(link.state, LinkState::Opening | LinkState::Claiming { .. });
+            link.dial.is_some() && link.remote == address && is_begun
+        };
+        self.links().find(is_undecided).map(|link| link.id)
     }
 
     /// Adds the record of a run, in place of the record of an earlier run of the same node.

@@ -15,6 +15,7 @@ impl Node {
     pub(super) fn new_peer(&mut self, run: Run) {
         self.pairs.insert(Peer::new(run));
         self.mail.begin(run);
+        self.dialling.begin(run.id);
     }
 
     /// A later run of the node takes the place of one that is not connected.
@@ -29,14 +30,11 @@ impl Node {
         let Some(mut old) = self.pairs.remove(run.id) else { return };
         let mail = self.mail.drop_record(run.id);
         let mut peer = Peer::new(run);
-        peer.contact.addresses = core::mem::take(&mut old.contact.addresses);
-        peer.contact.addresses.restarted();
+        self.dialling.restarted(run.id);
         // If its link fails, the peer is still lost and must be dialled.
         if old.is_lost() {
             peer.standing = old.standing.clone();
         }
-        peer.contact.backoff = old.contact.backoff;
-        peer.contact.corrected = old.contact.corrected;
         peer.profile = old.profile.clone();
         let dialing = old.dialing.take();
         let undecided = dialing.filter(|link| self.pairs.link(*link).is_some_and(|link| link.proven.is_none()));
@@ -68,7 +66,7 @@ impl Node {
             self.cx.stats.tombstone_limit += 1;
         }
         self.schedule_tombstones();
-        self.drop_candidate(run.id);
+        self.dialling.drop_hearsay(&mut self.cx, run.id);
         self.remove_peer(run.id);
     }
 
@@ -141,8 +139,8 @@ impl Node {
         let Some(peer) = self.pairs.remove(id) else { return };
         let mail = self.mail.drop_record(id);
         self.gate.peers_changed();
-        self.cx.timers.cancel(Timer::Reconnect(id));
         self.cx.timers.cancel(Timer::Forget(id));
+        self.dialling.end(&mut self.cx, id);
         for link in peer.live.into_iter().chain(peer.dialing) {
             self.drop_link(link, CloseMode::Abort, Reason::LocalDisconnect);
         }
@@ -168,11 +166,12 @@ impl Node {
 
     /// The address of a lost peer answers as another node that calls it its own.
     pub(super) fn takeover(&mut self, owner: NodeId, address: core::net::SocketAddr) {
-        if !self.pairs.peer(owner).is_some_and(|peer| peer.contact.addresses.advertises(address)) {
+        if self.pairs.peer(owner).is_none() || !self.dialling.advertises(owner, address) {
             return;
         }
         let displaced = self.pairs.peers().filter(|peer| {
-            peer.run.id != owner && peer.is_lost() && peer.live.is_none() && peer.contact.addresses.advertises(address)
+            let is_gone = peer.run.id != owner && peer.is_lost() && peer.live.is_none();
+            is_gone && self.dialling.advertises(peer.run.id, address)
         });
         let displaced: Vec<NodeId> = displaced.map(|peer| peer.run.id).collect();
         for id in displaced {
@@ -183,21 +182,8 @@ impl Node {
 
     /// A dial for one node reached another.
     pub(super) fn not_found_at(&mut self, expected: NodeId, link: LinkId, address: core::net::SocketAddr) {
-        self.candidate_dial_ended(expected, link, &Reason::Refused);
-        // Nobody sees it any more, and this is where it was: the dials would go on for as long as it is remembered.
-        let now = self.cx.now;
-        if let Some(candidate) = self.dialling.candidates.find_mut(expected)
-            && !candidate.is_current(now)
-            && candidate.addresses.moved_away(address)
-        {
-            self.drop_candidate(expected);
-        }
-        let Some(peer) = self.pairs.peer_mut(expected) else { return };
-        peer.contact.addresses.moved_away(address);
+        self.dialling.not_found_at(&mut self.cx, expected, address);
         self.gate.peers_changed();
-        if peer.dialing == Some(link) {
-            peer.dialing = None;
-            self.dial_failed(expected, &Reason::Refused);
-        }
+        self.dial_ended(expected, link, &Reason::Refused);
     }
 }

@@ -52,7 +52,7 @@ impl Node {
             self.dialling.set_own(self.me.own_addresses(&self.cx.config));
         }
         for seed in self.cx.config.seeds.clone() {
-            self.want_seed(seed);
+            self.dialling.targets_mut().seed(&mut self.cx, seed);
         }
         if self.me.profile(&self.cx.config) != before {
             self.tell_profile();
@@ -86,7 +86,7 @@ impl Node {
         let of = |peer: &Peer| peer.lost_since().map(|since| (peer.run.id, since));
         let lost: Vec<(NodeId, Instant)> = self.pairs.peers().filter_map(of).collect();
         for (id, since) in lost {
-            self.cx.timers.set_no_later(Timer::Reconnect(id), self.cx.now + timing.reconnect_max);
+            self.cx.timers.set_no_later(Timer::Contact(id), self.cx.now + timing.reconnect_max);
             self.mail.retime_session(&mut self.cx, id, since + timing.session_ttl);
             match timing.forget_after {
                 // Not in the past: a deadline that was missed would say that this process stood still.
@@ -94,9 +94,9 @@ impl Node {
                 None => self.cx.timers.cancel(Timer::Forget(id)),
             }
         }
-        for number in self.dialling.targets.numbers() {
+        for number in self.dialling.targets().numbers() {
             self.cx.timers.set_no_later(Timer::Target(number), self.cx.now + timing.seed_interval);
         }
-        self.retime_dials();
+        self.dialling.retime(&mut self.cx);
     }
 }

@@ -7,8 +7,8 @@ use crate::timers::Timers;
 pub(super) enum Timer {
     /// A deadline of a link.
     Link(LinkId, LinkTimer),
-    /// A lost peer is dialled.
-    Reconnect(NodeId),
+    /// A lost peer, or a node from hearsay, is dialled.
+    Contact(NodeId),
     /// A lost peer is forgotten.
     Forget(NodeId),
     /// The session with a lost peer is over.
@@ -17,8 +17,6 @@ pub(super) enum Timer {
     Reservation(NodeId),
     /// The user is told how much was delivered.
     Delivered(NodeId),
-    /// A node known from hearsay is dialled.
-    Candidate(NodeId),
     /// A target is tried again.
     Target(u64),
     /// The earliest deadline of a target's joins.

@@ -26,13 +26,17 @@ impl Node {
 
     /// The peers that are up, and those that were lost and are being dialled, in the order of their ids.
     pub fn peers(&self) -> impl Iterator<Item = PeerInfo> + '_ {
-        self.pairs.peers().filter(|peer| peer.is_known()).map(Peer::info)
+        self.pairs.peers().filter(|peer| peer.is_known()).map(|peer| self.info(peer))
     }
 
     /// One of [`peers`](Node::peers).
     #[must_use]
     pub fn peer(&self, id: NodeId) -> Option<PeerInfo> {
-        self.pairs.peer(id).filter(|peer| peer.is_known()).map(Peer::info)
+        self.pairs.peer(id).filter(|peer| peer.is_known()).map(|peer| self.info(peer))
+    }
+
+    pub(super) fn info(&self, peer: &Peer) -> PeerInfo {
+        peer.info(self.dialling.preferred(peer.run.id))
     }
 
     /// What the node has counted so far.
@@ -44,6 +48,7 @@ impl Node {
     /// How full the node's tables are.
     #[must_use]
     pub fn usage(&self) -> Usage {
+        let dialling = self.dialling.sizes();
         Usage {
             actions: self.cx.actions.len(),
             timers: self.cx.timers.len(),
@@ -51,12 +56,12 @@ impl Node {
             silent_links: self.gate.silent(),
             greeted_links: self.gate.greeted(),
             peers: self.pairs.peers().len(),
-            candidates: self.dialling.candidates.len(),
-            introduced: self.dialling.candidates.most_introduced(),
-            waiting_dials: self.dialling.queue.waiting(),
-            targets: self.dialling.targets.len(),
+            candidates: dialling.candidates,
+            introduced: dialling.introduced,
+            waiting_dials: dialling.waiting,
+            targets: dialling.targets,
             tombstones: self.pairs.tombstones.len(),
-            own_addresses: self.dialling.own.len(),
+            own_addresses: dialling.own,
             notice_sources: self.gate.notice_sources(),
             accept_sources: self.gate.accept_sources(),
             left_behind: self.mail.left_behind().count(),

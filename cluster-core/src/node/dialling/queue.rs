@@ -1,7 +1,10 @@
-//! Whose turn it is to be dialled on hearsay: a budget, places, and those who wait for one or the other.
+//! Whose turn it is to be dialled on hearsay: a budget, places, and two kinds of waiters.
+//!
+//! A contact waits for a token, to be dialled anywhere, or for room at one host, to be dialled there. It draws a ticket
+//! when it begins to wait and keeps it when it changes from one to the other, so that the order is that of arrival: no
+//! newcomer passes a waiter that could use the turn, and a waiter at a crowded host delays nobody else.
 
-use alloc::collections::{BTreeMap, VecDeque};
-use alloc::vec::Vec;
+use alloc::collections::BTreeMap;
 use core::net::{IpAddr, SocketAddr};
 
 use crate::address::source;
@@ -10,32 +13,39 @@ use crate::config::Limits;
 use crate::id::{LinkId, NodeId};
 use crate::time::Instant;
 
-/// Dials to addresses that are only hearsay: a budget that is given back when a dial ends at a member. So an honest mesh
-/// forms at full speed, and a liar makes us dial no more than the refill.
+/// The dials to addresses from hearsay: a budget whose tokens return when a dial ends at a member, the dials under way,
+/// and the contacts that wait. At most all contacts wait.
 #[derive(Clone, Debug)]
 pub(in crate::node) struct Queue {
     budget: TokenBucket,
-    /// Under way, and not yet known to lead to a member: where to.
+    /// The hosts of the dials under way that are not yet known to lead to a member.
     in_flight: BTreeMap<LinkId, IpAddr>,
-    /// Who waits, in order; nobody twice.
-    waiting: VecDeque<NodeId>,
-    turns: BTreeMap<NodeId, Turn>,
-    /// How many of them had no use for a turn when they were last looked at: nobody need wait behind these.
-    stuck: usize,
+    /// The waiters for a token, by ticket.
+    tokens: BTreeMap<u64, NodeId>,
+    /// The waiters for room at a host, by ticket. No host has an empty entry.
+    rooms: BTreeMap<IpAddr, BTreeMap<u64, NodeId>>,
+    /// The place of every waiter.
+    places: BTreeMap<NodeId, (u64, Turn)>,
+    next_ticket: u64,
 }
 
-/// What a node waits for.
+/// What a contact waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::node) enum Turn {
-    /// A token or a place, to be dialled anywhere.
-    Anywhere,
-    /// Room at the host of this address, to be dialled there.
-    At(SocketAddr),
+    /// A token, to be dialled anywhere.
+    Token,
+    /// Room at this host, to be dialled there.
+    Room(IpAddr),
 }
 
 impl Turn {
+    /// Returns the turn for a dial to the host of an address.
+    pub(in crate::node) fn at(address: SocketAddr) -> Turn {
+        Turn::Room(source(address.ip()))
+    }
+
     pub(in crate::node) fn is_for(self, address: SocketAddr) -> bool {
-        self == Turn::Anywhere || self == Turn::At(address)
+        self == Turn::Token || self == Turn::at(address)
     }
 }
 
@@ -44,124 +54,120 @@ impl Queue {
         Queue {
             budget: TokenBucket::full(limits.hearsay(), now),
             in_flight: BTreeMap::new(),
-            waiting: VecDeque::new(),
-            turns: BTreeMap::new(),
-            stuck: 0,
+            tokens: BTreeMap::new(),
+            rooms: BTreeMap::new(),
+            places: BTreeMap::new(),
+            next_ticket: 0,
         }
     }
 
+    /// Gives back the token of a dial that ended at a member.
     pub(in crate::node) fn refund(&mut self, limits: &Limits) {
         self.budget.refund(limits.hearsay());
     }
 
-    /// A dial that a token was taken for.
+    /// Counts a dial for which a token was taken.
     pub(in crate::node) fn begin(&mut self, link: LinkId, address: SocketAddr) {
         self.in_flight.insert(link, source(address.ip()));
     }
 
-    /// A dial is over, or leads to a member.
+    /// Counts a dial no longer: it is over, or leads to a member.
     pub(in crate::node) fn done(&mut self, link: LinkId) {
         self.in_flight.remove(&link);
     }
 
-    /// Whether there is a place for one more dial.
-    pub(in crate::node) fn has_place(&self, limits: &Limits) -> bool {
-        self.in_flight.len() < limits.max_dials
+    /// Returns whether a dial may start: there is a token, and a place.
+    pub(in crate::node) fn is_open(&mut self, limits: &Limits, now: Instant) -> bool {
+        self.in_flight.len() < limits.max_dials && self.budget.tokens(now, limits.hearsay()) > 0
     }
 
-    pub(in crate::node) fn has_token(&mut self, limits: &Limits, now: Instant) -> bool {
-        self.budget.tokens(now, limits.hearsay()) > 0
-    }
-
-    /// When there is a token again, now that there is none.
-    pub(in crate::node) fn next_token(&self, limits: &Limits) -> Instant {
-        self.budget.next(limits.hearsay())
+    /// Returns when time alone brings the next turn. If places are missing, the end of a dial does.
+    pub(in crate::node) fn next_token(&mut self, limits: &Limits, now: Instant) -> Option<Instant> {
+        let waits = self.in_flight.len() < limits.max_dials && self.budget.tokens(now, limits.hearsay()) == 0;
+        waits.then(|| self.budget.next(limits.hearsay()))
     }
 
     pub(in crate::node) fn take_token(&mut self, limits: &Limits, now: Instant) -> bool {
         self.budget.take(now, limits.hearsay())
     }
 
-    /// Whether one more dial may go to this address, as far as the others that go there are concerned.
-    pub(in crate::node) fn has_room_at(&self, address: SocketAddr, limits: &Limits) -> bool {
-        let to = source(address.ip());
-        let there = self.in_flight.values().filter(|other| **other == to).count();
-        to.is_loopback() || there < limits.max_dials_per_ip
+    /// Returns whether one more dial may go to the host of an address.
+    pub(in crate::node) fn has_room(&self, address: SocketAddr, limits: &Limits) -> bool {
+        self.has_room_at(source(address.ip()), limits)
     }
 
-    /// How many wait.
+    fn has_room_at(&self, host: IpAddr, limits: &Limits) -> bool {
+        host.is_loopback() || self.in_flight.values().filter(|to| **to == host).count() < limits.max_dials_per_ip
+    }
+
+    /// Returns the number of waiters.
     pub(in crate::node) fn waiting(&self) -> usize {
-        self.waiting.len()
+        self.places.len()
     }
 
     pub(in crate::node) fn is_waiting(&self, id: NodeId) -> bool {
-        self.turns.contains_key(&id)
+        self.places.contains_key(&id)
     }
 
-    /// Whether the next turn is that of somebody who waits.
-    pub(in crate::node) fn is_taken(&self) -> bool {
-        self.waiting.len() > self.stuck
+    /// Returns the first waiter that can use a turn now, and the turn.
+    pub(in crate::node) fn first(&self, limits: &Limits, is_ready: impl Fn(NodeId) -> bool) -> Option<(NodeId, Turn)> {
+        let first =
+            |waiters: &BTreeMap<u64, NodeId>| waiters.iter().map(|(at, id)| (*at, *id)).find(|(_, id)| is_ready(*id));
+        let token = first(&self.tokens).map(|(ticket, id)| (ticket, id, Turn::Token));
+        let rooms = self.rooms.iter().filter(|(host, _)| self.has_room_at(**host, limits));
+        let rooms = rooms.filter_map(|(host, waiters)| first(waiters).map(|(at, id)| (at, id, Turn::Room(*host))));
+        token.into_iter().chain(rooms).min_by_key(|(ticket, ..)| *ticket).map(|(_, id, turn)| (id, turn))
     }
 
-    /// A node waits behind the others. If it does already, it keeps its place, and can be dialled anywhere if either
-    /// says so.
+    /// Adds a waiter behind the others. One that waits already keeps its ticket, and waits for a token if either says so.
     pub(in crate::node) fn wait(&mut self, id: NodeId, turn: Turn) {
-        let is_stuck = turn != Turn::Anywhere;
-        match self.turns.get_mut(&id) {
+        match self.places.get(&id) {
+            Some((_, Turn::Token)) => {}
+            Some(&(ticket, _)) => self.put(id, ticket, turn),
             None => {
-                self.turns.insert(id, turn);
-                self.waiting.push_back(id);
-                self.stuck += usize::from(is_stuck);
+                self.put(id, self.next_ticket, turn);
+                self.next_ticket += 1;
             }
-            Some(before) if !is_stuck && *before != turn => {
-                *before = turn;
-                self.stuck = self.stuck.saturating_sub(1);
-            }
-            Some(_) => {}
         }
     }
 
-    /// A node waits no longer.
+    /// Ends the turn of a waiter. It keeps its ticket if it waits for room elsewhere, and waits no longer otherwise.
+    pub(in crate::node) fn serve(&mut self, id: NodeId, wait: Option<Turn>) {
+        match (self.places.get(&id), wait) {
+            (Some(&(ticket, _)), Some(turn @ Turn::Room(_))) => self.put(id, ticket, turn),
+            _ => self.withdraw(id),
+        }
+    }
+
+    /// Removes a waiter.
     pub(in crate::node) fn withdraw(&mut self, id: NodeId) {
-        if self.turns.remove(&id).is_some() {
-            self.waiting.retain(|waiting| *waiting != id);
-            self.stuck = 0;
+        match self.places.remove(&id) {
+            Some((ticket, Turn::Token)) => {
+                self.tokens.remove(&ticket);
+            }
+            Some((ticket, Turn::Room(host))) => {
+                let waiters = self.rooms.get_mut(&host);
+                if waiters.is_some_and(|waiters| waiters.remove(&ticket).is_some() && waiters.is_empty()) {
+                    self.rooms.remove(&host);
+                }
+            }
+            None => {}
         }
     }
 
-    pub(in crate::node) fn retain(&mut self, is_known: impl Fn(NodeId) -> bool) {
-        self.waiting.retain(|id| is_known(*id));
-        self.turns.retain(|id, _| is_known(*id));
-        self.stuck = 0;
-    }
-
-    /// Begins a round through those who wait, and says how many they are.
-    pub(in crate::node) fn begin_round(&mut self) -> usize {
-        self.stuck = 0;
-        self.waiting.len()
-    }
-
-    /// Takes who is next.
-    pub(in crate::node) fn next(&mut self) -> Option<(NodeId, Turn)> {
-        let id = self.waiting.pop_front()?;
-        Some((id, self.turns.remove(&id)?))
-    }
-
-    /// Takes the one that was taken last, and to whom it was of no use, so that it waits again behind all others.
-    pub(in crate::node) fn take_back(&mut self, id: NodeId) -> Option<(NodeId, Turn)> {
-        let turn = self.turns.remove(&id)?;
-        self.waiting.pop_back();
-        self.stuck = self.stuck.saturating_sub(usize::from(turn != Turn::Anywhere));
-        Some((id, turn))
-    }
-
-    /// Those of the round to whom their turns were of no use, in order, keep their places.
-    pub(in crate::node) fn end_round(&mut self, stuck: Vec<(NodeId, Turn)>) {
-        self.stuck += stuck.len();
-        for (id, turn) in stuck.into_iter().rev() {
-            self.turns.insert(id, turn);
-            self.waiting.push_front(id);
+    fn put(&mut self, id: NodeId, ticket: u64, turn: Turn) {
+        self.withdraw(id);
+        match turn {
+            Turn::Token => &mut self.tokens,
+            Turn::Room(host) => self.rooms.entry(host).or_default(),
         }
+        .insert(ticket, id);
+        self.places.insert(id, (ticket, turn));
+        debug_assert_eq!(
+            self.places.len(),
+            self.tokens.len() + self.rooms.values().map(BTreeMap::len).sum::<usize>(),
+            "every waiter has one place"
+        );
     }
 }
 
@@ -173,41 +179,71 @@ mod tests {
         NodeId::from_bytes([id; 16])
     }
 
-    fn dialer() -> Queue {
-        Queue::new(&Limits::default(), Instant::ZERO)
+    fn at(host: u8) -> SocketAddr {
+        SocketAddr::from(([10, 0, 0, host], 1))
     }
 
-    const THERE: Turn = Turn::At(SocketAddr::new(IpAddr::V4(core::net::Ipv4Addr::LOCALHOST), 1));
+    fn queue() -> (Queue, Limits) {
+        let limits = Limits::default();
+        (Queue::new(&limits, Instant::ZERO), limits)
+    }
 
-    #[test]
-    fn who_cannot_use_a_turn_keeps_the_place_and_nobody_need_wait_behind_it() {
-        let mut dialer = dialer();
-        [1, 2].into_iter().for_each(|stuck| dialer.wait(id(stuck), THERE));
-        assert!(!dialer.is_taken());
-        dialer.wait(id(3), Turn::Anywhere);
-        assert!(dialer.is_taken());
-
-        assert_eq!(dialer.begin_round(), 3);
-        let [one, two, three] = [1, 2, 3].map(|expected| dialer.next().filter(|(of, _)| *of == id(expected)).unwrap());
-        dialer.wait(id(2), Turn::Anywhere);
-        assert_eq!(dialer.take_back(id(2)), Some((id(2), Turn::Anywhere)));
-        assert_eq!(dialer.take_back(id(3)), None);
-        dialer.wait(id(4), Turn::Anywhere);
-        assert_eq!(three.1, Turn::Anywhere);
-        dialer.end_round(Vec::from([one, two]));
-        assert!(dialer.is_taken());
-        assert_eq!([(); 3].map(|()| dialer.next().unwrap().0), [1, 2, 4].map(id));
+    /// Fills the places at a host.
+    fn crowd(queue: &mut Queue, limits: &Limits, host: u8) {
+        (0..limits.max_dials_per_ip as u64).for_each(|link| queue.begin(LinkId(u64::from(host) << 8 | link), at(host)));
     }
 
     #[test]
-    fn who_waits_for_room_somewhere_can_come_to_wait_for_any_turn_and_keeps_the_place() {
-        let mut dialer = dialer();
-        dialer.wait(id(1), THERE);
-        dialer.wait(id(2), THERE);
-        dialer.wait(id(1), Turn::Anywhere);
-        dialer.wait(id(1), THERE);
-        assert!(dialer.is_taken());
-        assert_eq!(dialer.next(), Some((id(1), Turn::Anywhere)));
-        assert!(!dialer.is_taken());
+    fn waiter_at_a_crowded_host_delays_no_other_host() {
+        let (mut queue, limits) = queue();
+        crowd(&mut queue, &limits, 1);
+        queue.wait(id(1), Turn::at(at(1)));
+        assert_eq!(queue.first(&limits, |_| true), None);
+        queue.wait(id(2), Turn::at(at(2)));
+        queue.wait(id(3), Turn::Token);
+        assert_eq!(queue.first(&limits, |_| true), Some((id(2), Turn::at(at(2)))));
+        queue.serve(id(2), None);
+        assert_eq!(queue.first(&limits, |_| true), Some((id(3), Turn::Token)));
+        queue.done(LinkId(1 << 8));
+        assert_eq!(queue.first(&limits, |_| true), Some((id(1), Turn::at(at(1)))), "it has waited longest");
+        assert_eq!(queue.first(&limits, |waiter| waiter != id(1)), Some((id(3), Turn::Token)));
+    }
+
+    #[test]
+    fn waiter_keeps_its_ticket_when_it_waits_for_something_else() {
+        let (mut queue, limits) = queue();
+        crowd(&mut queue, &limits, 1);
+        queue.wait(id(1), Turn::at(at(1)));
+        queue.wait(id(2), Turn::Token);
+        queue.wait(id(1), Turn::Token);
+        queue.wait(id(1), Turn::at(at(1)));
+        assert_eq!(queue.first(&limits, |_| true), Some((id(1), Turn::Token)), "a token if either says so");
+        queue.serve(id(1), Some(Turn::at(at(1))));
+        assert_eq!(queue.first(&limits, |_| true), Some((id(2), Turn::Token)));
+        queue.done(LinkId(1 << 8));
+        assert_eq!(queue.first(&limits, |_| true), Some((id(1), Turn::at(at(1)))));
+    }
+
+    #[test]
+    fn withdrawn_waiters_leave_nothing_behind() {
+        let (mut queue, _) = queue();
+        for (waiter, turn) in [(1, Turn::Token), (2, Turn::at(at(1))), (3, Turn::at(at(1)))] {
+            queue.wait(id(waiter), turn);
+        }
+        assert_eq!(queue.waiting(), 3);
+        (1..=4).for_each(|waiter| queue.withdraw(id(waiter)));
+        assert!(queue.places.is_empty() && queue.tokens.is_empty() && queue.rooms.is_empty());
+    }
+
+    #[test]
+    fn time_brings_a_turn_only_if_a_token_is_all_that_misses() {
+        let (mut queue, limits) = queue();
+        assert_eq!(queue.next_token(&limits, Instant::ZERO), None);
+        while queue.take_token(&limits, Instant::ZERO) {}
+        assert!(!queue.is_open(&limits, Instant::ZERO));
+        let next = queue.next_token(&limits, Instant::ZERO).unwrap();
+        assert!(queue.is_open(&limits, next));
+        (0..limits.max_dials as u64).for_each(|link| queue.begin(LinkId(link), at(link as u8)));
+        assert!(!queue.is_open(&limits, next) && queue.next_token(&limits, next).is_none());
     }
 }
