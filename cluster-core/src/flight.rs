@@ -186,6 +186,7 @@ impl Flight {
                 self.limit = self.limit.min(initial(self.base, queueing));
             }
         }
+        debug_assert!(self.arrived <= before && before <= sent, "a stream goes back on one link: {self:?}");
         let length = sent.saturating_sub(before);
         self.longest = if self.is_busy(before) { self.longest.max(length) } else { length };
         self.held = None;
@@ -241,6 +242,7 @@ impl Flight {
             let most = carried(queueing.saturating_add(self.base)) * TRIAL_QUARTERS / 4;
             self.limit = self.limit.max(more.min(most)).max(carried(queueing));
         }
+        debug_assert!(self.limit >= MIN_FLIGHT, "{self:?}");
     }
 
     /// The peer acknowledges every byte below `offset`.

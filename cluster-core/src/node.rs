@@ -343,6 +343,7 @@ impl Node {
         self.pairs.tombstones.unbury(run.id);
         let Some(peer) = self.pairs.peer_mut(run.id) else { return };
         peer.rest.clear();
+        debug_assert_eq!(peer.live, Some(id), "a peer comes up by its live link");
         let before = core::mem::replace(&mut peer.standing, Standing::Up);
         let is_first = before == Standing::New || mutant!(BackoffResetAtConnect);
         self.dialling.up(&mut self.cx, run.id, id, is_first);
@@ -360,6 +361,7 @@ impl Node {
     fn peer_down(&mut self, id: NodeId, reason: Reason) {
         let Some(peer) = self.pairs.peer_mut(id) else { return };
         let run = peer.run;
+        debug_assert!(peer.is_up(), "a peer goes down that was not up: {peer:?}");
         let name = peer.profile.name.clone();
         peer.standing = Standing::Lost { since: self.cx.now };
         let reason = if self.is_restarted(run) && reason.is_transient() { Reason::Restarted } else { reason };
@@ -446,6 +448,7 @@ impl Node {
             *current = mode;
             self.gate.aborted(id, *since);
         } else {
+            debug_assert!(link.opened <= self.cx.now, "time goes back");
             link.state = LinkState::Closing { mode, since: self.cx.now };
             self.gate.closing(&self.cx, link);
         }

@@ -156,6 +156,8 @@ impl Dialling {
         pairs.peers().all(|peer| self.contacts.get(peer.run.id).is_some_and(is_peer))
             && self.contacts.iter().filter(|(_, contact)| is_peer(contact)).count() == pairs.peers().len()
             && self.contacts.iter().all(|(_, contact)| is_peer(contact) || contact.hearsay.is_some())
+            && self.contacts.iter().filter(|(_, contact)| contact.hearsay.is_some()).count() == self.contacts.heard()
+            && self.contacts.iter().all(|(_, contact)| contact.dialing.is_none_or(|link| pairs.link(link).is_some()))
     }
 }
 
@@ -433,6 +435,7 @@ impl Dialling {
     /// Notes that a dial looks for a node.
     pub(super) fn dials(&mut self, id: NodeId, link: LinkId, address: SocketAddr) {
         if let Some(contact) = self.contacts.get_mut(id) {
+            debug_assert!(contact.dialing.is_none(), "one dial at a time looks for a node");
             contact.dialing = Some(link);
             contact.addresses.tried(address);
         }

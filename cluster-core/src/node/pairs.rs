@@ -24,7 +24,8 @@ impl Pairs {
     pub(super) fn open(&mut self, cx: &Context, dial: Option<Dial>, remote: SocketAddr) -> LinkId {
         let id = LinkId(self.next_link);
         self.next_link += 1;
-        self.links.insert(id, Link::new(id, dial, remote, cx.config.limits.control(), cx.now));
+        let before = self.links.insert(id, Link::new(id, dial, remote, cx.config.limits.control(), cx.now));
+        debug_assert!(before.is_none(), "ids of links are never used again");
         id
     }
 

@@ -42,6 +42,8 @@ pub(crate) struct Budget {
     hurried: Option<Instant>,
     /// How many wishes have had to wait so far.
     waits: u64,
+    /// The sizes of the two pools: what has been taken from a pool and what is left in it always come to this.
+    capacity: [u64; 2],
 }
 
 /// Who waits.
@@ -66,7 +68,15 @@ impl Budget {
         let pool = recv_budget.saturating_sub(max_peers.saturating_mul(initial_window)) / 2;
         // One legal message must always find room once it is its turn, or the queue would stand for ever.
         let remainders = pool.max(max_message.saturating_add(MAX_HEAD as u64));
-        Budget { growth: pool, remainders, waiting: VecDeque::new(), contested: None, hurried: None, waits: 0 }
+        Budget {
+            growth: pool,
+            remainders,
+            waiting: VecDeque::new(),
+            contested: None,
+            hurried: None,
+            waits: 0,
+            capacity: [pool, remainders],
+        }
     }
 
     /// Takes `bytes` for a window, all or nothing.
@@ -79,6 +89,7 @@ impl Budget {
     /// Gives back what a window took.
     pub(crate) fn shrink(&mut self, bytes: u64) {
         self.growth = self.growth.saturating_add(bytes);
+        debug_assert!(self.growth <= self.capacity[0], "a window gives back more than it took: {self:?}");
     }
 
     /// Reserves the whole remainder of `peer`'s front message, or queues the wish behind those that came before.
@@ -122,6 +133,8 @@ impl Budget {
     #[must_use]
     pub(crate) fn release(&mut self, bytes: u64) -> Vec<Reservation> {
         self.remainders = self.remainders.saturating_add(bytes);
+        let is_sound = self.remainders <= self.capacity[1] || mutant!(GrantEverything);
+        debug_assert!(is_sound, "a message gives back more than was reserved: {self:?}");
         self.serve()
     }
 
@@ -143,6 +156,10 @@ impl Budget {
         }
         self.contested = self.contested.filter(|_| !self.waiting.is_empty());
         self.hurried = self.hurried.filter(|_| self.waiting.iter().any(|wish| !wish.patient));
+        debug_assert!(
+            self.hurried.is_none() || self.contested.is_some(),
+            "a wish hurries that does not wait: {self:?}"
+        );
         served
     }
 }
@@ -189,6 +206,7 @@ impl Window {
         if grows {
             self.size += more;
         }
+        debug_assert!(self.initial <= self.size && self.size <= self.max, "{self:?}");
         grows
     }
 

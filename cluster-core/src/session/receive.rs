@@ -161,9 +161,11 @@ impl ReceiveStream {
         Ok(())
     }
 
-    /// Whether the offsets are in the order that the type states.
+    /// Returns whether the offsets are in the order that the type states, and the bytes are those between two of them.
     fn is_ordered(&self) -> bool {
-        [self.consumed, self.taken, self.received, self.granted].is_sorted()
+        let offsets = [self.consumed, self.taken, self.received, self.granted];
+        let held = self.received.checked_sub(self.taken) == Some(self.bytes.len());
+        offsets.is_sorted() && self.consumed_messages <= self.taken_messages && (held || mutant!(ForgetPartial))
     }
 
     /// Decodes the head of the front message, if it is there.
@@ -200,6 +202,7 @@ impl ReceiveStream {
                 self.taken += head.total();
                 self.taken_messages += 1;
                 self.look();
+                debug_assert!(self.is_ordered(), "{self:?}");
                 Ok(Some((payload, Place { stream: self.id, end: self.taken, number: self.taken_messages })))
             }
             Front::Bad(error) => {
@@ -250,6 +253,7 @@ impl ReceiveStream {
     #[inline]
     pub(crate) fn grant_to(&mut self, offset: u64) {
         self.granted = self.granted.max(offset);
+        debug_assert!(self.is_ordered(), "{self:?}");
     }
 
     /// Sets the credit for the next link: to `offset`, but not below what has arrived.
@@ -274,6 +278,7 @@ impl ReceiveStream {
                 self.look();
             }
         }
+        debug_assert!(self.is_ordered(), "{self:?}");
     }
 
     /// Nothing more will arrive. Complete messages can still be taken; the part of a last one is dropped, at once if
@@ -281,6 +286,7 @@ impl ReceiveStream {
     pub(crate) fn end(&mut self) {
         self.ended = true;
         self.drop_partial();
+        debug_assert!(self.is_ordered(), "{self:?}");
     }
 
     fn drop_partial(&mut self) {

@@ -214,6 +214,7 @@ impl Output {
         let Some(open) = self.open.take() else { return };
         if open.plaintext == 0 {
             // Opened for a frame that was then not sent: an empty record would be an error.
+            debug_assert!(self.len >= 2 && self.buffer.len() == open.at + 2, "an empty record has a head alone");
             self.buffer.truncate(open.at);
             self.len -= 2;
             match self.pieces.back_mut() {
@@ -225,6 +226,7 @@ impl Output {
         let tag = cipher.seal(&mut self.buffer, open.at + 2, &mut self.scratch);
         self.count(tag);
         // MAX_PLAINTEXT leaves room for a tag, so this fits.
+        debug_assert!(open.plaintext + tag <= usize::from(u16::MAX), "a record is longer than its head can say");
         let length = (open.plaintext + tag) as u16;
         self.buffer[open.at..open.at + 2].copy_from_slice(&length.to_be_bytes());
     }

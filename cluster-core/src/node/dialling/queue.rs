@@ -68,7 +68,8 @@ impl Queue {
 
     /// Counts a dial for which a token was taken.
     pub(in crate::node) fn begin(&mut self, link: LinkId, address: SocketAddr) {
-        self.in_flight.insert(link, source(address.ip()));
+        let before = self.in_flight.insert(link, source(address.ip()));
+        debug_assert!(before.is_none(), "a dial takes one place");
     }
 
     /// Counts a dial no longer: it is over, or leads to a member.

@@ -88,7 +88,9 @@ impl Seats {
         self.inbound += 1;
         let source = crowd(ip, familiar);
         let arrival = self.silent.insert(id, source, familiar);
-        self.places.insert(id, Place { greeted: false, familiar, source, arrival });
+        let before = self.places.insert(id, Place { greeted: false, familiar, source, arrival });
+        debug_assert!(before.is_none(), "a link has one place");
+        debug_assert!(self.is_balanced(), "{self:?}");
     }
 
     /// Returns the link that must go before this one can have a place among the greeted; `None` once there is room, or if
@@ -104,12 +106,23 @@ impl Seats {
         self.silent.remove(place);
         place.greeted = true;
         place.arrival = self.greeted.insert(id, place.source, place.familiar);
+        debug_assert!(self.is_balanced(), "{self:?}");
     }
 
     /// Frees the place of a link that was granted something, or closed.
     pub(super) fn leave(&mut self, id: LinkId) {
         let Some(place) = self.places.remove(&id) else { return };
-        if place.greeted { self.greeted.remove(&place) } else { self.silent.remove(&place) }
+        if place.greeted {
+            self.greeted.remove(&place)
+        } else {
+            self.silent.remove(&place)
+        }
+        debug_assert!(self.is_balanced(), "{self:?}");
+    }
+
+    /// Returns whether every link that holds a place is in one class, and no class has others.
+    fn is_balanced(&self) -> bool {
+        self.places.len() == self.silent.len() + self.greeted.len() && self.places.len() <= self.inbound
     }
 
     /// Whether the link holds a place.
@@ -135,6 +148,7 @@ impl Seats {
     /// Forgets an inbound link that is gone.
     pub(super) fn gone(&mut self, id: LinkId) {
         self.leave(id);
+        debug_assert!(self.inbound > 0, "a link is gone twice");
         self.inbound = self.inbound.saturating_sub(1);
     }
 }

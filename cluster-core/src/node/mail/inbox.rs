@@ -23,6 +23,7 @@ impl Inbox {
         if self.queued.insert(id) {
             self.order.push_back(id);
         }
+        debug_assert_eq!(self.order.len(), self.queued.len(), "a peer has one turn");
         !core::mem::replace(&mut self.announced, true)
     }
 
@@ -45,6 +46,7 @@ impl Inbox {
         if let Some(id) = self.order.pop_front() {
             self.queued.remove(&id);
         }
+        debug_assert_eq!(self.order.len(), self.queued.len(), "a peer has one turn");
     }
 
     /// The run is over; what it sent completely stays readable, before anything of a later run.

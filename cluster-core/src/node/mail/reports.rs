@@ -33,6 +33,7 @@ impl Reports {
     /// The id that has more room now.
     pub(in crate::node) fn read(&mut self, Deferred { peer, bytes }: Deferred) -> NodeId {
         if let Some(unread) = self.bytes.get_mut(&peer) {
+            debug_assert!(*unread >= bytes, "a report is read twice");
             *unread = unread.saturating_sub(bytes);
             if *unread == 0 {
                 self.bytes.remove(&peer);
