@@ -87,7 +87,7 @@ pub(crate) struct Link {
     pub(crate) ping: Option<Ping>,
     /// The peer joined through us, and the others were told.
     pub(crate) introduced: bool,
-    pub(crate) talk: ControlBudget,
+    pub(crate) control: ControlBudget,
     /// How much of our stream is on its way, once the link is up: a stranger's link needs no room for it.
     pub(crate) flight: Option<Box<Flight>>,
     pub(crate) slots: Slots,
@@ -168,7 +168,7 @@ impl Link {
             armed: false,
             ping: None,
             introduced: false,
-            talk: ControlBudget::new(control, now),
+            control: ControlBudget::new(control, now),
             flight: None,
             slots: Slots::default(),
         }

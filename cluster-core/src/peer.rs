@@ -81,7 +81,7 @@ impl Peer {
     }
 
     /// Ends limbo: another link replaces the lost one, or will not.
-    pub(crate) fn settle(&mut self) {
+    pub(crate) fn end_limbo(&mut self) {
         if self.is_in_limbo() {
             self.standing = Standing::Up;
         }

@@ -1,9 +1,30 @@
-//! Which of several links of one pair of runs survives.
+//! The choice of one link among several of a pair of runs.
 //!
-//! Per pair of runs, `generation` is the highest of any claim seen. Whoever dials claims the link with a generation one
-//! higher; of two links the greater (generation, dialer's id) wins, at both ends, whatever the order of events. A dial
-//! is never given up because an inbound link was granted meanwhile: giving up, refusing while dialling, and "the greater
-//! id wins" all redial without end in some order of events, as the search in `search.rs` shows.
+//! Each side may dial the other at the same moment, so two links come up. Both ends must keep the same one, though they
+//! see the events in different orders, and neither may end up with none.
+//!
+//! # The rule
+//!
+//! Per pair of runs, `generation` is the highest of any claim seen. The dialler claims its link with a generation one
+//! higher. Of two links the greater (generation, dialler's id) wins, at both ends, whatever the order of events.
+//!
+//! # Why it is like this
+//!
+//! * Three simpler rules redial forever in some order of events. "The greater id wins" lets a half-open link of the winner
+//!   keep a restarted node out. A dial that is given up once an inbound link is granted leaves both sides without a link
+//!   if both give up. A claim that is refused while the node dials is refused at both ends. The mutants `GreaterIdWins`,
+//!   `CancelDialOnAccept` and `RefuseWhileDialing` are these rules; the search over every order of events in `search.rs`
+//!   finds each.
+//! * The loser is not simply closed. A node whose live link outranks a newcomer probes the live link, because the newcomer
+//!   may exist only because the other side has lost that link without this side knowing.
+//! * A claim of another run of the same node is held, not answered, while the live link is probed: if the link answers, the
+//!   newcomer is a clone and is refused; if it does not, the node has restarted.
+//! * The winner fences the loser before it states where its streams stand, see `node/mail/sessions`.
+//! * The dialler may see its granted link come up after the old one was fenced at the other end. Until then the peer is in
+//!   limbo: it counts as up, so that the user sees no flap.
+//! * A generation may rise by `MAX_GENERATION_STEP` at most, or one claim by a liar would end all later ones.
+//!
+//! PROTOCOL.md has the rules for the other side under "Claims", "Rank", "Fencing" and "Probe".
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -401,7 +422,7 @@ impl Node {
         let Some(peer) = self.pairs.peer_mut(peer_id) else { return };
         peer.live = Some(id);
         self.mail.attach(peer_id, id, profile);
-        peer.settle();
+        peer.end_limbo();
         let dialled = outbound.then_some(remote);
         let moved = self.dialling.advertise(peer_id, &profile.addresses, remote.ip(), dialled);
         self.gate.peers_changed();

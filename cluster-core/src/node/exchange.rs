@@ -60,7 +60,7 @@ impl Node {
     /// A peer has sent its summary.
     pub(super) fn digest_received(&mut self, link: LinkId, from: Run, theirs: Digest) {
         let now = self.cx.now;
-        if !self.pairs.link_mut(link).is_some_and(|link| link.talk.compares(now)) {
+        if !self.pairs.link_mut(link).is_some_and(|link| link.control.compares(now)) {
             return;
         }
         let ours = self.digest_for(from.id);
@@ -116,7 +116,7 @@ impl Node {
         let named: BTreeSet<Run> = list.entries.iter().map(|entry| entry.run).collect();
         self.hear_all(from, list.entries, Duration::ZERO);
         let now = self.cx.now;
-        if !list.reply || !self.pairs.link_mut(link).is_some_and(|link| link.talk.lists(now)) {
+        if !list.reply || !self.pairs.link_mut(link).is_some_and(|link| link.control.lists(now)) {
             return;
         }
         let news = self.pairs.peers().any(|peer| {

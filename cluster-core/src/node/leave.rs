@@ -73,7 +73,7 @@ impl Node {
         let claiming = self.claiming(known);
         if let Some(known) = self.pairs.peer_mut(peer) {
             // Whatever it was waiting for, this is why it goes down.
-            known.settle();
+            known.end_limbo();
         }
         if let Some(claiming) = claiming {
             // It may have taken the place of the other one at its other end.

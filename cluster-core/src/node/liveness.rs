@@ -120,7 +120,7 @@ impl Node {
     /// Pings a link under suspicion, as soon as it may be pinged again: whoever makes us suspect a peer over and over
     /// must not make us flood it.
     fn ask(&mut self, id: LinkId) {
-        let Some(earliest) = self.pairs.link(id).map(|link| link.talk.next_ping(self.cx.now)) else { return };
+        let Some(earliest) = self.pairs.link(id).map(|link| link.control.next_ping(self.cx.now)) else { return };
         if earliest > self.cx.now {
             let token = self.pairs.next_token();
             self.edit(id, |link| {
@@ -167,7 +167,7 @@ impl Node {
         let now = self.cx.now;
         self.edit(id, |link| {
             link.ping = Some(Ping { token, sent: Some(now), probe });
-            link.talk.sends_ping(now);
+            link.control.sends_ping(now);
             link.slots.ping = Some(token);
         });
     }
@@ -204,7 +204,7 @@ impl Node {
     /// A ping asks for an answer.
     pub(super) fn pinged(&mut self, id: LinkId, token: u64) {
         let now = self.cx.now;
-        if self.pairs.link_mut(id).is_some_and(|link| link.talk.hears_ping(now)) {
+        if self.pairs.link_mut(id).is_some_and(|link| link.control.hears_ping(now)) {
             self.tolerate(id);
         }
         self.edit(id, |link| link.slots.pong = Some(token));
@@ -214,7 +214,7 @@ impl Node {
     pub(super) fn tolerate(&mut self, id: LinkId) {
         let (now, rate) = (self.cx.now, self.cx.config.limits.control());
         let Some(link) = self.pairs.link_mut(id).filter(|link| !link.is_closing()) else { return };
-        if !link.talk.tolerates(now, rate) {
+        if !link.control.tolerates(now, rate) {
             self.cx.stats.control_limit += 1;
             self.violated(id, ProtocolError::Flood);
         }
@@ -270,7 +270,7 @@ impl Node {
                 }
                 // It has not been asked yet.
                 Some(Ping { probe: true, sent: None, .. }) => {
-                    self.cx.timers.set(Timer::Link(link.id, LinkTimer::Probe), link.talk.next_ping(now));
+                    self.cx.timers.set(Timer::Link(link.id, LinkTimer::Probe), link.control.next_ping(now));
                 }
                 _ => {}
             }

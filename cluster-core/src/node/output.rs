@@ -100,11 +100,11 @@ impl Node {
             return Some(Frame::Ack(ack));
         }
         if link.slots.has_gossip() {
-            if link.talk.may_gossip(self.cx.now) {
-                link.talk.gossips(self.cx.now);
+            if link.control.may_gossip(self.cx.now) {
+                link.control.gossips(self.cx.now);
                 return self.next_gossip(id, run.id);
             }
-            self.cx.timers.set_no_later(Timer::Link(id, LinkTimer::Pace), link.talk.next_gossip());
+            self.cx.timers.set_no_later(Timer::Link(id, LinkTimer::Pace), link.control.next_gossip());
         }
         self.next_chunk(id, run.id)
     }
@@ -146,7 +146,7 @@ impl Node {
     /// Has a ping say how long what is in flight takes, as soon as a ping may go out.
     fn measure(&mut self, id: LinkId) {
         let Some(link) = self.pairs.link_mut(id).filter(|link| link.ping.is_none()) else { return };
-        let earliest = link.talk.next_ping(self.cx.now);
+        let earliest = link.control.next_ping(self.cx.now);
         if earliest > self.cx.now {
             self.cx.timers.set_no_later(Timer::Link(id, LinkTimer::Pace), earliest);
         } else {
@@ -175,9 +175,9 @@ impl Node {
         if link.armed || link.proven.is_none() {
             return;
         }
-        let gossips = link.slots.has_gossip() && (!link.is_up() || link.talk.may_gossip(self.cx.now));
+        let gossips = link.slots.has_gossip() && (!link.is_up() || link.control.may_gossip(self.cx.now));
         if link.slots.has_gossip() && !gossips {
-            self.cx.timers.set_no_later(Timer::Link(id, LinkTimer::Pace), link.talk.next_gossip());
+            self.cx.timers.set_no_later(Timer::Link(id, LinkTimer::Pace), link.control.next_gossip());
         }
         let silent = link.slots.is_empty() && !gossips;
         let data = self.data_waits(id);

@@ -52,7 +52,7 @@ impl Node {
             if mutant!(InheritSession) {
                 self.mail.inherit(run.id, &mut mail);
             }
-            self.mail.bury(&mut self.cx, &self.pairs, mail);
+            self.mail.remember(&mut self.cx, &self.pairs, mail);
         }
     }
 
@@ -145,7 +145,7 @@ impl Node {
             self.drop_link(link, CloseMode::Abort, Reason::LocalDisconnect);
         }
         if let Some(mail) = mail {
-            self.mail.bury(&mut self.cx, &self.pairs, mail);
+            self.mail.remember(&mut self.cx, &self.pairs, mail);
         }
     }
 

@@ -19,8 +19,8 @@ use crate::wire::RejectCode;
 impl Node {
     /// Connects to the node at `target`, and through it to the whole mesh.
     ///
-    /// Has one outcome: [`Event::Joined`] once the peer there is up, by whatever link, also if it was already and
-    /// answers; or [`Event::JoinFailed`] at the latest after `join_timeout`. Undoes an earlier
+    /// Has one outcome: [`Event::Joined`](crate::Event::Joined) once the peer there is up, by whatever link, also if it was already and
+    /// answers; or [`Event::JoinFailed`](crate::Event::JoinFailed) at the latest after `join_timeout`. Undoes an earlier
     /// [`disconnect`](Node::disconnect).
     ///
     /// # Errors

@@ -35,7 +35,7 @@ enum Payer {
 
 /// A connection that may come in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Admitted {
+pub(super) struct Charged {
     /// It has to do with the bucket that many sources share.
     pub(super) crowded: bool,
 }
@@ -56,14 +56,14 @@ impl Rates {
         ip: IpAddr,
         limits: &Limits,
         familiar: bool,
-    ) -> Result<Admitted, Reason> {
+    ) -> Result<Charged, Reason> {
         let left = self.total.tokens(now, limits.accepts());
         if left == 0 || left <= limits.accept_burst / 4 && !familiar {
             return Err(Reason::TooManyInbound);
         }
         let crowded = left <= limits.accept_burst / 2 && self.charge(now, ip, limits, familiar)?;
         self.total.take(now, limits.accepts());
-        Ok(Admitted { crowded })
+        Ok(Charged { crowded })
     }
 
     /// Takes a token of the source. Returns whether it shares its bucket with others.
@@ -117,7 +117,7 @@ mod tests {
             Bench { admission: Rates::new(&limits, Instant::ZERO), limits }
         }
 
-        fn admit(&mut self, millis: u64, number: u32) -> Result<Admitted, Reason> {
+        fn admit(&mut self, millis: u64, number: u32) -> Result<Charged, Reason> {
             let now = Instant::ZERO + Duration::from_millis(millis);
             self.admission.admit(now, source(number), &self.limits, number == 0)
         }
@@ -128,7 +128,7 @@ mod tests {
         let mut bench = Bench::new(|_| {});
         // Fewer than the total allows: a neighbour at 100 a second, and an honest node at the same address.
         for millis in (0..10_000).step_by(10) {
-            assert_eq!(bench.admit(millis, 1), Ok(Admitted { crowded: false }));
+            assert_eq!(bench.admit(millis, 1), Ok(Charged { crowded: false }));
         }
         assert_eq!(bench.admission.len(), 0);
     }
@@ -142,7 +142,7 @@ mod tests {
         // As much as comes back in all, since this source alone cannot use up the other half.
         let later = count(200, 10_200);
         assert!((1_990..=2_010).contains(&later), "{later}");
-        assert_eq!(bench.admit(10_200, 2), Ok(Admitted { crowded: false }), "and another has its own");
+        assert_eq!(bench.admit(10_200, 2), Ok(Charged { crowded: false }), "and another has its own");
     }
 
     #[test]
@@ -198,7 +198,7 @@ mod tests {
         let mut bench = Bench::new(|limits| (limits.max_accept_sources, limits.accept_burst) = (10, 10_000));
         bench.admission.total = TokenBucket::full(bench.limits.accepts(), Instant::ZERO);
         bench.admission.total.drain(6_000);
-        let crowded = |outcome: Result<Admitted, Reason>| outcome.map(|admitted| admitted.crowded);
+        let crowded = |outcome: Result<Charged, Reason>| outcome.map(|admitted| admitted.crowded);
         assert!((1..=10).all(|number| crowded(bench.admit(0, number)) == Ok(false)));
         let shared = (11..=100).filter(|number| crowded(bench.admit(0, *number)) == Ok(true)).count();
         assert_eq!((shared, bench.admission.len()), (5, 11));

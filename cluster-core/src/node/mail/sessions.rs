@@ -315,13 +315,13 @@ impl Mail {
         self.finished = FinishedStreams::default();
     }
 
-    /// Removes the record of a run. [Bury](Mail::bury) it next.
+    /// Removes the record of a run. [Remember](Mail::remember) it next.
     pub(in crate::node) fn drop_record(&mut self, id: NodeId) -> Option<Correspondence> {
         self.runs.remove(&id)
     }
 
     /// Keeps the complete messages of a removed record, ahead of those of the next run.
-    pub(in crate::node) fn bury(&mut self, cx: &mut Context, pairs: &Pairs, dropped: Correspondence) {
+    pub(in crate::node) fn remember(&mut self, cx: &mut Context, pairs: &Pairs, dropped: Correspondence) {
         match dropped.past {
             Past::Open(leftover) => {
                 self.inbox.keep(dropped.run, leftover);
