@@ -304,20 +304,17 @@ impl Node {
         let proven = link.run().map(|run| run.id);
         let expected = link.dial.as_ref().and_then(|dial| dial.expected);
         let shunned = self.shunned_for(&reason);
-        if let Some(until) = shunned {
-            let is_of = |id: &NodeId| self.pairs.peer(*id).is_some_and(|peer| peer.is_at(link.id));
-            // An unproven violation says nothing of a peer, or a liar that names a peer at its own address could have the
-            // peer shunned.
-            let sought = expected.filter(|id| self.pairs.peer(*id).is_none());
-            for id in proven.filter(is_of).into_iter().chain(sought) {
-                self.dialling.shun(id, until);
-            }
+        let is_at = |id: &NodeId| self.pairs.peer(*id).is_some_and(|peer| peer.is_at(link.id));
+        if let (Some(until), Some(id)) = (shunned, proven.filter(is_at)) {
+            self.dialling.shun(id, until);
         }
         for id in proven.into_iter().chain(expected.filter(|id| Some(*id) != proven)) {
             match self.pairs.peer_mut(id) {
                 Some(peer) if peer.live == Some(link.id) || mutant!(EndsByPeer) && peer.live.is_some() => {
                     peer.live = None;
                     self.mail.detach(id);
+                    // Its offer may have been bad, so that the dial that found it ends without a link that is up.
+                    self.dialling.ended(id, link.id);
                     self.live_lost(id, reason.clone());
                 }
                 _ => self.dial_ended(id, link.id, &reason),
@@ -477,6 +474,10 @@ impl Node {
         self.gate.is_consistent(&self.pairs)
             && self.mail.is_consistent(&self.pairs)
             && self.dialling.is_consistent(&self.pairs)
+            && self.pairs.peers().all(|peer| {
+                let is_idle = peer.is_lost() && peer.live.is_none() && peer.dialing.is_none();
+                !is_idle || self.is_leaving() || self.dialling.is_due(&self.cx, peer.run.id) || mutant!(GiveUpOnLost)
+            })
             && self.pairs.peers().all(|peer| {
                 peer.live.is_none_or(|link| of_peer(peer.run.id, link))
                     && peer.dialing.is_none_or(|link| of_peer(peer.run.id, link))

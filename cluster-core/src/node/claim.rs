@@ -263,6 +263,7 @@ impl Node {
             && let Some(dial) = self.pairs.peer_mut(run.id).and_then(|peer| peer.dialing.take())
         {
             self.close(dial, CloseMode::Abort, Reason::Outranked);
+            self.dialling.ended(run.id, dial);
         }
         self.adopt(id, run.id, &claim.profile);
         let Some(offer) = self.mail.offer(&mut self.cx, run.id) else { return };

@@ -51,7 +51,11 @@ impl Node {
         if let Some(peer) = self.pairs.peer(id) {
             let mut is_idle = peer.is_lost() && peer.live.is_none() && peer.dialing.is_none();
             is_idle &= !(mutant!(GiveUpOnLost) && self.dialling.has_failed(id));
-            return if is_idle { Pairing::Lost } else { Pairing::Linked };
+            return match (peer.is_lost(), is_idle) {
+                (true, true) => Pairing::Lost,
+                (true, false) => Pairing::Returning,
+                (false, _) => Pairing::Linked,
+            };
         }
         let is_over = self.dialling.named(id).is_some_and(|run| self.pairs.tombstones.covers(run));
         if is_over || self.pairs.tombstones.is_removed(id) || !self.cx.config.allows(id) {

@@ -299,7 +299,7 @@ impl Dialling {
         let record = pairs.peer(run.id);
         let is_earlier = record.is_some_and(|peer| run.incarnation < peer.run.incarnation);
         let contact = self.contacts.get_mut(run.id).filter(|_| !is_earlier);
-        let leads_on = contact.is_some_and(|contact| contact.addresses.hear(addresses));
+        let leads_on = contact.is_some_and(|contact| contact.hear(addresses));
         match record {
             Some(peer) if peer.is_lost() && leads_on => {
                 let soon = cx.now + courtesy + cx.rng.up_to(COURTESY);
@@ -403,7 +403,8 @@ impl Dialling {
             Step::Rest | Step::Until(_) | Step::BackOff => None,
         };
         match (turn, wait) {
-            (Some(_), wait) => self.queue.serve(id, wait),
+            (Some(_), wait) if matches!(step, Step::Dial { .. }) => self.queue.serve(id, wait),
+            (Some(_), wait) => self.queue.pass(id, wait),
             (None, Some(wait)) => self.wait(cx, id, wait),
             (None, None) => {}
         }
@@ -481,6 +482,11 @@ impl Dialling {
             cx.now + contact.backoff.next(timing.reconnect_base, timing.reconnect_max, &mut cx.rng)
         };
         cx.timers.set(Timer::Contact(id), due);
+    }
+
+    /// Returns whether a contact will be looked at again on its own.
+    pub(super) fn is_due(&self, cx: &Context, id: NodeId) -> bool {
+        cx.timers.deadline(Timer::Contact(id)).is_some()
     }
 
     /// Sees to it that a contact is due again, after the next backoff if nothing else has made it due.

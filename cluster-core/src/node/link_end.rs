@@ -105,6 +105,9 @@ impl Node {
         if was_dialled && is_sought {
             self.dialling.failed(&mut self.cx, id, reason);
             self.dialling.report_unreachable(&mut self.cx, &self.pairs, id);
+        } else if is_lost {
+            // Its claim broke a rule, and another run of it may have been dialled when it came in.
+            self.dialling.back_off(&mut self.cx, id);
         }
         self.prune(id);
     }

@@ -30,7 +30,7 @@ const MAX_PEER_ALIASES: usize = 8;
 
 /// The most addresses from hearsay kept of one node. The oldest makes room, and every peer that names the node adds its
 /// own, so that a liar who is first cannot hide it.
-const MAX_HEARSAY: usize = 2 * MAX_ADDRESSES;
+pub(in crate::node) const MAX_HEARSAY: usize = 2 * MAX_ADDRESSES;
 
 impl Addresses {
     /// Replaces the advertised addresses by those of a profile, for a peer that was seen at `ip`.
@@ -54,7 +54,13 @@ impl Addresses {
     /// Replaces the advertised addresses of a peer that was seen before.
     pub(in crate::node) fn update(&mut self, advertised: &[Advertised]) {
         let Some(ip) = self.seen else { return };
-        self.advertised = advertised.iter().take(MAX_ADDRESSES).map(|address| address.seen_at(ip)).collect();
+        self.advertised.clear();
+        for address in advertised.iter().take(MAX_ADDRESSES).map(|address| address.seen_at(ip)) {
+            // A bare port and an address may come to the same.
+            if !self.advertised.contains(&address) {
+                self.advertised.push(address);
+            }
+        }
     }
 
     /// Notes that a dial to `address` has reached the peer and that the link is its live one.
@@ -90,13 +96,13 @@ impl Addresses {
 
     /// Adds addresses that a peer names. Returns whether they are worth a dial now: once the oldest has to make room they
     /// are not, or a liar could make this node dial all the time.
-    pub(in crate::node) fn hear(&mut self, addresses: &[SocketAddr]) -> bool {
+    pub(in crate::node) fn hear(&mut self, addresses: &[SocketAddr], most: usize) -> bool {
         let before = self.hearsay.len();
         for address in addresses {
             if self.dialable().any(|known| known == *address) {
                 continue;
             }
-            if self.hearsay.len() == MAX_HEARSAY {
+            if self.hearsay.len() >= most {
                 self.hearsay.remove(0);
             }
             self.hearsay.push(*address);
@@ -106,9 +112,9 @@ impl Addresses {
 
     /// Turns all addresses into hearsay: the record of the peer is gone.
     pub(in crate::node) fn demote(&mut self) {
-        let mut hearsay: Vec<SocketAddr> = self.dialable().collect();
-        hearsay.truncate(MAX_HEARSAY);
-        *self = Addresses { hearsay, ..Addresses::default() };
+        let known: Vec<SocketAddr> = self.dialable().collect();
+        *self = Addresses::default();
+        self.hear(&known, MAX_HEARSAY);
     }
 
     /// Replaces all addresses by those that the user has named, or a resolver.
@@ -131,7 +137,11 @@ impl Addresses {
 
     /// Notes that `address` is being dialled: the one behind it is next.
     pub(in crate::node) fn tried(&mut self, address: SocketAddr) {
-        let place = self.dialable().position(|known| known == address);
+        let count = self.dialable().count();
+        let from = self.cursor % count.max(1);
+        let round = self.dialable().cycle().skip(from).take(count);
+        // From the cursor on, not from the start: an address that is there twice must not hide those behind it.
+        let place = round.enumerate().find(|(_, known)| *known == address).map(|(step, _)| (from + step) % count);
         self.cursor = place.map_or(self.cursor, |place| place + 1);
     }
 
@@ -222,15 +232,35 @@ mod tests {
     fn every_address_from_hearsay_gets_its_turn() {
         let at = |port| SocketAddr::from(([10, 0, 0, 1], port));
         let mut addresses = Addresses::default();
-        assert!(addresses.hear(&[1, 2].map(at)) && addresses.hear(&[3, 4].map(at)) && !addresses.hear(&[at(4)]));
+        let mut hear = |ports: &[u16]| {
+            let heard: Vec<_> = ports.iter().map(|port| at(*port)).collect();
+            addresses.hear(&heard, MAX_HEARSAY)
+        };
+        assert!(hear(&[1, 2]) && hear(&[3, 4]) && !hear(&[4]));
         let round: Vec<_> = (0..5).map(|_| dial(&mut addresses, |address| address != at(2)).unwrap()).collect();
         assert_eq!(round, [1, 3, 4, 1, 3].map(at));
         (1..=4).for_each(|port| addresses.moved_away(at(port)));
         assert_eq!(addresses.preferred(), None);
         let many: Vec<_> = (10..60).map(at).collect();
-        assert!(addresses.hear(&many) && !addresses.hear(&[at(99)]), "the oldest makes room");
+        assert!(addresses.hear(&many, MAX_HEARSAY) && !addresses.hear(&[at(99)], MAX_HEARSAY), "the oldest makes room");
         assert_eq!(addresses.dialable().count(), MAX_HEARSAY);
         assert_eq!(addresses.next(|_| false), None);
+    }
+
+    #[test]
+    fn address_that_is_advertised_twice_hides_no_other() {
+        let same = [Advertised::Port(7), Advertised::Socket(at("10.0.0.2:7")), Advertised::Socket(at("10.0.0.3:7"))];
+        let mut addresses = Addresses::default();
+        addresses.advertise(&same, at("10.0.0.2:5").ip());
+        addresses.reached(at("127.0.0.1:7"));
+        // Hearsay came first, and then the peer advertised the same.
+        addresses.hear(&[at("10.0.0.4:7")], MAX_HEARSAY);
+        addresses.update(&[same[0], same[1], same[2], Advertised::Socket(at("10.0.0.4:7"))]);
+        addresses.hear(&[at("10.0.0.5:7")], MAX_HEARSAY);
+        let dialled: Vec<_> = (0..6).map(|_| dial(&mut addresses, |_| true).unwrap()).collect();
+        for address in addresses.dialable() {
+            assert!(dialled.contains(&address), "{address}: {dialled:?}");
+        }
     }
 
     #[test]

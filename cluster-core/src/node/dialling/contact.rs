@@ -1,10 +1,12 @@
 //! One node or target to dial: a lost peer, a node from hearsay, or a `host:port` that a user has named.
 
+use core::net::SocketAddr;
 use core::time::Duration;
 
-use super::addresses::Addresses;
+use super::addresses::{Addresses, MAX_HEARSAY};
 use crate::backoff::Backoff;
 use crate::id::{LinkId, NodeId, Run};
+use crate::limits::MAX_ADDRESSES;
 use crate::time::Instant;
 
 /// How long hearsay makes a run count as current.
@@ -79,8 +81,15 @@ impl Contact {
         }
     }
 
+    /// Adds addresses that a peer names. Returns whether they are worth a dial now. A lost peer keeps fewer of them, because
+    /// each one that is dialled delays the addresses where the peer was.
+    pub(in crate::node) fn hear(&mut self, addresses: &[SocketAddr]) -> bool {
+        let most = if self.origin == Origin::Peer { MAX_ADDRESSES } else { MAX_HEARSAY };
+        self.addresses.hear(addresses, most)
+    }
+
     /// Returns whether nothing but the word of others speaks for an address.
-    pub(in crate::node) fn is_hearsay(&self, address: core::net::SocketAddr) -> bool {
+    pub(in crate::node) fn is_hearsay(&self, address: SocketAddr) -> bool {
         self.origin != Origin::Target && !self.addresses.is_verified(address)
     }
 }

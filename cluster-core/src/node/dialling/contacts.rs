@@ -45,7 +45,12 @@ impl Contacts {
 
     /// Notes that a node has a record from now on. Addresses from hearsay remain, and so does the schedule.
     pub(in crate::node) fn begin(&mut self, id: NodeId) {
-        self.by_id.entry(id).or_insert_with(|| Contact::new(Origin::Peer)).origin = Origin::Peer;
+        let contact = self.by_id.entry(id).or_insert_with(|| Contact::new(Origin::Peer));
+        if contact.origin == Origin::Heard {
+            // A liar that answers where others are said to be can have hearsay shunned, and not the peer that comes.
+            contact.shunned_until = Instant::ZERO;
+        }
+        contact.origin = Origin::Peer;
     }
 
     /// Notes that a node has no record any longer. Returns whether hearsay keeps its contact.
@@ -56,7 +61,6 @@ impl Contacts {
             return false;
         }
         contact.origin = Origin::Heard;
-        contact.corrected = false;
         contact.addresses.demote();
         true
     }
@@ -195,7 +199,9 @@ mod tests {
         contacts.begin(id);
         hear(&mut contacts, 1, 1, 9);
         assert!(contacts.end(id) && contacts.get(id).unwrap().origin == Origin::Heard);
+        contacts.get_mut(id).unwrap().shunned_until = Instant::from_nanos(9);
         contacts.begin(id);
+        assert_eq!(contacts.get(id).unwrap().shunned_until, Instant::ZERO);
         assert!(contacts.drop_hearsay(id) && contacts.heard() == 0);
         hear(&mut contacts, 1, 1, 9);
         assert!(contacts.end(id) && !contacts.drop_hearsay(id) && contacts.get(id).is_none());

@@ -132,11 +132,21 @@ impl Queue {
         }
     }
 
-    /// Ends the turn of a waiter. It keeps its ticket if it waits for room elsewhere, and waits no longer otherwise.
-    pub(in crate::node) fn serve(&mut self, id: NodeId, wait: Option<Turn>) {
+    /// Ends the turn of a waiter that was not dialled. It keeps its ticket if it waits for room at a host, and waits no
+    /// longer otherwise.
+    pub(in crate::node) fn pass(&mut self, id: NodeId, wait: Option<Turn>) {
         match (self.places.get(&id), wait) {
             (Some(&(ticket, _)), Some(turn @ Turn::Room(_))) => self.put(id, ticket, turn),
             _ => self.withdraw(id),
+        }
+    }
+
+    /// Ends the turn of a waiter that is dialled. If it waits for room at another host meanwhile, it does so behind all
+    /// others: it has had its turn, and a node with many addresses would otherwise have one for each.
+    pub(in crate::node) fn serve(&mut self, id: NodeId, wait: Option<Turn>) {
+        self.withdraw(id);
+        if let Some(turn) = wait {
+            self.wait(id, turn);
         }
     }
 
@@ -219,10 +229,12 @@ mod tests {
         queue.wait(id(1), Turn::Token);
         queue.wait(id(1), Turn::at(at(1)));
         assert_eq!(queue.first(&limits, |_| true), Some((id(1), Turn::Token)), "a token if either says so");
-        queue.serve(id(1), Some(Turn::at(at(1))));
+        queue.pass(id(1), Some(Turn::at(at(1))));
         assert_eq!(queue.first(&limits, |_| true), Some((id(2), Turn::Token)));
         queue.done(LinkId(1 << 8));
         assert_eq!(queue.first(&limits, |_| true), Some((id(1), Turn::at(at(1)))));
+        queue.serve(id(1), Some(Turn::at(at(1))));
+        assert_eq!(queue.first(&limits, |_| true), Some((id(2), Turn::Token)), "it has had its turn");
     }
 
     #[test]

@@ -37,7 +37,9 @@ pub(in crate::node) enum Pairing {
     NoPlace,
     /// It is lost, and no link to it is being set up.
     Lost,
-    /// It is up, or a link to it is being set up.
+    /// It is lost, and a link to it is being set up. The end of that makes the contact due.
+    Returning,
+    /// It is up, or a link to it is being set up for the first time.
     Linked,
 }
 
@@ -66,6 +68,7 @@ pub(in crate::node) fn next_step(contact: &Contact, view: &View<'_>) -> Step {
         return Step::Until(until);
     }
     match view.pairing {
+        Pairing::Returning => return Step::Rest,
         Pairing::Linked if contact.hearsay.is_none() => return Step::Rest,
         Pairing::Linked | Pairing::Barred => return Step::Until(view.later),
         Pairing::NoPlace => return Step::BackOff,
@@ -121,7 +124,7 @@ mod tests {
             contact.addresses.reached(at(verified));
         }
         let heard: alloc::vec::Vec<_> = hearsay.iter().map(|host| at(*host)).collect();
-        contact.addresses.hear(&heard);
+        contact.hear(&heard);
         let run = Run { id: NodeId::from_bytes([1; 16]), incarnation: Incarnation(1) };
         let hearsay = Hearsay { run, introducer: run.id, named_by: run, named_at: NOW, reported: false };
         contact.hearsay = (origin == Origin::Heard).then_some(hearsay);
@@ -170,6 +173,8 @@ mod tests {
         let free = Case::default();
         assert_eq!(step(&lost, Pairing::Linked, &free), Step::Rest);
         assert_eq!(step(&heard, Pairing::Linked, &free), Step::Until(LATER), "its record may end");
+        let named = Contact { hearsay: heard.hearsay, ..lost.clone() };
+        assert_eq!(step(&named, Pairing::Returning, &free), Step::Rest, "hearsay delays no retry");
         assert_eq!(step(&heard, Pairing::Barred, &free), Step::Until(LATER));
         assert_eq!(step(&heard, Pairing::NoPlace, &free), Step::BackOff);
         for contact in [lost, heard, target] {

@@ -199,3 +199,76 @@ fn settings_that_allow_more_dials_are_told_to_those_who_wait() {
     let dialled = bench.pass_alive(&[peer], Duration::from_secs(2));
     assert!(dialled.contains(&at(2)) && dialled.contains(&at(3)), "{dialled:?}");
 }
+
+/// Lets time pass until the node dials, and returns the dial.
+fn next_dial(bench: &mut Bench) -> (LinkId, SocketAddr) {
+    while bench.dials.is_empty() {
+        bench.now = bench.node.next_tick().unwrap();
+        bench.input(Input::Tick);
+    }
+    bench.dials.pop().unwrap()
+}
+
+#[test]
+fn lost_peer_is_dialled_again_after_it_made_a_bad_offer() {
+    let mut bench = Bench::new(lan());
+    let link = bench.up(run(1, 1));
+    bench.frame(link, Frame::Data(Data { offset: 0, bytes: bytes::Bytes::from_static(b"\x41a") }));
+    bench.end(link);
+    let (dial, _) = next_dial(&mut bench);
+    bench.connect(dial, run(1, 1));
+    // It claims to stand before what has arrived of its stream.
+    let offer = Offer { next: 1, ..offer() };
+    bench.frame(dial, Frame::Accept(Accept { profile: profile(at(1)), offer }));
+    assert_eq!(bench.word(run(1, 1).id), ["up", "down"]);
+    assert_eq!(bench.node.stats().protocol_errors, 1);
+    assert!(bench.pass(3 * MINUTE).contains(&at(1)));
+}
+
+#[test]
+fn node_that_knows_a_later_run_is_not_dialled_without_a_pause() {
+    let mut bench = Bench::new(lan());
+    let member = bench.up(run(1, 1));
+    bench.frame(member, Frame::Announce(Announce { entries: Vec::from([entry(run(2, 1), &[2])]) }));
+    let mut dials = 0;
+    for _ in 0..240 {
+        bench.frame(member, Frame::Ping { token: 0 });
+        bench.now = bench.now + Duration::from_millis(250);
+        bench.input(Input::Tick);
+        for (dial, _) in core::mem::take(&mut bench.dials) {
+            dials += 1;
+            bench.connect(dial, run(2, 1));
+            let code = RejectCode::Stale { known: Incarnation(u64::MAX - 1) };
+            bench.frame(dial, Frame::Reject(Reject { code }));
+        }
+    }
+    assert!((2..=20).contains(&dials), "{dials} in a minute");
+}
+
+#[test]
+fn node_from_hearsay_that_breaks_a_rule_is_not_dialled_for_a_while() {
+    let mut bench = Bench::new(lan());
+    let member = bench.up(run(1, 1));
+    bench.frame(member, Frame::Announce(Announce { entries: Vec::from([entry(run(2, 1), &[2])]) }));
+    let (dial, _) = next_dial(&mut bench);
+    bench.connect(dial, run(2, 1));
+    bench.frame(dial, Frame::Ack(Ack::default()));
+    assert_eq!(bench.node.stats().protocol_errors, 1);
+    let pause = bench.node.timing().violation_backoff;
+    assert_eq!(bench.pass_alive(&[member], pause), []);
+    // A peer that comes in by itself is one that others can lie about: it is dialled when it is lost.
+    let link = bench.up(run(2, 1));
+    bench.end(link);
+    assert!(bench.pass_alive(&[member], Duration::from_secs(5)).contains(&at(2)));
+}
+
+#[test]
+fn lost_peer_is_still_dialled_if_another_run_breaks_a_rule() {
+    let mut bench = Bench::new(lan());
+    let link = bench.up(run(1, 1));
+    bench.end(link);
+    let (dial, _) = next_dial(&mut bench);
+    bench.connect(dial, run(1, 1));
+    bench.claimed(run(1, 2), u64::MAX);
+    assert!(bench.pass(3 * MINUTE).contains(&at(1)));
+}
