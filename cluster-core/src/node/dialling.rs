@@ -484,9 +484,10 @@ impl Dialling {
         cx.timers.set(Timer::Contact(id), due);
     }
 
-    /// Returns whether a contact will be looked at again on its own.
+    /// Returns whether a contact will be looked at again: it has a deadline, or a dial looks for it, whose end sets one.
     pub(super) fn is_due(&self, cx: &Context, id: NodeId) -> bool {
-        cx.timers.deadline(Timer::Contact(id)).is_some()
+        let is_sought = self.contacts.get(id).is_some_and(|contact| contact.dialing.is_some());
+        is_sought || cx.timers.deadline(Timer::Contact(id)).is_some()
     }
 
     /// Sees to it that a contact is due again, after the next backoff if nothing else has made it due.
