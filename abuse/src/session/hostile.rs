@@ -352,7 +352,7 @@ impl Table {
             match front(&self.ours.bytes[at..], MAX_MESSAGE) {
                 Ok(Some((_, length))) => (at, complete) = (at + length, complete + 1),
                 Ok(None) => break false,
-                Err(()) => break true,
+                Err(_) => break true,
             }
         };
         self.ours.poisoned = bad;
