@@ -53,9 +53,8 @@ impl Events {
             Event::PeerUp(info) => {
                 let id = info.run.id;
                 self.changed.insert(id);
-                let may_forget = |lost: Lost| {
-                    lost.takeovers < self.takeovers || clock - lost.since >= memory.min(lost.memory)
-                };
+                let may_forget =
+                    |lost: Lost| lost.takeovers < self.takeovers || clock - lost.since >= memory.min(lost.memory);
                 if self.lost.remove(&id).is_some_and(may_forget) {
                     self.grammar.forgotten(id);
                 }
