@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use cluster_conformance::Grammar;
+use cluster_check::Grammar;
 use cluster_core::limits::{MAX_ALIASES, MAX_CLOSED_STREAMS, MAX_NOTICE_SOURCES, MAX_TARGETS};
 use cluster_core::{
     Action, Bytes, CloseMode, Config, Disconnect, Event, Frame, Identity, Incarnation, Input, Instant, Limits, LinkId,

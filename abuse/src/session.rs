@@ -3,6 +3,7 @@
 mod honest;
 mod hostile;
 
+use cluster_check::{BadHead, Head};
 use cluster_core::Bytes;
 
 use crate::tape::Tape;
@@ -36,40 +37,22 @@ fn number(payload: &[u8]) -> u64 {
     number
 }
 
-/// The front message of a stream, and how long it is with its head; `None` if it is not complete. Written anew from
-/// PROTOCOL.md, so that it can disagree with the node.
+/// The front message of a stream, and how long it is with its head; `None` if it is not complete.
 ///
 /// # Errors
 ///
 /// The head is none of a message that may be sent.
-fn front(stream: &[u8], max_message: u64) -> Result<Option<(&[u8], usize)>, ()> {
-    let Some(&first) = stream.first() else { return Ok(None) };
-    let (width, least) = match first {
-        0x40..=0x57 => (0, 0),
-        0x58 => (1, 24),
-        0x59 => (2, 1 << 8),
-        0x5a => (4, 1 << 16),
-        0x5b => (8, 1 << 32),
-        _ => return Err(()),
-    };
-    let Some(digits) = stream[1..].get(..width) else { return Ok(None) };
-    let length = match width {
-        0 => u64::from(first - 0x40),
-        _ => digits.iter().fold(0, |length, digit| length << 8 | u64::from(*digit)),
-    };
-    if length < least || length > max_message {
-        return Err(());
+fn front(stream: &[u8], max_message: u64) -> Result<Option<(&[u8], usize)>, BadHead> {
+    let Some(head) = Head::read(stream.iter().copied())? else { return Ok(None) };
+    if head.length() > max_message {
+        return Err(BadHead);
     }
-    let end = 1 + width + length as usize;
-    Ok(stream.get(1 + width..end).map(|payload| (payload, end)))
+    let end = head.total() as usize;
+    Ok(stream.get(head.size()..end).map(|payload| (payload, end)))
 }
 
 /// Appends a message to a stream.
 fn append(stream: &mut Vec<u8>, payload: &[u8]) {
-    match payload.len() {
-        length @ 0..=23 => stream.push(0x40 | length as u8),
-        length @ 24..=255 => stream.extend([0x58, length as u8]),
-        length => stream.extend([&[0x59], &(length as u16).to_be_bytes()[..]].concat()),
-    }
+    Head::of(payload.len() as u64).write(stream);
     stream.extend_from_slice(payload);
 }

@@ -15,7 +15,7 @@
 //! | [`sessions`], [`ends`], [`numbers`] | O6 to O8: each message one outcome, a true one; order |
 //! | [`bounds`], [`memory`] | O9: every table within its bound, and the bytes in all streams |
 //! | [`departed`] | O10: who left or was disconnected stays away |
-//! | [`dials`] | O10, O11: whom a node dials, and how fast |
+//! | [`dials`] | O10, O11: whom a node dials, and that it floods nobody |
 //! | [`runs`] | O13: incarnations and generations |
 //! | [`credit`] | O14: grants |
 //! | [`contract`] | O15: nothing left to poll, no deadline in the past |
@@ -192,7 +192,7 @@ impl Oracle {
             links: Links::default(),
             untouched: Untouched::default(),
             departed: Departed::default(),
-            dials: Dials::new(own, node.config().seeds(), clock, &limits),
+            dials: Dials::new(own, node.config().seeds()),
             suspects: Suspects::default(),
             alive: Alive::default(),
             credit,

@@ -66,7 +66,6 @@
 #![deny(missing_docs)]
 
 mod arm;
-mod grammar;
 mod mixed;
 mod proxy;
 mod replay;
@@ -76,8 +75,8 @@ mod stage;
 mod verbs;
 
 pub use arm::{Arm, BindFailure, Flushed, Nothing, Pending, TestNode, Way};
+pub use cluster_check::Grammar;
 pub use cluster_core;
-pub use grammar::Grammar;
 pub use mixed::mixed;
 pub use proxy::{CONNECT_TIMEOUT, End, Faults, MAX_CONNECTIONS, Pieces, Proxy};
 pub use replay::{Act, Broken, MAX_PLAN_NODES, Plan, RECOVERY, Replayed, replay};

@@ -6,11 +6,11 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
+use cluster_check::Grammar;
 use cluster_core::{Config, Event, Name, NodeId, PeerState};
 
 use self::ledger::{Ledger, Life};
 use crate::arm::{Arm, Flushed, Pending, TestNode, Way};
-use crate::grammar::Grammar;
 use crate::proxy::Faults;
 use crate::stage::own_cluster;
 

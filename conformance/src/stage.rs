@@ -9,12 +9,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use cluster_check::Grammar;
 use cluster_core::{
     Config, Event, JoinError, Keyring, Message, Name, NodeId, PeerState, Reason, SendErrorKind, Target,
 };
 
 use crate::arm::{Arm, BindFailure, Nothing, Pending, TestNode};
-use crate::grammar::Grammar;
 
 /// How long anything may take that should take no time.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(12);

@@ -4,6 +4,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
+use cluster_check::{Incoming, Outgoing, Resumption, Taken, successor};
 use cluster_core::wire::{Accept, Ack, Claim, Data, Offer, PeerStream, Profile, Resume, StreamId};
 use cluster_core::{
     Acknowledge, Bytes, Config, Disconnect, Frame, Incarnation, LinkId, ProtocolError, Reason, Receipt, Run,
@@ -16,8 +17,11 @@ use crate::tape::Tape;
 
 const MAX_MESSAGE: u64 = 2_000;
 
+/// The largest window of the node.
+const WINDOW: u64 = 4_096;
+
 /// Beyond what it was told by more than this the peer has no credit, whatever the node has not yet said.
-const MOST_UNTOLD: u64 = 3 * 4_096 + MAX_MESSAGE;
+const MOST_UNTOLD: u64 = 3 * WINDOW + MAX_MESSAGE;
 
 pub(super) fn run(shape: u8, tape: &mut Tape<'_>) {
     let mut table = Table::new(shape);
@@ -34,6 +38,8 @@ struct Table {
     driver: Driver,
     peer: Run,
     profile: Profile,
+    /// The application acknowledges what it takes.
+    manual: bool,
     link: Option<LinkId>,
     generation: u64,
     theirs: Theirs,
@@ -42,7 +48,8 @@ struct Table {
     accepted: u64,
     /// Those that the peer has said it took.
     consumed: BTreeSet<u64>,
-    receipts: VecDeque<Receipt>,
+    /// What the application has not acknowledged, and where it stands in the stream of the peer.
+    receipts: VecDeque<(Receipt, Option<Taken>)>,
     flushes: usize,
     /// How many sessions were over when the last one began.
     gone: u64,
@@ -51,24 +58,18 @@ struct Table {
 /// The stream that the node sends, as far as the peer has it.
 #[derive(Debug)]
 struct Theirs {
-    id: StreamId,
+    stream: Outgoing,
     /// Everything that was ever sent of it.
     log: Vec<u8>,
-    /// Where the next data must begin.
-    next: u64,
     /// What the peer last said of it.
     said: Ack,
 }
 
 /// The stream that the peer sends.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Ours {
-    id: u64,
+    stream: Incoming,
     bytes: Vec<u8>,
-    /// How much of it the application has taken, in bytes.
-    taken: usize,
-    /// What the peer was told that it may send.
-    granted: u64,
     /// A head in it is wrong, and the node will find out when it comes to it.
     poisoned: bool,
     /// Messages of earlier streams that are still to be taken.
@@ -76,38 +77,57 @@ struct Ours {
 }
 
 impl Ours {
+    fn new(id: u64, granted: u64) -> Ours {
+        let stream = Incoming::new(StreamId(id), granted);
+        Ours { stream, bytes: Vec::new(), poisoned: false, leftover: VecDeque::new() }
+    }
+
+    fn id(&self) -> u64 {
+        self.stream.id().0
+    }
+
+    /// What the application has not taken of it.
+    fn untaken(&self) -> &[u8] {
+        &self.bytes[self.stream.taken() as usize..]
+    }
+
     /// The next message that the application must get.
     fn front(&self) -> Option<Bytes> {
         if let Some(payload) = self.leftover.front() {
             return Some(payload.clone());
         }
-        let (payload, _) = front(&self.bytes[self.taken..], MAX_MESSAGE).ok()??;
+        let (payload, _) = front(self.untaken(), MAX_MESSAGE).ok()??;
         Some(Bytes::copy_from_slice(payload))
     }
 
-    fn took(&mut self) {
-        if self.leftover.pop_front().is_none()
-            && let Ok(Some((_, length))) = front(&self.bytes[self.taken..], MAX_MESSAGE)
-        {
-            self.taken += length;
+    /// The application has taken it. Returns its place in the stream, unless that is over.
+    fn took(&mut self) -> Option<Taken> {
+        if self.leftover.pop_front().is_some() {
+            return None;
         }
+        let (_, length) = front(self.untaken(), MAX_MESSAGE).ok()??;
+        self.stream.take(length as u64)
     }
 
     /// The stream is over: what is complete of it is still taken.
     fn replace(&mut self, id: u64, granted: u64) {
-        while let Ok(Some((payload, length))) = front(&self.bytes[self.taken..], MAX_MESSAGE) {
-            self.leftover.push_back(Bytes::copy_from_slice(payload));
-            self.taken += length;
+        let mut rest = self.untaken();
+        let mut leftover = Vec::new();
+        while let Ok(Some((payload, length))) = front(rest, MAX_MESSAGE) {
+            leftover.push(Bytes::copy_from_slice(payload));
+            rest = &rest[length..];
         }
+        self.leftover.extend(leftover);
         let leftover = std::mem::take(&mut self.leftover);
-        *self = Ours { id, granted, leftover, ..Ours::default() };
+        *self = Ours { leftover, ..Ours::new(id, granted) };
     }
 }
 
 impl Table {
     fn new(shape: u8) -> Table {
         let mut config = Config::insecure_plaintext().limits(small());
-        if shape & 1 == 1 {
+        let manual = shape & 1 == 1;
+        if manual {
             config = config.acknowledge(Acknowledge::Manual);
         }
         let window = if shape & 2 == 2 { 600 } else { 1 << 20 };
@@ -122,10 +142,11 @@ impl Table {
             driver: Driver::new(100, 1_000, config),
             peer: Run { id: id(1), incarnation: Incarnation(1) },
             profile,
+            manual,
             link: None,
             generation: 0,
-            theirs: Theirs { id: StreamId(0), log: Vec::new(), next: 0, said: Ack::default() },
-            ours: Ours { id: 7, ..Ours::default() },
+            theirs: Theirs { stream: Outgoing::new(StreamId(0), 0), log: Vec::new(), said: Ack::default() },
+            ours: Ours::new(7, 0),
             accepted: 0,
             consumed: BTreeSet::new(),
             receipts: VecDeque::new(),
@@ -159,8 +180,11 @@ impl Table {
             12 => self.says(tape),
             13 => {
                 let count = tape.choice(4);
-                for receipt in self.receipts.drain(..count.min(self.receipts.len())) {
+                for (receipt, taken) in self.receipts.drain(..count.min(self.receipts.len())) {
                     self.driver.user(|node, now| node.acknowledge(now, receipt));
+                    if let Some(taken) = taken {
+                        self.ours.stream.consume(taken);
+                    }
                 }
             }
             14 => {
@@ -180,11 +204,11 @@ impl Table {
     }
 
     fn near(&self) -> Near {
-        let said = self.theirs.said;
-        let ack = Ack { received: self.theirs.next, granted: said.granted.max(self.theirs.next), ..said };
-        let live = PeerStream::Live { id: self.theirs.id, ack };
-        let received = self.ours.bytes.len() as u64;
-        let offer = Offer { stream: StreamId(self.ours.id), next: received, peer: live };
+        let Theirs { stream, said, .. } = &self.theirs;
+        let ack = Ack { received: stream.sent(), granted: said.granted.max(stream.sent()), ..*said };
+        let live = PeerStream::Live { id: stream.id(), ack };
+        let received = self.ours.stream.received();
+        let offer = Offer { stream: self.ours.stream.id(), next: received, peer: live };
         Near { offset: received, ack, generation: self.generation + 1, offer, incarnation: 1_000 }
     }
 
@@ -200,10 +224,12 @@ impl Table {
             match frame {
                 Frame::Data(data) => self.hears(&data),
                 Frame::Ack(ack) => {
-                    assert!(ack.granted >= self.ours.granted, "{ack:?} falls below {}", self.ours.granted);
-                    assert!(ack.received == self.ours.bytes.len() as u64 || self.ours.poisoned, "{ack:?}");
+                    let Ours { stream, poisoned, .. } = &mut self.ours;
+                    assert!(ack.granted >= stream.granted(), "{ack:?} falls below {}", stream.granted());
+                    assert!(ack.received == stream.received() || *poisoned, "{ack:?} of {stream:?}");
                     assert!(ack.consumed <= ack.received && ack.received <= ack.granted, "{ack:?}");
-                    self.ours.granted = ack.granted;
+                    let verdict = stream.acks(&ack, WINDOW);
+                    assert_eq!(verdict.err().filter(|_| !*poisoned), None);
                 }
                 // A node that answers nobody is not what this is about: nobody here goes down for silence.
                 Frame::Ping { token } if !closed => self.driver.frame(link, Frame::Pong { token }),
@@ -218,10 +244,8 @@ impl Table {
 
     /// The node sends: from where it was told to go on, within its credit, messages that it was given, in their order.
     fn hears(&mut self, data: &Data) {
-        let Theirs { log, next, said, .. } = &mut self.theirs;
-        assert_eq!(data.offset, *next, "data is out of place");
-        *next += data.bytes.len() as u64;
-        assert!(*next <= said.granted, "{data:?} is beyond the credit of {}", said.granted);
+        let Theirs { stream, log, .. } = &mut self.theirs;
+        assert_eq!(stream.sends(data.offset, data.bytes.len() as u64), Ok(()), "{data:?}");
         let at = data.offset as usize;
         let known = data.bytes.len().min(log.len() - at);
         assert_eq!(log[at..at + known], data.bytes[..known], "a stream changes when it is sent again");
@@ -254,7 +278,7 @@ impl Table {
 
     /// An honest acknowledgement: all that came has arrived, some of it was taken, and more may come.
     fn acks(&mut self, tape: &mut Tape<'_>) {
-        let (numbers, _) = self.messages_below(self.theirs.next);
+        let (numbers, _) = self.messages_below(self.theirs.stream.sent());
         let already = self.theirs.said.consumed_messages as usize;
         let count = (already + tape.choice(8)).min(numbers.len()).max(already);
         let (mut consumed, mut rest) = (0, &self.theirs.log[..]);
@@ -265,31 +289,32 @@ impl Table {
         }
         let said = self.theirs.said;
         let granted = said.granted.max(consumed.saturating_add(self.profile.window));
-        self.ack(Ack { received: self.theirs.next, consumed, consumed_messages: count as u64, granted });
+        self.ack(Ack { received: self.theirs.stream.sent(), consumed, consumed_messages: count as u64, granted });
     }
 
     /// An acknowledgement of any kind, which the node must take or refuse.
     fn ack(&mut self, ack: Ack) {
         self.look();
         let Some(link) = self.link else { return };
-        let said = self.theirs.said;
+        let (said, sent) = (self.theirs.said, self.theirs.stream.sent());
         let (numbers, whole) = self.messages_below(ack.consumed);
         let valid = ack.received >= said.received
             && ack.granted >= said.granted
             && ack.consumed >= said.consumed
             && ack.consumed <= ack.received
             && ack.received <= ack.granted
-            && ack.received <= self.theirs.next
+            && ack.received <= sent
             && whole
             && ack.consumed_messages == numbers.len() as u64;
         self.driver.frame(link, Frame::Ack(ack));
         if valid {
-            assert_eq!(self.verdict(link), None, "{ack:?} after {said:?}, of {}", self.theirs.next);
+            assert_eq!(self.verdict(link), None, "{ack:?} after {said:?}, of {sent}");
             self.theirs.said = ack;
+            self.theirs.stream.acked(&ack);
             self.settle(ack.consumed);
         } else {
             let expected = Reason::Protocol(ProtocolError::BadAck);
-            assert_eq!(self.verdict(link), Some(expected), "{ack:?} after {said:?}, of {}", self.theirs.next);
+            assert_eq!(self.verdict(link), Some(expected), "{ack:?} after {said:?}, of {sent}");
         }
     }
 
@@ -299,11 +324,10 @@ impl Table {
         let mut bytes = Vec::new();
         append(&mut bytes, &vec![length as u8; length]);
         // An honest peer goes on with what it has begun.
-        let mut at = self.ours.taken;
-        while let Ok(Some((_, whole))) = front(&self.ours.bytes[at..], MAX_MESSAGE) {
-            at += whole;
+        let mut part = self.ours.untaken();
+        while let Ok(Some((_, whole))) = front(part, MAX_MESSAGE) {
+            part = &part[whole..];
         }
-        let part = &self.ours.bytes[at..];
         if !part.is_empty() && !self.ours.poisoned {
             let mut missing = part.to_vec();
             let begun = missing.len();
@@ -312,14 +336,14 @@ impl Table {
             }
             bytes = missing.split_off(begun);
         }
-        let room = self.ours.granted.saturating_sub(self.ours.bytes.len() as u64) as usize;
+        let room = self.ours.stream.granted().saturating_sub(self.ours.stream.received()) as usize;
         let cut = match tape.byte() {
             0..=127 => bytes.len(),
             cut => usize::from(cut - 127) * 8,
         };
         bytes.truncate(cut.min(room));
         if !bytes.is_empty() {
-            self.data(self.ours.bytes.len() as u64, bytes.into());
+            self.data(self.ours.stream.received(), bytes.into());
         }
     }
 
@@ -333,7 +357,8 @@ impl Table {
         if self.ours.poisoned {
             return;
         }
-        let (due, end) = (self.ours.bytes.len() as u64, offset + bytes.len() as u64);
+        let (due, end, granted) =
+            (self.ours.stream.received(), offset + bytes.len() as u64, self.ours.stream.granted());
         self.driver.frame(link, frame);
         let verdict = self.verdict(link);
         if offset != due {
@@ -341,18 +366,19 @@ impl Table {
             return;
         }
         if verdict == Some(Reason::Protocol(ProtocolError::CreditExceeded)) {
-            assert!(end > self.ours.granted, "{end} is within {}", self.ours.granted);
+            assert!(end > granted, "{end} is within {granted}");
             return;
         }
-        assert!(end <= self.ours.granted + MOST_UNTOLD, "{end} is far beyond {}", self.ours.granted);
+        assert!(end <= granted + MOST_UNTOLD, "{end} is far beyond {granted}");
         self.ours.bytes.extend_from_slice(&bytes);
+        self.ours.stream.arrives(&bytes);
         // A bad head is found when it comes to the front.
-        let (mut at, mut complete) = (self.ours.taken, 0);
+        let (mut rest, mut complete) = (self.ours.untaken(), 0);
         let bad = loop {
-            match front(&self.ours.bytes[at..], MAX_MESSAGE) {
-                Ok(Some((_, length))) => (at, complete) = (at + length, complete + 1),
+            match front(rest, MAX_MESSAGE) {
+                Ok(Some((_, length))) => (rest, complete) = (&rest[length..], complete + 1),
                 Ok(None) => break false,
-                Err(()) => break true,
+                Err(_) => break true,
             }
         };
         self.ours.poisoned = bad;
@@ -370,12 +396,18 @@ impl Table {
         self.look();
         let due = self.ours.front();
         let taken = self.driver.take();
-        if let Some(taken) = &taken {
-            assert_eq!(taken.from, self.peer);
-            self.receipts.push_back(taken.receipt);
+        assert_eq!(
+            taken.as_ref().map(|message| &message.payload),
+            due.as_ref(),
+            "messages are taken in order, and once"
+        );
+        let Some(taken) = taken else { return };
+        assert_eq!(taken.from, self.peer);
+        let mut place = self.ours.took();
+        if let Some(place) = place.take_if(|_| !self.manual) {
+            self.ours.stream.consume(place);
         }
-        assert_eq!(taken.map(|message| message.payload), due, "messages are taken in order, and once");
-        self.ours.took();
+        self.receipts.push_back((taken.receipt, place));
     }
 
     /// Any other frame.
@@ -454,9 +486,9 @@ impl Table {
         self.learn(&offer);
         // What the node reads goes on only where it says so.
         let (mut next, mut same) = (0, false);
-        let before = self.ours.id;
+        let before = self.ours.id();
         match offer.peer {
-            PeerStream::Live { id, ack } if id.0 == self.ours.id => {
+            PeerStream::Live { id, ack } if id == self.ours.stream.id() => {
                 (next, same) = (ack.received, true);
                 self.keep(ack);
             }
@@ -464,11 +496,11 @@ impl Table {
                 self.ours.replace(before.wrapping_add(1), profile.window);
             }
         }
-        let honest = Offer { stream: StreamId(self.ours.id), next, peer: self.live() };
+        let honest = Offer { stream: self.ours.stream.id(), next, peer: self.live() };
         let offer = drawn.unwrap_or(honest);
         let frame = Frame::Resume(Resume { offer });
         self.driver.frame(link, frame);
-        let same = same && offer.stream.0 == self.ours.id && offer.next == self.ours.bytes.len() as u64;
+        let same = same && offer.stream == self.ours.stream.id() && offer.next == self.ours.stream.received();
         if self.stands(link, &offer, same, None) && !same {
             assert_eq!(offer.next, 0, "another stream begins at its beginning");
             self.ours.replace(offer.stream.0, profile.window);
@@ -489,7 +521,7 @@ impl Table {
             return self.driver.end(link, Disconnect::Reset);
         };
         self.generation = self.generation.max(generation);
-        let honest = Offer { stream: StreamId(self.ours.id), next: self.ours.bytes.len() as u64, peer: self.live() };
+        let honest = Offer { stream: self.ours.stream.id(), next: self.ours.stream.received(), peer: self.live() };
         let offer = drawn.unwrap_or(honest);
         self.driver.frame(link, Frame::Accept(Accept { profile: self.profile.clone(), offer }));
         let resumed = self.driver.links.get_mut(&link).and_then(|line| {
@@ -503,9 +535,9 @@ impl Table {
             return;
         }
         let resumed = resumed.expect("who stands has answered");
-        assert_eq!((resumed.stream, resumed.next), (self.theirs.id, self.theirs.next));
+        assert_eq!((resumed.stream, resumed.next), (self.theirs.stream.id(), self.theirs.stream.sent()));
         match resumed.peer {
-            PeerStream::Live { id, ack } if id.0 == self.ours.id && ack.received > 0 => self.keep(ack),
+            PeerStream::Live { id, ack } if id == self.ours.stream.id() && ack.received > 0 => self.keep(ack),
             PeerStream::Live { id, ack } => {
                 assert_eq!(ack.received, 0, "{ack:?} of a stream that is new");
                 self.ours.replace(id.0, ack.granted);
@@ -517,22 +549,23 @@ impl Table {
 
     /// The node goes on with our stream from here. What is beyond it has dropped.
     fn keep(&mut self, ack: Ack) {
-        let received = ack.received as usize;
-        assert!(self.ours.taken <= received && received <= self.ours.bytes.len(), "{ack:?} of {:?}", self.ours);
-        self.ours.bytes.truncate(received);
-        self.ours.granted = ack.granted;
+        let Ours { stream, bytes, poisoned, .. } = &mut self.ours;
+        assert!(stream.taken() <= ack.received && ack.received <= stream.received(), "{ack:?} of {stream:?}");
+        let verdict = stream.resumes(&ack, WINDOW);
+        assert_eq!(verdict.err().filter(|_| !*poisoned), None);
+        bytes.truncate(ack.received as usize);
     }
 
     /// What an honest peer says of the node's stream.
     fn live(&self) -> PeerStream {
-        let Theirs { id, next, said, .. } = &self.theirs;
-        let granted = said.granted.max(said.consumed + self.profile.window).max(*next);
-        PeerStream::Live { id: *id, ack: Ack { received: *next, granted, ..*said } }
+        let Theirs { stream, said, .. } = &self.theirs;
+        let granted = said.granted.max(said.consumed + self.profile.window).max(stream.sent());
+        PeerStream::Live { id: stream.id(), ack: Ack { received: stream.sent(), granted, ..*said } }
     }
 
     /// The node names its stream: the one it had, or another.
     fn learn(&mut self, offer: &Offer) {
-        if offer.stream == self.theirs.id {
+        if offer.stream == self.theirs.stream.id() {
             assert!(offer.next <= self.theirs.log.len() as u64, "{offer:?}");
         } else {
             self.begin(offer.stream);
@@ -541,7 +574,8 @@ impl Table {
     }
 
     fn begin(&mut self, id: StreamId) {
-        self.theirs = Theirs { id, log: Vec::new(), next: 0, said: self.fresh() };
+        let said = self.fresh();
+        self.theirs = Theirs { stream: Outgoing::new(id, said.granted), log: Vec::new(), said };
     }
 
     /// What a peer has said of a stream of which nothing came.
@@ -549,14 +583,10 @@ impl Table {
         Ack { granted: self.profile.window, ..Ack::default() }
     }
 
-    fn successor(&self) -> StreamId {
-        StreamId(self.theirs.id.0.wrapping_add(1))
-    }
-
     /// Notices that the session was over meanwhile: the node's stream is then one unheard of.
     fn notice(&mut self) {
         if self.gone != self.driver.gone {
-            self.begin(self.successor());
+            self.begin(successor(self.theirs.stream.id()));
         }
     }
 
@@ -573,29 +603,27 @@ impl Table {
             return false;
         }
         self.link = Some(link);
-        let (id, successor) = (self.theirs.id, self.successor());
-        match offer.peer {
-            PeerStream::Closed { id: closed, consumed } if closed == id && now.is_none_or(|now| now == successor) => {
+        let id = self.theirs.stream.id();
+        let mut stream = self.theirs.stream;
+        let unheard = self.theirs.said.consumed == 0 && (same || now == Some(id));
+        match stream.resume(&offer.peer, unheard, self.profile.window) {
+            Resumption::CarriedOver(consumed) if now.is_none_or(|now| now == stream.id()) => {
                 self.settle(consumed);
-                self.begin(successor);
+                self.begin(stream.id());
             }
             _ if now.is_some_and(|now| now != id) => self.begin(now.unwrap_or(id)),
-            PeerStream::Live { id: live, ack } if live == id => {
+            Resumption::Continued(ack) => {
                 self.settle(ack.consumed);
                 assert!(ack.received <= self.theirs.log.len() as u64, "{offer:?}");
-                (self.theirs.said, self.theirs.next) = (ack, ack.received);
+                (self.theirs.said, self.theirs.stream) = (ack, stream);
             }
-            // Nothing of it was seen, so it begins again.
-            PeerStream::Closed { id: closed, .. } if closed.0.wrapping_add(1) == id.0 => self.again(),
-            PeerStream::None if same => self.again(),
-            _ if now.is_some() || self.theirs.next == 0 => self.again(),
-            _ => self.begin(successor),
+            Resumption::Again => (self.theirs.said, self.theirs.stream) = (self.fresh(), stream),
+            Resumption::CarriedOver(_) | Resumption::Lost => {
+                assert_eq!(now, None, "{offer:?} ends the stream");
+                self.begin(stream.id());
+            }
         }
         true
-    }
-
-    fn again(&mut self) {
-        (self.theirs.said, self.theirs.next) = (self.fresh(), 0);
     }
 
     /// The node leaves: every message has its outcome, and it is the one that the peer knows.

@@ -6,11 +6,11 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use cluster_check::{Head, Incoming, Taken, successor};
 use cluster_core::wire::{Ack, Data, PeerStream, StreamId};
 use cluster_core::{Incarnation, Instant, Limits, Receipt, Run};
 
 use super::Verdict;
-use super::sessions::{encoded, successor};
 
 /// How long the end of a stream is remembered at the least.
 const REMEMBERED: Duration = Duration::from_secs(24 * 3_600);
@@ -45,12 +45,10 @@ struct Account {
     parting: Option<Receiving>,
 }
 
-/// A message that was taken: which one it is on which stream, and where it ends.
+/// A message that was taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Place {
-    pub(super) stream: StreamId,
-    pub(super) index: u64,
-    end: u64,
+    pub(super) message: Taken,
     /// It came for the run that the node was before.
     pub(super) earlier: bool,
 }
@@ -63,31 +61,11 @@ struct Rest {
     earlier: bool,
 }
 
+/// The stream that carries the peer's messages at present.
 #[derive(Clone, Debug)]
 struct Receiving {
-    id: StreamId,
-    received: u64,
-    taken: u64,
-    taken_messages: u64,
-    /// What counts as delivered: what was taken, and acknowledged where that is up to the application.
-    consumed: u64,
-    consumed_messages: u64,
-    granted: u64,
-    heads: Heads,
+    stream: Incoming,
     earlier: bool,
-}
-
-/// Where the messages of a stream end, as far as it has arrived.
-#[derive(Clone, Copy, Debug, Default)]
-struct Heads {
-    /// Behind the last whole message.
-    whole: u64,
-    /// What has arrived of the next head.
-    head: [u8; 9],
-    length: usize,
-    /// Where the next message ends, once its head is there.
-    end: Option<u64>,
-    broken: bool,
 }
 
 impl Credit {
@@ -99,18 +77,16 @@ impl Credit {
     /// A chunk of a peer's stream reaches the node, which may refuse it.
     pub(super) fn data(&mut self, peer: Run, data: &Data) {
         self.change(peer, |account| {
-            let Some(current) = account.current.as_mut().filter(|current| current.received == data.offset) else {
-                return;
-            };
+            let here = |current: &&mut Receiving| current.stream.received() == data.offset;
+            let Some(current) = account.current.as_mut().filter(here) else { return };
             account.undo = Some(current.clone());
-            current.heads.push(current.received, &data.bytes);
-            current.received += data.bytes.len() as u64;
+            current.stream.arrives(&data.bytes);
         });
     }
 
     /// The stream of this peer that the node receives at present.
     pub(super) fn current(&self, peer: Run) -> Option<StreamId> {
-        Some(self.accounts.get(&peer)?.current.as_ref()?.id)
+        Some(self.accounts.get(&peer)?.current.as_ref()?.stream.id())
     }
 
     /// The node is another run: no session goes on with what was sent to the one before.
@@ -149,7 +125,7 @@ impl Credit {
 
     /// The application has taken a message of this length. Returns which one it is.
     pub(super) fn taken(&mut self, peer: Run, length: u64) -> Result<Place, String> {
-        let bytes = encoded(length);
+        let bytes = Head::of(length).total();
         let mut place = None;
         self.change(peer, |account| place = account.take(bytes));
         place.ok_or_else(|| format!("a message of {length} bytes of {peer:?} is taken, and has not arrived"))
@@ -207,10 +183,9 @@ impl Credit {
                 && let Some(parting) = &mut account.parting
             {
                 // The last word on a link that was slow to take it.
-                verdict = Some(parting.told(ack, window));
+                verdict = Some(parting.stream.acks(ack, window));
             } else if let Some(current) = &mut account.current {
-                verdict = Some(current.told(ack, window));
-                current.granted = current.granted.max(ack.granted);
+                verdict = Some(current.stream.acks(ack, window));
             }
         });
         verdict.unwrap_or_else(|| Err(format!("it acknowledges {ack:?}, and no stream was begun")))?;
@@ -224,12 +199,12 @@ impl Credit {
         let mut verdict = Ok(());
         self.change(peer, |account| {
             account.over = false;
-            let fresh = |id| Receiving::new(id, window);
+            let fresh = |id| Incoming::new(id, window);
             match (*said, &mut account.current) {
-                (PeerStream::Live { id, ack }, Some(current)) if current.id == id => {
-                    verdict = current.restated(&ack, most);
+                (PeerStream::Live { id, ack }, Some(current)) if current.stream.id() == id => {
+                    verdict = current.stream.resumes(&ack, most);
                 }
-                (PeerStream::Live { id, ack }, _) => account.replace(Receiving::at(id, &ack)),
+                (PeerStream::Live { id, ack }, _) => account.replace(Incoming::at(id, &ack)),
                 (PeerStream::Closed { id, .. }, _) => account.replace(fresh(successor(id))),
                 (PeerStream::None, _) if theirs.1 == 0 => account.replace(fresh(theirs.0)),
                 (PeerStream::None, _) => account.replace(fresh(successor(theirs.0))),
@@ -243,7 +218,7 @@ impl Credit {
         self.change(peer, |account| {
             account.lost = Some(now);
             if let Some(current) = &mut account.current {
-                current.granted = current.received;
+                current.stream.fence();
             }
         });
     }
@@ -256,11 +231,7 @@ impl Credit {
             account.over = true;
             account.parting = account.current.clone();
             if let Some(current) = &mut account.current {
-                if current.heads.whole <= current.consumed {
-                    current.received = current.consumed;
-                    current.heads.cut(current.received);
-                }
-                current.granted = current.received;
+                current.stream.end();
             }
         });
     }
@@ -286,14 +257,15 @@ impl Credit {
 impl Account {
     fn outstanding(&self) -> u64 {
         let rests: u64 = self.rests.iter().map(|rest| rest.bytes).sum();
-        let from = |current: &Receiving| if self.over { current.taken } else { current.consumed };
-        let current = self.current.as_ref();
-        rests + current.map_or(0, |current| current.granted.max(current.received) - from(current))
+        let current = self.current.as_ref().map(|current| &current.stream);
+        let from = |stream: &Incoming| if self.over { stream.taken() } else { stream.consumed() };
+        rests + current.map_or(0, |stream| stream.granted().max(stream.received()) - from(stream))
     }
 
     fn take(&mut self, bytes: u64) -> Option<Place> {
         if let Some(rest) = self.rests.front_mut() {
-            let place = Place { stream: rest.id, index: rest.index, end: 0, earlier: rest.earlier };
+            let message = Taken { stream: rest.id, index: rest.index, end: 0 };
+            let place = Place { message, earlier: rest.earlier };
             rest.bytes = rest.bytes.checked_sub(bytes)?;
             rest.index += 1;
             if rest.bytes == 0 {
@@ -301,149 +273,25 @@ impl Account {
             }
             return Some(place);
         }
-        let current = self.current.as_mut()?;
-        current.taken += bytes;
-        current.taken_messages += 1;
-        let index = current.taken_messages - 1;
-        let place = Place { stream: current.id, index, end: current.taken, earlier: current.earlier };
-        (current.taken <= current.heads.whole).then_some(place)
+        let Receiving { stream, earlier } = self.current.as_mut()?;
+        Some(Place { message: stream.take(bytes)?, earlier: *earlier })
     }
 
     fn consume(&mut self, place: Place) {
-        if let Some(current) = self.current.as_mut().filter(|current| current.id == place.stream) {
-            current.consumed = place.end;
-            current.consumed_messages = place.index + 1;
+        if let Some(current) = &mut self.current {
+            current.stream.consume(place.message);
         }
     }
 
-    fn replace(&mut self, stream: Receiving) {
+    fn replace(&mut self, stream: Incoming) {
         self.forgotten = false;
-        let before = self.current.replace(stream);
-        if let Some(before) = before.filter(|before| before.heads.whole > before.taken) {
-            let bytes = before.heads.whole - before.taken;
-            let Receiving { id, taken_messages: index, earlier, .. } = before;
-            self.rests.push_back(Rest { id, bytes, index, earlier });
-        }
-    }
-}
-
-impl Receiving {
-    fn new(id: StreamId, granted: u64) -> Receiving {
-        Receiving {
-            id,
-            received: 0,
-            taken: 0,
-            taken_messages: 0,
-            consumed: 0,
-            consumed_messages: 0,
-            granted,
-            heads: Heads::default(),
-            earlier: false,
-        }
-    }
-
-    fn at(id: StreamId, ack: &Ack) -> Receiving {
-        let heads = Heads { whole: ack.received, ..Heads::default() };
-        Receiving {
-            received: ack.received,
-            taken: ack.consumed,
-            taken_messages: ack.consumed_messages,
-            consumed: ack.consumed,
-            consumed_messages: ack.consumed_messages,
-            heads,
-            ..Receiving::new(id, ack.granted)
-        }
-    }
-
-    /// Whether what the node says of the stream is true, and no more than it may grant.
-    fn told(&self, ack: &Ack, window: u64) -> Verdict {
-        if ack.consumed > self.consumed
-            || ack.consumed_messages > self.consumed_messages
-            || ack.received > self.received
-        {
-            return Err(format!("it acknowledges {ack:?}, and the stream is at {self:?}"));
-        }
-        let most = (self.consumed + window).max(self.heads.needs()).max(self.received);
-        if ack.granted > most {
-            return Err(format!("it grants {ack:?}, and {most} is the most with the stream at {self:?}"));
-        }
-        Ok(())
-    }
-
-    /// The stream goes on over a new link. A part of a message may have been given up.
-    fn restated(&mut self, ack: &Ack, window: u64) -> Verdict {
-        let verdict = self.told(ack, window);
-        if !self.heads.broken && ack.received < self.heads.whole {
-            return Err(format!("it has lost whole messages beyond {}: {self:?}", ack.received));
-        }
-        self.received = self.received.min(ack.received);
-        self.granted = ack.granted.max(self.received);
-        self.heads.cut(self.received);
-        verdict
-    }
-}
-
-impl Heads {
-    /// `bytes` have arrived at offset `at`.
-    fn push(&mut self, mut at: u64, mut bytes: &[u8]) {
-        while let (false, Some((&first, rest))) = (self.broken, bytes.split_first()) {
-            if let Some(end) = self.end {
-                let step = bytes.len().min(usize::try_from(end - at).unwrap_or(usize::MAX));
-                bytes = &bytes[step..];
-                at += step as u64;
-            } else {
-                self.head[self.length] = first;
-                self.length += 1;
-                bytes = rest;
-                at += 1;
-                self.decode();
-            }
-            if self.end == Some(at) {
-                *self = Heads { whole: at, ..Heads::default() };
-            }
-        }
-    }
-
-    /// What has arrived from this offset on is dropped; no whole message is among it.
-    fn cut(&mut self, received: u64) {
-        let left = received.saturating_sub(self.whole);
-        if left < self.length as u64 {
-            self.length = left as usize;
-            self.end = None;
-        }
-    }
-
-    /// What must arrive before more of the next message can be said: its first byte, its head, or all of it.
-    fn needs(&self) -> u64 {
-        self.end.unwrap_or_else(|| {
-            let first = self.head.first().filter(|_| self.length > 0);
-            self.whole + 1 + first.and_then(|&first| length_size(first)).unwrap_or(0) as u64
-        })
-    }
-
-    fn decode(&mut self) {
-        let Some(size) = length_size(self.head[0]) else {
-            self.broken = true;
+        let Some(Receiving { stream, earlier }) = self.current.replace(Receiving { stream, earlier: false }) else {
             return;
         };
-        if self.length == 1 + size {
-            let direct = u64::from(self.head[0] & 0x1f);
-            let stated = self.head[1..=size].iter().fold(0, |length, &byte| length << 8 | u64::from(byte));
-            let length = if size == 0 { direct } else { stated };
-            self.end = Some((self.whole + self.length as u64).saturating_add(length));
+        let bytes = stream.untaken();
+        if bytes > 0 {
+            self.rests.push_back(Rest { id: stream.id(), bytes, index: stream.taken_messages(), earlier });
         }
-    }
-}
-
-/// How many bytes the length of a message has beyond the first byte of its head.
-fn length_size(first: u8) -> Option<usize> {
-    match first {
-        0x40..=0x57 => Some(0),
-        0x58 => Some(1),
-        0x59 => Some(2),
-        0x5a => Some(4),
-        0x5b => Some(8),
-        _ => None,
     }
 }
 
@@ -461,7 +309,7 @@ mod tests {
     fn take(credit: &mut Credit, peer: Run, length: u64) -> Result<(StreamId, u64), String> {
         let place = credit.taken(peer, length)?;
         credit.consumed(peer, place);
-        Ok((place.stream, place.index))
+        Ok((place.message.stream, place.message.index))
     }
 
     /// A stream with a window of 100 bytes, on which messages of ten bytes each have come.
@@ -504,17 +352,6 @@ mod tests {
         for wrong in [ack(31, 10, 110), ack(30, 20, 110), ack(30, 10, 111)] {
             credit.acks(peer, &wrong, &limits()).unwrap_err();
         }
-    }
-
-    #[test]
-    fn the_front_message_may_be_granted_whole() {
-        let peer = run(PEER, 1);
-        let mut credit = credit(0);
-        feed(&mut credit, peer, &data(0, &[0x59, 1])).unwrap();
-        credit.acks(peer, &ack(2, 0, 101), &limits()).unwrap_err();
-        feed(&mut credit, peer, &data(2, &[0])).unwrap();
-        credit.acks(peer, &ack(3, 0, 259), &limits()).unwrap();
-        credit.acks(peer, &ack(3, 0, 260), &limits()).unwrap_err();
     }
 
     #[test]

@@ -1,18 +1,19 @@
-//! O11: whom a node dials, and how fast. Dials that its user did not ask for go only where somebody is said to
-//! be, only to kinds of address that the node has to do with, never to itself, within the budget of hearsay, and ever
-//! more slowly where nobody answers.
+//! O11: whom a node dials. Dials that its user did not ask for go only where a peer or a member is said to be, only to
+//! kinds of address that the node has to do with, and never to the node itself. They do not flood a third party.
+//!
+//! These are promises to others. How soon, how often and in which order a node dials is its policy, which may change while
+//! they hold; scenarios check it (`INVARIANTS.md` lists them).
 
-mod budget;
+mod floods;
 mod wanted;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
 
 use cluster_core::wire::{Entry, Profile};
-use cluster_core::{Frame, Incarnation, Instant, JoinId, Limits, LinkId, NodeId, Run, Target, Timing};
+use cluster_core::{Frame, Incarnation, Instant, JoinId, Limits, LinkId, NodeId, Run, Target};
 
-use self::budget::Bucket;
+use self::floods::Floods;
 use self::wanted::Wanted;
 use super::departed::Departed;
 use super::{Verdict, network};
@@ -26,12 +27,6 @@ const MAX_THERE: usize = 256;
 /// Of how many of its own aliases a node is expected to know at any time.
 const MAX_SELF: usize = 32;
 
-/// After so many failures in a row the wait before the next dial is drawn up to `reconnect_max`.
-const MANY_FAILURES: u32 = 8;
-
-/// So many such waits in a row last less than `reconnect_max` once in 20! times.
-const MANY_WAITS: usize = 20;
-
 /// What one run of a node may dial, and has dialled.
 #[derive(Debug)]
 pub(super) struct Dials {
@@ -44,25 +39,16 @@ pub(super) struct Dials {
     told: BTreeMap<SocketAddr, BTreeMap<NodeId, Incarnation>>,
     /// Addresses at which a dial has found somebody.
     reached: BTreeSet<SocketAddr>,
-    bucket: Bucket,
     under_way: BTreeMap<LinkId, Dial>,
-    /// Links that connect the node with a peer, and since when.
-    up: BTreeMap<LinkId, (NodeId, Instant)>,
-    failures: BTreeMap<SocketAddr, Failures>,
+    floods: Floods,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Dial {
     to: SocketAddr,
+    named: bool,
     hearsay: bool,
     proven: bool,
-}
-
-/// Dials to one address that came to nothing, or to a link that did not last, one after the other.
-#[derive(Debug, Default)]
-struct Failures {
-    count: u32,
-    starts: VecDeque<(Instant, Duration)>,
 }
 
 /// How far an address reaches.
@@ -79,13 +65,12 @@ pub(super) struct Dialer<'a> {
     /// Its own clock.
     pub(super) now: Instant,
     pub(super) limits: &'a Limits,
-    pub(super) timing: &'a Timing,
     pub(super) departed: &'a Departed,
 }
 
 impl Dials {
     /// A node that listens and can be dialled at `own`, and whose seeds are these.
-    pub(super) fn new(own: Vec<SocketAddr>, seeds: &[Target], now: Instant, limits: &Limits) -> Dials {
+    pub(super) fn new(own: Vec<SocketAddr>, seeds: &[Target]) -> Dials {
         let mut dials = Dials {
             wanted: Wanted::default(),
             own: BTreeSet::new(),
@@ -93,10 +78,8 @@ impl Dials {
             kinds: BTreeSet::new(),
             told: BTreeMap::new(),
             reached: BTreeSet::new(),
-            bucket: Bucket::new(now, limits),
             under_way: BTreeMap::new(),
-            up: BTreeMap::new(),
-            failures: BTreeMap::new(),
+            floods: Floods::default(),
         };
         dials.configured(own, seeds);
         dials
@@ -130,63 +113,37 @@ impl Dials {
         }
         let named = self.wanted.names(to);
         let hearsay = !named && !self.reached.contains(&to);
-        self.under_way.insert(link, Dial { to, hearsay, proven: false });
+        self.under_way.insert(link, Dial { to, named, hearsay, proven: false });
         if named {
-            self.failures.remove(&to);
             return Ok(());
         }
         self.is_to_somebody(to, dialer)?;
         if hearsay {
             self.within_policy(to)?;
-            let in_flight = self.under_way.values().filter(|dial| dial.hearsay && !dial.proven).count();
-            let most = dialer.limits.max_dials;
-            if in_flight > most {
-                return Err(format!("{in_flight} dials on hearsay are under way, and {most} are allowed"));
-            }
-            let there = |dial: &&Dial| dial.hearsay && !dial.proven && network(dial.to.ip()) == network(to.ip());
-            let (in_flight, most) = (self.under_way.values().filter(there).count(), dialer.limits.max_dials_per_ip);
-            if in_flight > most && !to.ip().to_canonical().is_loopback() {
-                return Err(format!(
-                    "{in_flight} dials on hearsay to {} are under way, and {most} are allowed",
-                    to.ip()
-                ));
-            }
-            if !self.bucket.take(dialer.now, dialer.limits) {
-                return Err(format!("its dial to {to} on hearsay is one too many for now"));
-            }
+            self.is_one_of_few(to, dialer.limits.max_dials_per_ip)?;
         }
-        self.not_too_often(to, dialer)
+        self.floods.dial(to.ip(), dialer.now)
     }
 
     /// A dial has found somebody.
-    pub(super) fn connected(&mut self, link: LinkId, run: Run, own: Run, limits: &Limits) {
+    pub(super) fn connected(&mut self, link: LinkId, run: Run, own: Run) {
         let Some(dial) = self.under_way.get_mut(&link) else { return };
-        let (to, hearsay) = (dial.to, dial.hearsay);
+        let to = dial.to;
         dial.proven = true;
         self.reached.insert(to);
         self.tell(to, run);
-        if hearsay {
-            self.bucket.refund(limits);
-        }
         if run == own && self.aliases.len() < MAX_SELF {
             self.aliases.insert(to);
         }
     }
 
-    /// A link connects the node with a peer.
-    pub(super) fn up(&mut self, link: LinkId, peer: Run, now: Instant) {
-        self.up.insert(link, (peer.id, now));
-    }
-
     /// A link is over.
-    pub(super) fn over(&mut self, link: LinkId, now: Instant, stable_after: Duration) {
-        let dial = self.under_way.remove(&link);
-        let up = self.up.remove(&link);
-        if let Some((peer, _)) = up.filter(|&(_, since)| now - since >= stable_after / 2) {
-            let told = &self.told;
-            self.failures.retain(|to, _| !told.get(to).is_some_and(|there| there.contains_key(&peer)));
-        } else if let Some(dial) = dial.filter(|dial| !dial.proven || up.is_some()) {
-            self.failures.entry(dial.to).or_default().count += 1;
+    pub(super) fn over(&mut self, link: LinkId, now: Instant) {
+        if let Some(dial) = self.under_way.remove(&link)
+            && !dial.named
+            && !dial.proven
+        {
+            self.floods.failed(dial.to.ip(), now);
         }
     }
 
@@ -226,11 +183,8 @@ impl Dials {
             let there = self.told.entry(address).or_default();
             if there.len() < MAX_THERE || there.contains_key(&run.id) {
                 // A later run takes the place of an earlier one of the same node.
-                let before = there.insert(run.id, run.incarnation).filter(|&before| before >= run.incarnation);
-                match before {
-                    Some(latest) => drop(there.insert(run.id, latest)),
-                    None => drop(self.failures.remove(&address)),
-                }
+                let latest = there.entry(run.id).or_insert(run.incarnation);
+                *latest = run.incarnation.max(*latest);
             }
         }
     }
@@ -256,31 +210,14 @@ impl Dials {
         }
     }
 
-    fn not_too_often(&mut self, to: SocketAddr, dialer: &Dialer<'_>) -> Verdict {
-        // Each node that is said to be there has a schedule of its own.
-        if self.told.get(&to).is_some_and(|there| there.len() > 1) {
-            self.failures.remove(&to);
+    /// Dials on hearsay go to a host a few at a time, whatever number of nodes is said to be there.
+    fn is_one_of_few(&self, to: SocketAddr, most: usize) -> Verdict {
+        let there = |dial: &&Dial| dial.hearsay && !dial.proven && network(dial.to.ip()) == network(to.ip());
+        let under_way = self.under_way.values().filter(there).count();
+        if under_way <= most || to.ip().to_canonical().is_loopback() {
             return Ok(());
         }
-        let failures = self.failures.entry(to).or_default();
-        if failures.count < MANY_FAILURES {
-            return Ok(());
-        }
-        failures.starts.push_back((dialer.now, dialer.timing.reconnect_max));
-        if failures.starts.len() <= MANY_WAITS {
-            return Ok(());
-        }
-        // The config may have changed on the way.
-        let longest = failures.starts.iter().map(|(_, longest)| *longest).min().unwrap_or_default();
-        let before = failures.starts.pop_front().map_or(dialer.now, |(before, _)| before);
-        let span: Duration = dialer.now - before;
-        if span < longest {
-            return Err(format!(
-                "{MANY_WAITS} dials to {to} within {span:?}, where {} have failed in a row",
-                failures.count
-            ));
-        }
-        Ok(())
+        Err(format!("{under_way} dials on hearsay to {} are under way, and {most} are allowed", to.ip()))
     }
 }
 
@@ -309,8 +246,10 @@ fn kind(address: SocketAddr) -> Option<Kind> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use cluster_core::Reason;
     use cluster_core::wire::Announce;
-    use cluster_core::{Config, Reason};
 
     use super::super::tests::{link, node, run};
     use super::*;
@@ -328,7 +267,7 @@ mod tests {
 
     fn case() -> Case {
         let limits = Limits::default();
-        let dials = Dials::new(vec![at(1)], &[at(2).into()], Instant::ZERO, &limits);
+        let dials = Dials::new(vec![at(1)], &[at(2).into()]);
         Case { dials, departed: Departed::default(), limits, now: Instant::ZERO }
     }
 
@@ -340,19 +279,18 @@ mod tests {
         }
 
         fn dial(&mut self, number: u64, to: SocketAddr) -> Verdict {
-            let node = node();
             let id = run(1, 1).id;
             let (limits, departed) = (&self.limits, &self.departed);
-            self.dials.dial(link(number), to, &Dialer { id, now: self.now, limits, timing: node.timing(), departed })
+            self.dials.dial(link(number), to, &Dialer { id, now: self.now, limits, departed })
         }
 
         fn over(&mut self, number: u64) {
-            self.dials.over(link(number), self.now, node().timing().stable_after);
+            self.dials.over(link(number), self.now);
         }
     }
 
     #[test]
-    fn only_those_are_dialled_whom_somebody_has_named() {
+    fn dial_to_an_address_that_nobody_named_is_found() {
         let mut case = case();
         case.dial(1, at(2)).unwrap();
         case.dial(2, at(3)).unwrap_err();
@@ -364,15 +302,15 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_led_to_the_node_itself_is_not_dialled_again() {
+    fn second_dial_of_the_node_to_itself_is_found() {
         let mut case = case();
         case.dial(1, at(2)).unwrap();
-        case.dials.connected(link(1), run(1, 1), run(1, 1), &Limits::default());
+        case.dials.connected(link(1), run(1, 1), run(1, 1));
         case.dial(2, at(2)).unwrap_err();
     }
 
     #[test]
-    fn who_left_or_was_disconnected_is_not_dialled() {
+    fn dial_to_a_departed_node_is_found() {
         for reason in [Reason::Left, Reason::LocalDisconnect] {
             let mut case = case();
             case.hear(run(3, 1), at(3));
@@ -384,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn hearsay_leads_nowhere_that_is_none_of_the_nodes_business() {
+    fn dial_on_hearsay_to_a_foreign_kind_of_address_is_found() {
         let mut case = case();
         for wrong in ["127.0.0.1:80", "8.8.8.8:80", "169.254.1.1:80", "224.0.0.1:80", "10.0.0.7:0", "[fe80::1]:1"] {
             let address = wrong.parse().unwrap();
@@ -396,57 +334,42 @@ mod tests {
     }
 
     #[test]
-    fn hearsay_has_a_budget_and_few_places() {
+    fn dials_on_hearsay_go_to_a_host_a_few_at_a_time() {
         let mut case = case();
-        for number in 10..42 {
-            case.hear(run(number, 1), at(number));
-            case.dial(u64::from(number), at(number)).unwrap();
-            case.over(u64::from(number));
+        let place = |port: u16| SocketAddr::from(([10, 0, 0, 7], port));
+        for port in 1..=3 {
+            case.hear(run(port as u8 + 10, 1), place(port));
         }
-        case.hear(run(50, 1), at(50));
-        case.dial(50, at(50)).unwrap_err();
-        let mut case = tests::case();
-        for number in 10..26 {
-            case.hear(run(number, 1), at(number));
-            case.dial(u64::from(number), at(number)).unwrap();
-        }
-        case.hear(run(50, 1), at(50));
-        case.dial(50, at(50)).unwrap_err();
+        case.dial(1, place(1)).unwrap();
+        case.dial(2, place(2)).unwrap();
+        case.dial(3, place(3)).unwrap_err();
+        case.over(3);
+        case.over(1);
+        case.dial(4, place(3)).unwrap();
     }
 
     #[test]
-    fn where_links_do_not_last_dials_become_rare_too() {
-        let dials = |lasts: Duration| {
+    fn dials_that_fail_one_after_the_other_flood_nobody() {
+        let fail = |pause: Duration, finds: bool| {
             let mut case = case();
             case.hear(run(3, 1), at(3));
-            (1..60).try_for_each(|number| {
-                case.now = case.now + Duration::from_millis(500);
-                case.dial(number, at(3))?;
-                case.dials.connected(link(number), run(3, 1), run(1, 1), &case.limits);
-                case.dials.up(link(number), run(3, 1), case.now);
-                case.now = case.now + lasts;
-                case.over(number);
+            (0..2_000).try_for_each(|_| {
+                case.now = case.now + pause;
+                case.dial(1, at(3))?;
+                if finds {
+                    case.dials.connected(link(1), run(3, 1), run(1, 1));
+                }
+                case.over(1);
                 Ok::<(), String>(())
             })
         };
-        dials(Duration::from_secs(10)).unwrap();
-        dials(Duration::from_millis(500)).unwrap_err();
-    }
-
-    #[test]
-    fn where_nobody_answers_dials_become_rare() {
-        let mut case = case();
-        case.hear(run(3, 1), at(3));
-        let dials = |case: &mut Case, pause: Duration| {
-            (0..60).try_for_each(|_| {
-                case.now = case.now + pause;
-                let verdict = case.dial(1, at(3));
-                case.over(1);
-                verdict
-            })
-        };
-        dials(&mut case, Duration::from_secs(2)).unwrap();
-        dials(&mut case, Duration::from_secs(1)).unwrap_err();
-        assert_eq!(Config::insecure_plaintext().seeds(), []);
+        fail(Duration::from_millis(250), false).unwrap();
+        fail(Duration::from_millis(1), true).unwrap();
+        fail(Duration::from_millis(1), false).unwrap_err();
+        let mut named = case();
+        (0..2_000).for_each(|_| {
+            named.dial(1, at(2)).unwrap();
+            named.over(1);
+        });
     }
 }

@@ -8,8 +8,9 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
+use cluster_check::{Head, Outgoing, Resumption};
 use cluster_core::limits::MAX_FLUSHES;
-use cluster_core::wire::{Ack, PeerStream, StreamId};
+use cluster_core::wire::{Ack, StreamId};
 use cluster_core::{FlushId, Limits, Undelivered};
 
 use super::Verdict;
@@ -69,17 +70,15 @@ enum Outcome {
 /// The stream that carries the flow at present.
 #[derive(Clone, Copy, Debug)]
 struct Stream {
-    id: StreamId,
+    outgoing: Outgoing,
     /// Where the first message without an outcome begins.
     consumed: u64,
-    sent: u64,
-    granted: u64,
 }
 
 impl Flow {
     /// The sender has accepted a message.
     pub(super) fn accepted(&mut self, payload: Bytes, limits: &Limits) -> Verdict {
-        self.retained += encoded(payload.len() as u64);
+        self.retained += encoded(&payload);
         self.log.push_back(Accepted { payload, taken: false, consumed: false, outcome: None });
         if self.retained > limits.send_window && self.end() - self.settled > 1 {
             return Err(format!("{} bytes are retained, and the window has {}", self.retained, limits.send_window));
@@ -90,12 +89,12 @@ impl Flow {
     /// The sender names its stream in an offer, over a link on which a new stream has this credit.
     pub(super) fn named(&mut self, id: StreamId, credit: u64) -> Verdict {
         if let Some(stream) = &mut self.stream
-            && stream.id == id
+            && stream.outgoing.id() == id
         {
             return Ok(());
         }
-        let before = self.stream.filter(|stream| stream.sent > stream.consumed);
-        self.begin(id, credit);
+        let before = self.stream.filter(|stream| stream.outgoing.sent() > stream.consumed);
+        self.begin(Outgoing::new(id, credit));
         match before {
             Some(before) => Err(format!("{before:?} is under way, and the sender offers {id:?}")),
             None => Ok(()),
@@ -106,15 +105,10 @@ impl Flow {
     pub(super) fn sent(&mut self, offset: u64, length: u64) -> Verdict {
         let accepted = self.retained;
         let Some(stream) = &mut self.stream else { return Err(format!("data at {offset}, and no stream was offered")) };
-        if offset != stream.sent {
-            return Err(format!("data at {offset}, and {} is next", stream.sent));
-        }
-        stream.sent += length;
-        if stream.sent > stream.granted {
-            return Err(format!("data up to {}, and {} is granted", stream.sent, stream.granted));
-        }
-        if stream.sent > stream.consumed + accepted {
-            return Err(format!("data up to {}, and only {} is accepted", stream.sent, stream.consumed + accepted));
+        stream.outgoing.sends(offset, length)?;
+        let (sent, accepted) = (stream.outgoing.sent(), stream.consumed + accepted);
+        if sent > accepted {
+            return Err(format!("data up to {sent}, and only {accepted} is accepted"));
         }
         Ok(())
     }
@@ -122,45 +116,36 @@ impl Flow {
     /// The sender learns how far the receiver is.
     pub(super) fn acked(&mut self, ack: &Ack) -> Verdict {
         if let Some(stream) = &mut self.stream {
-            stream.granted = stream.granted.max(ack.granted);
+            stream.outgoing.acked(ack);
         }
         self.delivered(ack.consumed)
     }
 
     /// A link connects the two from now on.
     pub(super) fn resumes(&mut self, sending: &Sending) -> Verdict {
-        let Some(stream) = &mut self.stream else { return Ok(()) };
+        let Some(stream) = self.stream else { return Ok(()) };
         let Sending { known, same, credit } = *sending;
-        match known {
-            PeerStream::None if same && stream.consumed == 0 => {
-                (stream.sent, stream.granted) = (0, credit);
-                Ok(())
-            }
-            PeerStream::Live { id, ack } if id == stream.id => {
-                (stream.sent, stream.granted) = (ack.received, ack.granted);
+        let mut outgoing = stream.outgoing;
+        match outgoing.resume(&known, same && stream.consumed == 0, credit) {
+            Resumption::Continued(ack) => {
+                self.stream = Some(Stream { outgoing, ..stream });
                 self.delivered(ack.consumed)
             }
-            PeerStream::Closed { id, consumed } if id == stream.id => {
-                let next = successor(id);
+            Resumption::Again => {
+                self.stream = Some(Stream { outgoing, ..stream });
+                Ok(())
+            }
+            Resumption::CarriedOver(consumed) => {
                 let verdict = self.delivered(consumed);
-                self.begin(next, credit);
+                self.begin(outgoing);
                 verdict
             }
-            PeerStream::Closed { id, .. } if successor(id) == stream.id => {
-                (stream.sent, stream.granted) = (0, credit);
-                Ok(())
-            }
-            _ if stream.sent == 0 => {
-                stream.granted = credit;
-                Ok(())
-            }
-            PeerStream::None | PeerStream::Live { .. } | PeerStream::Closed { .. } => {
-                let next = successor(stream.id);
+            Resumption::Lost => {
                 let doubtful = self.handed_out();
                 let owed: Vec<Bytes> = self.pending().take(doubtful).map(|message| message.payload.clone()).collect();
                 self.owed.extend(owed);
                 self.settle(doubtful, Outcome::InDoubt);
-                self.begin(next, credit);
+                self.begin(outgoing);
                 Ok(())
             }
         }
@@ -321,8 +306,8 @@ impl Flow {
         let Some(stream) = self.stream else { return 0 };
         let mut at = stream.consumed;
         let begun = |message: &&Accepted| {
-            let begun = at < stream.sent;
-            at += encoded(message.payload.len() as u64);
+            let begun = at < stream.outgoing.sent();
+            at += encoded(&message.payload);
             begun
         };
         self.pending().take_while(begun).count()
@@ -337,7 +322,7 @@ impl Flow {
             let Some(message) = self.find(number) else {
                 return Err(format!("bytes below {consumed} are acknowledged, and were never accepted"));
             };
-            let (consumed_there, length) = (message.consumed, encoded(message.payload.len() as u64));
+            let (consumed_there, length) = (message.consumed, encoded(&message.payload));
             if let Some(stream) = &mut self.stream {
                 stream.consumed += length;
             }
@@ -347,7 +332,7 @@ impl Flow {
             }
         }
         match self.stream {
-            Some(stream) if stream.consumed > consumed && consumed > 0 && stream.sent > 0 => {
+            Some(stream) if stream.consumed > consumed && consumed > 0 && stream.outgoing.sent() > 0 => {
                 // An older acknowledgement, or one that ends inside a message.
                 Err(format!("bytes below {consumed} are acknowledged after those below {}", stream.consumed))
             }
@@ -360,7 +345,7 @@ impl Flow {
         let until = self.log.len().min(from.saturating_add(count));
         for message in self.log.range_mut(from..until) {
             message.outcome = Some(outcome);
-            self.retained -= encoded(message.payload.len() as u64);
+            self.retained -= encoded(&message.payload);
         }
         let before = self.settled;
         self.settled += (until - from) as u64;
@@ -375,9 +360,9 @@ impl Flow {
         self.trim();
     }
 
-    fn begin(&mut self, id: StreamId, credit: u64) {
-        self.stream = Some(Stream { id, consumed: 0, sent: 0, granted: credit });
-        self.bases.insert(id, self.settled);
+    fn begin(&mut self, outgoing: Outgoing) {
+        self.stream = Some(Stream { outgoing, consumed: 0 });
+        self.bases.insert(outgoing.id(), self.settled);
     }
 
     /// Forgets messages that nothing can happen to any more.
@@ -390,24 +375,15 @@ impl Flow {
 }
 
 /// The bytes of stream that a message takes.
-pub(super) fn encoded(length: u64) -> u64 {
-    length
-        + match length {
-            0..24 => 1,
-            24..0x100 => 2,
-            0x100..0x1_0000 => 3,
-            0x1_0000..0x1_0000_0000 => 5,
-            _ => 9,
-        }
-}
-
-/// The stream that follows another.
-pub(super) fn successor(id: StreamId) -> StreamId {
-    StreamId(id.0.wrapping_add(1))
+fn encoded(payload: &Bytes) -> u64 {
+    Head::of(payload.len() as u64).total()
 }
 
 #[cfg(test)]
 mod tests {
+    use cluster_check::successor;
+    use cluster_core::wire::PeerStream;
+
     use super::super::tests::run;
     use super::*;
 

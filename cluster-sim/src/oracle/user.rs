@@ -75,7 +75,7 @@ impl Oracle {
         let Some((from, places)) = watch.credit.acknowledged(receipt) else { return };
         for place in places {
             if let Some(flow) = self.flow(from, if place.earlier { born } else { own }) {
-                flow.consumed(place.stream, place.index);
+                flow.consumed(place.message.stream, place.message.index);
             }
         }
     }
@@ -107,9 +107,9 @@ impl Oracle {
         let Some((to, place, delivered)) = place else { return };
         if let Some(flow) = self.flow(message.from, to) {
             if delivered {
-                flow.consumed(place.stream, place.index);
+                flow.consumed(place.message.stream, place.message.index);
             }
-            let verdict = flow.taken(place.stream, place.index, &message.payload);
+            let verdict = flow.taken(place.message.stream, place.message.index, &message.payload);
             self.judge(host, verdict, |text| format!("from {:?}: {text}", message.from));
         }
     }

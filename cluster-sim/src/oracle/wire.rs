@@ -14,9 +14,9 @@ use crate::net::Sock;
 impl Oracle {
     pub(crate) fn dial(&mut self, host: HostId, link: LinkId, to: SocketAddr, when: When) {
         self.check(host, |watch| {
-            let Watch { runs, dials, limits, timing, departed, clock, .. } = watch;
+            let Watch { runs, dials, limits, departed, clock, .. } = watch;
             let now = when.clock.max(*clock);
-            dials.dial(link, to, &Dialer { id: runs.now().id, now, limits, timing, departed })
+            dials.dial(link, to, &Dialer { id: runs.now().id, now, limits, departed })
         });
     }
 
@@ -76,7 +76,7 @@ impl Oracle {
             watch.links.connected(link, peer);
             watch.credit.met(peer);
             watch.dials.has_end_at(local);
-            watch.dials.connected(link, peer, watch.runs.now(), &watch.limits);
+            watch.dials.connected(link, peer, watch.runs.now());
             let joined = watch.last_join(when);
             watch.departed.met(peer.id, joined);
             Ok(())
@@ -140,7 +140,7 @@ impl Oracle {
     pub(crate) fn gone(&mut self, host: HostId, link: LinkId, cause: &Disconnect) {
         self.unsettle(host, link);
         let Some(Some(watch)) = self.watches.get_mut(host.index()) else { return };
-        watch.dials.over(link, watch.clock, watch.timing.stable_after);
+        watch.dials.over(link, watch.clock);
         watch.runs.over(link);
         watch.talks.over(link);
         watch.suspects.cleared(link);
@@ -186,11 +186,7 @@ impl Oracle {
                     watch.runs.claimed(link, peer, claim.generation);
                     watch.departed.claimed(peer.id, claim.rejoin);
                 }
-                Frame::Accept(_) => {
-                    watch.unfinished.insert(link);
-                    watch.dials.up(link, peer, watch.clock);
-                }
-                Frame::Resume(_) => drop(watch.unfinished.insert(link)),
+                Frame::Accept(_) | Frame::Resume(_) => drop(watch.unfinished.insert(link)),
                 Frame::Close(Close::Removed) | Frame::Reject(Reject { code: RejectCode::Removed }) => {
                     watch.departed.told(peer.id);
                     watch.parted(peer);
@@ -233,10 +229,7 @@ impl Oracle {
             named = watch.talks.sent(link, frame);
             match frame {
                 Frame::Claim(claim) => return watch.runs.claims(link, peer, claim.generation),
-                Frame::Accept(accept) => {
-                    watch.dials.up(link, peer, watch.clock);
-                    return watch.credit.offers(peer, &accept.offer.peer, when.clock);
-                }
+                Frame::Accept(accept) => return watch.credit.offers(peer, &accept.offer.peer, when.clock),
                 Frame::Resume(_) => drop(watch.unfinished.insert(link)),
                 Frame::Ack(ack) => return watch.credit.acks(peer, ack, &watch.limits),
                 Frame::Reject(Reject { code: RejectCode::Outranked }) => watch.turned_away(link),

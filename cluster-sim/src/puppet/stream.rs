@@ -2,7 +2,8 @@
 
 use std::collections::VecDeque;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
+use cluster_check::Head;
 use cluster_core::wire::{Ack, Data};
 
 /// What has come of the other side's stream.
@@ -17,13 +18,13 @@ impl Inbound {
     pub(super) fn take(&mut self, data: &Data, messages: &mut Vec<Bytes>) {
         self.bytes.extend(&data.bytes);
         self.ack.received = data.offset + data.bytes.len() as u64;
-        while let Some((head, length)) = decode(&self.bytes) {
-            if self.bytes.len() < head + length {
+        while let Ok(Some(head)) = Head::read(self.bytes.iter().copied()) {
+            if (self.bytes.len() as u64) < head.total() {
                 break;
             }
-            self.bytes.drain(..head);
-            messages.push(self.bytes.drain(..length).collect());
-            self.ack.consumed += (head + length) as u64;
+            self.bytes.drain(..head.size());
+            messages.push(self.bytes.drain(..head.length() as usize).collect());
+            self.ack.consumed += head.total();
             self.ack.consumed_messages += 1;
         }
         self.ack.granted = self.ack.consumed + (16 << 20);
@@ -32,37 +33,10 @@ impl Inbound {
 
 /// A message as the stream carries it: a CBOR byte string.
 pub(super) fn encode(payload: &[u8]) -> Bytes {
-    let mut bytes = BytesMut::with_capacity(payload.len() + 9);
-    match payload.len() as u64 {
-        length @ 0..24 => bytes.put_u8(0x40 | length as u8),
-        length @ 24..0x100 => bytes.put_slice(&[0x58, length as u8]),
-        length @ 0x100..0x1_0000 => {
-            bytes.put_u8(0x59);
-            bytes.put_u16(length as u16);
-        }
-        length => {
-            bytes.put_u8(0x5a);
-            bytes.put_u32(length as u32);
-        }
-    }
-    bytes.put_slice(payload);
+    let mut bytes = BytesMut::with_capacity(payload.len() + Head::MAX_SIZE);
+    Head::of(payload.len() as u64).write(&mut bytes);
+    bytes.extend_from_slice(payload);
     bytes.freeze()
-}
-
-/// The length of the head of the first message, and of the message, if the head is whole.
-fn decode(bytes: &VecDeque<u8>) -> Option<(usize, usize)> {
-    let size = match bytes.front()? & 0x1f {
-        direct @ 0..24 => return Some((1, usize::from(direct))),
-        24 => 1,
-        25 => 2,
-        26 => 4,
-        _ => 8,
-    };
-    if bytes.len() < 1 + size {
-        return None;
-    }
-    let length = bytes.range(1..=size).fold(0, |length, &byte| length << 8 | usize::from(byte));
-    Some((1 + size, length))
 }
 
 #[cfg(test)]
@@ -70,10 +44,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_message_survives_its_head_whatever_its_length() {
-        for length in [0, 1, 23, 24, 255, 256, 65_535, 65_536, 100_000] {
-            let encoded: VecDeque<u8> = encode(&vec![7; length]).to_vec().into();
-            assert_eq!(decode(&encoded).map(|(head, length)| (head + length, length)), Some((encoded.len(), length)));
+    fn messages_survive_their_stream_in_pieces() {
+        let lengths = [0, 1, 23, 24, 255, 256, 65_535, 65_536, 100_000];
+        let stream: Vec<u8> = lengths.iter().flat_map(|length| encode(&vec![7; *length])).collect();
+        let (mut inbound, mut messages) = (Inbound::default(), Vec::new());
+        for piece in stream.chunks(10_000) {
+            let data = Data { offset: inbound.ack.received, bytes: Bytes::copy_from_slice(piece) };
+            inbound.take(&data, &mut messages);
         }
+        assert_eq!(messages.iter().map(Bytes::len).collect::<Vec<_>>(), lengths);
+        assert_eq!(inbound.ack.consumed, stream.len() as u64);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cluster_core::{Event, Frame, Limits, Reason};
+use cluster_core::{Event, Frame, Incarnation, Instant, Limits, NodeId, Reason, Run};
 use cluster_sim::{Crash, Heard, Restart, Script, Spec, World};
 
 use crate::harness::*;
@@ -45,6 +45,41 @@ fn s23_a_departed_peer_that_is_named_after_its_tombstone_ended_is_dialled_for_a_
             assert_eq!((world.ups(host, departed), world.downs(host, departed)), (1, 1), "seed {seed}: {host}");
             assert!(world.node(host).peers().iter().all(|info| info.run != world.run(departed)), "seed {seed}");
             assert!(world.sees(host, liar), "seed {seed}");
+        }
+    }
+}
+
+/// After so many failures in a row the wait before the next dial is drawn up to `reconnect_max`, and the sum of so many
+/// such waits is less than `reconnect_max` once in 20! times.
+const MANY_FAILURES: usize = 8;
+const MANY_WAITS: usize = 20;
+
+/// The dials to one address that nobody answers become rare, whatever the seed draws.
+pub(crate) fn dials_become_rare(tries: &[Instant], longest: Duration) {
+    for waits in tries[MANY_FAILURES.min(tries.len())..].windows(MANY_WAITS + 1) {
+        let span = waits[MANY_WAITS] - waits[0];
+        assert!(span >= longest, "{MANY_WAITS} dials within {span:?}: {waits:?}");
+    }
+}
+
+/// Nobody listens where a member says that another is. The dials to that address are refused at once.
+#[test]
+fn s23_candidate_that_never_answers_is_dialled_ever_more_rarely() {
+    for seed in SEEDS {
+        let (mut world, hosts) = mesh_with(seed, 3, &calm());
+        let liar = member(&mut world, &hosts);
+        world.raw_host("10.66.0.1");
+        let nowhere = "10.66.0.1:7000".parse().unwrap();
+        let run = Run { id: NodeId::from_bytes([0xab; 16]), incarnation: Incarnation(1) };
+        let begin = world.now();
+        for _ in 0..30 {
+            say_to_all(&mut world, liar, &hearsay(run, nowhere));
+            world.run_for(secs(60));
+        }
+        for &host in &hosts {
+            let tries = dials(&world, host, nowhere, begin);
+            assert!((40..=200).contains(&tries.len()), "seed {seed}: {} tries in half an hour", tries.len());
+            dials_become_rare(&tries, world.core(host).timing().reconnect_max);
         }
     }
 }
@@ -246,6 +281,7 @@ fn s26_a_peer_that_never_returns_is_tried_ever_more_rarely_and_then_forgotten() 
                 let limit = cap.min(ms(250) * 2_u32.saturating_pow(index as u32 + 1));
                 assert!(gap <= limit + hang, "seed {seed}: {gap:?} before try {}", index + 2);
             }
+            dials_become_rare(&tries, cap);
             // Half the cap on average, and what the dial itself takes.
             assert!((100..=300).contains(&tries.len()), "seed {seed}: {} tries in an hour", tries.len());
             let late = tries.iter().filter(|&&at| at - lost >= secs(1_800)).count();

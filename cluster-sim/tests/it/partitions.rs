@@ -6,7 +6,9 @@ use cluster_core::wire::{Announce, Digest, Entry, List};
 use cluster_core::{Event, Frame, Incarnation, Run};
 use cluster_sim::{Block, Crash, HostId, Restart, Script, Spec, World};
 
+use crate::forgetting::dials_become_rare;
 use crate::harness::*;
+use crate::leaving::dials;
 
 fn is_link_event(event: &Event) -> bool {
     matches!(event, Event::PeerUp(_) | Event::PeerDown { .. })
@@ -51,6 +53,27 @@ fn s35_a_flapping_link_is_tried_ever_more_slowly_and_disturbs_nobody_else() {
 
         world.expect("the link is back", secs(61), |world| world.linked(a, b));
         world.expect("the mesh is whole", secs(1), World::is_complete);
+    }
+}
+
+/// Each connection stands for half a second, and none is refused: without the back-off there would be one every second.
+#[test]
+fn s35_link_that_never_lasts_is_dialled_ever_more_rarely() {
+    for seed in SEEDS {
+        let (mut world, a, b) = pair(seed);
+        let begin = world.now();
+        for _ in 0..2 * 1_200 {
+            world.run_for(ms(500));
+            if world.linked(a, b) {
+                world.reset_connections(a, b);
+            }
+        }
+        let longest = world.core(a).timing().reconnect_max;
+        for (from, to) in [(a, b), (b, a)] {
+            dials_become_rare(&dials(&world, from, world.addr(to), begin), longest);
+        }
+        let tries = world.dials_from(a, begin) + world.dials_from(b, begin);
+        assert!((20..=400).contains(&tries), "seed {seed}: {tries} dials in twenty minutes");
     }
 }
 

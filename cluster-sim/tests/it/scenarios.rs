@@ -41,6 +41,23 @@ fn tests_of_the_list_exist() {
     }
 }
 
+#[test]
+fn tests_of_the_dial_policy_exist() {
+    let (sources, list) = (sources(), list());
+    let (_, table) = list.split_once("\n| policy | tests |\n").unwrap();
+    let mut tests = 0;
+    for row in table.lines().take_while(|line| line.starts_with('|')).filter(|line| line.contains('`')) {
+        let mut quoted = row.split('`').skip(1).step_by(2);
+        let file = quoted.next().unwrap();
+        let (_, text) = sources.iter().find(|(name, _)| name == file).unwrap_or_else(|| panic!("no file: {row}"));
+        for test in quoted {
+            assert!(text.contains(&format!("\n#[test]\nfn {test}(")), "{test} is no test of {file}");
+            tests += 1;
+        }
+    }
+    assert_eq!(tests, 5);
+}
+
 /// Words like O7, L3 and S05 in a text.
 fn references(text: &str) -> BTreeSet<String> {
     let words = text.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');

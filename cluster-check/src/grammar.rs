@@ -1,12 +1,12 @@
-//! The order in which the events of a node may come.
+//! The order of the events of a node.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use cluster_core::{Event, NodeId, Run};
 
-/// Follows the events of one node and finds the first that may not come where it does: of each run of a peer
-/// `((PeerUp PeerUpdated* PeerDown)+ Undelivered? PeerGone)*`, one run of a node after the other, and nothing after
-/// `Left`. See [`Event`].
+/// Follows the events of one node and finds the first that may not come where it does. The events of each run of a peer
+/// form the word `((PeerUp PeerUpdated* PeerDown)+ Undelivered? PeerGone)*`; while it is up, `Undelivered? SessionReset`
+/// may come in between. A later run of a node follows an earlier one, and nothing follows `Left`. See [`Event`].
 #[derive(Debug, Default)]
 pub struct Grammar {
     runs: BTreeMap<NodeId, (Run, State)>,
@@ -18,7 +18,7 @@ pub struct Grammar {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct State {
     phase: Phase,
-    /// `Undelivered` came, and what it goes with has yet to follow.
+    /// `Undelivered` came, and the `SessionReset` or `PeerGone` that it belongs to has yet to follow.
     reported: bool,
     /// The highest watermark of `Delivered`.
     delivered: u64,
@@ -32,31 +32,31 @@ enum Phase {
 }
 
 impl Grammar {
-    /// No event has come yet.
+    /// Returns the grammar of a node that has reported nothing yet.
     #[must_use]
     pub fn new() -> Grammar {
         Grammar::default()
     }
 
-    /// The next event.
+    /// Accepts the next event.
     ///
     /// # Errors
     ///
-    /// What is wrong with it, in words.
+    /// The event may not come now; the text says why.
     pub fn next(&mut self, event: &Event) -> Result<(), String> {
         if self.left {
             return Err(format!("{event:?} came after Left"));
         }
         match event {
             Event::PeerUp(info) => self.up(info.run),
-            Event::PeerUpdated(info) => self.expect(info.run, event, |state| state.phase == Phase::Up).map(drop),
+            Event::PeerUpdated(info) => self.expect(info.run, event, State::is_settled).map(drop),
             Event::PeerDown { peer, .. } => {
-                self.expect(*peer, event, |state| state.phase == Phase::Up && !state.reported)?.phase = Phase::Down;
+                self.expect(*peer, event, State::is_settled)?.phase = Phase::Down;
                 Ok(())
             }
             Event::Undelivered(report) => {
-                let known = |state: &State| state.phase != Phase::Gone && !state.reported;
-                self.expect(report.peer, event, known)?.reported = true;
+                let may = |state: &State| state.phase != Phase::Gone && !state.reported;
+                self.expect(report.peer, event, may)?.reported = true;
                 if report.is_empty() { Err(format!("{event:?} reports nothing")) } else { Ok(()) }
             }
             Event::SessionReset { peer } => {
@@ -77,6 +77,7 @@ impl Grammar {
                 state.delivered = *messages;
                 Ok(())
             }
+            Event::Flushed { peer, .. } => self.expect(*peer, event, |state| state.phase != Phase::Gone).map(drop),
             Event::Joined { peer, .. } => self.expect(*peer, event, |state| state.phase == Phase::Up).map(drop),
             Event::Lagged { .. } => Err(format!("{event:?}, but the events are read")),
             Event::Left { .. } => {
@@ -87,19 +88,37 @@ impl Grammar {
         }
     }
 
-    /// Whether this run was ever up, so that messages of it can be taken.
+    /// Returns whether this run was ever up, so that its messages can be taken.
     #[must_use]
     pub fn was_up(&self, run: Run) -> bool {
         self.seen.contains(&run)
     }
 
-    /// The run of a node that is up.
+    /// Returns the run of a node that is up.
     #[must_use]
     pub fn up_run(&self, id: NodeId) -> Option<Run> {
         self.runs.get(&id).filter(|(_, state)| state.phase == Phase::Up).map(|(run, _)| *run)
     }
 
-    /// The node may have forgotten this peer, and may take an earlier run of it for new, if the one that was up is gone.
+    /// Returns every run that is up, in the order of the ids.
+    pub fn up_runs(&self) -> impl Iterator<Item = Run> + Clone + '_ {
+        self.runs.values().filter(|(_, state)| state.phase == Phase::Up).map(|(run, _)| *run)
+    }
+
+    /// Returns whether `Undelivered` came of this run, and the event that it belongs to has yet to follow.
+    #[must_use]
+    pub fn is_reported(&self, run: Run) -> bool {
+        self.runs.get(&run.id).is_some_and(|(current, state)| *current == run && state.reported)
+    }
+
+    /// Returns whether the node has left.
+    #[must_use]
+    pub fn has_left(&self) -> bool {
+        self.left
+    }
+
+    /// Notes that the node may have forgotten this peer: it may take an earlier run of it for new, once the one that was
+    /// up is gone.
     pub fn forgotten(&mut self, id: NodeId) {
         if self.runs.get(&id).is_some_and(|(_, state)| state.phase == Phase::Gone) {
             self.runs.remove(&id);
@@ -129,7 +148,7 @@ impl Grammar {
         Ok(())
     }
 
-    /// The state of the run that an event is about, if the event may come now.
+    /// Returns the state of the run that an event is about, if the event may come now.
     fn expect(&mut self, run: Run, event: &Event, may: impl Fn(&State) -> bool) -> Result<&mut State, String> {
         let Some((current, state)) = self.runs.get_mut(&run.id) else {
             return Err(format!("{event:?} came before any PeerUp of {run:?}"));
@@ -139,6 +158,13 @@ impl Grammar {
         } else {
             Err(format!("{event:?} came when {current:?} was {state:?}"))
         }
+    }
+}
+
+impl State {
+    /// Whether the run is up, and no report waits for the event that it belongs to.
+    fn is_settled(&self) -> bool {
+        self.phase == Phase::Up && !self.reported
     }
 }
 
@@ -174,6 +200,13 @@ mod tests {
         Event::Delivered { peer: run(1), messages }
     }
 
+    fn updated() -> Event {
+        match up(1) {
+            Event::PeerUp(info) => Event::PeerUpdated(info),
+            other => other,
+        }
+    }
+
     fn reset() -> Event {
         Event::SessionReset { peer: run(1) }
     }
@@ -184,16 +217,18 @@ mod tests {
     }
 
     #[test]
-    fn what_is_promised_may_come() {
+    fn promised_words_are_accepted() {
         let left = Event::Left { undelivered: 0 };
         assert_eq!(word([up(1), down(1), up(1), down(1), undelivered(1), gone(1), up(1), down(1), gone(1)]), Ok(()));
-        assert_eq!(word([up(1), down(1), gone(1), up(2), down(2), left]), Ok(()));
+        assert_eq!(word([up(1), updated(), down(1), gone(1), up(2), down(2), left]), Ok(()));
+        assert_eq!(word([up(1), down(1), up(1), delivered(1), down(1), delivered(1), undelivered(1), gone(1)]), Ok(()));
+        assert_eq!(word([up(1), down(1), gone(1), up(1), down(1), gone(1), up(2)]), Ok(()));
         assert_eq!(word([up(1), delivered(4), down(1), delivered(9), gone(1), up(1), delivered(1)]), Ok(()));
         assert_eq!(word([up(1), delivered(4), undelivered(1), reset(), delivered(1), down(1)]), Ok(()));
     }
 
     #[test]
-    fn an_earlier_run_may_come_only_if_the_later_one_is_gone_and_forgotten() {
+    fn earlier_run_is_accepted_once_the_later_one_is_gone_and_forgotten() {
         let mut grammar = Grammar::new();
         for event in [up(2), down(2)] {
             grammar.next(&event).unwrap();
@@ -203,11 +238,11 @@ mod tests {
         grammar.next(&gone(2)).unwrap();
         grammar.forgotten(run(2).id);
         grammar.next(&up(1)).unwrap();
-        assert!(grammar.was_up(run(2)), "there may be messages of it");
+        assert!(grammar.was_up(run(2)), "messages of it can still be taken");
     }
 
     #[test]
-    fn what_is_not_may_not() {
+    fn other_words_are_rejected() {
         let left = || Event::Left { undelivered: 0 };
         for events in [
             vec![down(1)],
@@ -220,6 +255,9 @@ mod tests {
             vec![up(1), down(1), undelivered(1), undelivered(1)],
             vec![up(1), down(1), undelivered(1), up(1)],
             vec![up(1), undelivered(1), down(1)],
+            vec![up(1), undelivered(1), updated()],
+            vec![reset()],
+            vec![up(1), down(1), gone(1), gone(1)],
             vec![up(1), down(1), gone(1), undelivered(1)],
             vec![up(1), delivered(4), delivered(3)],
             vec![up(1), down(1), gone(1), delivered(1)],
