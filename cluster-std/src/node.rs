@@ -58,8 +58,8 @@ impl Node {
         if !config.is_secure() {
             tracing::warn!(address = %local, "no secret: whoever reaches this port can join, listen and speak as anyone");
         }
-        let config = config.default_suite(cluster_keys::suite());
-        let start = cluster_keys::start(local).map_err(BindError::Entropy)?;
+        let config = config.default_suite(cluster_host::keys::suite());
+        let start = cluster_host::keys::start(local).map_err(BindError::Entropy)?;
         let clock = Clock::start();
         let core = cluster_core::Node::new(config, start, clock.now()).map_err(BindError::Config)?;
         let node = Node { handle: Arc::new(Handle { shared: Shared::new(core, clock, local, listener) }) };

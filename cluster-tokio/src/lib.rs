@@ -76,7 +76,7 @@ pub use cluster_core::{
     PeerInfo, PeerState, Reason, Receipt, Run, Secret, SendError, SendErrorKind, Stats, Suite, Target, Undelivered,
     UnknownPeer,
 };
-pub use cluster_keys as keys;
+pub use cluster_host::keys;
 pub use events::Events;
 pub use listener::ACCEPT_PAUSE;
 pub use node::{LEAVE_TIMEOUT, Node};

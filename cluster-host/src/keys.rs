@@ -1,12 +1,11 @@
-//! What an adapter of [`cluster_core`] takes from its system: what a node is born with, the cipher that is fastest there, and secrets and
-//! identities, which are kept in files.
+//! Secrets and identities in files, and the randomness, incarnation and cipher that a node takes from its system.
 //!
-//! A key file has 64 hexadecimal digits in one line. It is made readable by its owner alone, and is not read if others
-//! could read it as well.
+//! A key file has 64 hexadecimal digits in one line. Only its owner may read it, and a file that others could read is
+//! refused.
 //!
 //! ```
 //! use cluster_core::Config;
-//! use cluster_keys as keys;
+//! use cluster_host::keys;
 //!
 //! # let directory = std::env::temp_dir().join(format!("keys-doc-{}", std::process::id()));
 //! # std::fs::create_dir_all(&directory)?;
@@ -19,8 +18,6 @@
 //! # drop(config);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
-
-#![forbid(unsafe_code)]
 
 use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
@@ -277,7 +274,7 @@ mod tests {
 
     /// A directory of its own for each test.
     fn directory(name: &str) -> PathBuf {
-        let directory = std::env::temp_dir().join(format!("cluster-keys-{}-{name}", std::process::id()));
+        let directory = std::env::temp_dir().join(format!("cluster-host-{}-{name}", std::process::id()));
         let _ = std::fs::remove_dir_all(&directory);
         std::fs::create_dir_all(&directory).unwrap();
         directory
