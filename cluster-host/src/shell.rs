@@ -125,6 +125,9 @@ pub enum Origin<S> {
 /// An event whose reading the node waits for.
 pub type Unread<R> = adapter::Unread<Shell<R>>;
 
+type JoinSender<R> = <R as Runtime>::Sender<Result<Run, JoinError>>;
+type FlushSender<R> = <R as Runtime>::Sender<Option<u64>>;
+
 /// A node under its lock, and all that the handles, tasks and threads of one node share.
 pub struct Shell<R: Runtime> {
     /// The node's clock.
@@ -150,7 +153,7 @@ pub struct State<R: Runtime> {
     pub links: HashMap<LinkId, Arc<R::Link>>,
     /// The tasks or threads of the node.
     pub running: R::Running,
-    waiting: Waiting<R::Sender<Result<Run, JoinError>>, R::Sender<Option<u64>>>,
+    waiting: Waiting<JoinSender<R>, FlushSender<R>>,
     /// Where the callers of `send` wait for room, by peer.
     writable: HashMap<NodeId, Arc<R::Signal>>,
     subscribers: Subscribers<Queue<R>>,
@@ -171,7 +174,7 @@ pub struct Effects<R: Runtime> {
     deliver: bool,
     earlier: bool,
     writable: Vec<Arc<R::Signal>>,
-    settled: Vec<Settled<R::Sender<Result<Run, JoinError>>, R::Sender<Option<u64>>>>,
+    settled: Vec<Settled<JoinSender<R>, FlushSender<R>>>,
     queues: Vec<Arc<Queue<R>>>,
     log: Vec<Log>,
     /// Dropped last, and without the lock.
@@ -415,12 +418,7 @@ impl<R: Runtime> State<R> {
     /// # Errors
     ///
     /// As [`Node::join`]; nothing has begun then.
-    pub fn join(
-        &mut self,
-        now: Instant,
-        target: Target,
-        sender: R::Sender<Result<Run, JoinError>>,
-    ) -> Result<(), JoinError> {
+    pub fn join(&mut self, now: Instant, target: Target, sender: JoinSender<R>) -> Result<(), JoinError> {
         let join = self.core.join(now, target)?;
         self.waiting.join(join, sender);
         Ok(())
@@ -431,7 +429,7 @@ impl<R: Runtime> State<R> {
     /// # Errors
     ///
     /// As [`Node::flush`]; nothing has begun then.
-    pub fn flush(&mut self, now: Instant, peer: NodeId, sender: R::Sender<Option<u64>>) -> Result<(), FlushError> {
+    pub fn flush(&mut self, now: Instant, peer: NodeId, sender: FlushSender<R>) -> Result<(), FlushError> {
         let flush = self.core.flush(now, peer)?;
         self.waiting.flush(flush, sender);
         Ok(())

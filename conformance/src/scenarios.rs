@@ -139,7 +139,7 @@ scenarios! {
         leaving_delivers_what_was_sent_and_says_goodbye
         leaving_reports_what_nobody_took
         a_port_is_free_when_its_node_has_left
-        received_messages_can_be_taken_after_leaving
+        #[sockets] received_messages_can_be_taken_after_leaving
         left_node_is_never_dialled_again
     }
     "leave with calls that wait": pressure {
@@ -200,6 +200,6 @@ mod tests {
     #[test]
     fn only_what_is_about_the_operating_system_needs_it() {
         let needing = SCENARIOS.iter().filter(|scenario| scenario.needs_sockets);
-        assert_eq!(needing.count(), 14);
+        assert_eq!(needing.count(), 15);
     }
 }

@@ -1,9 +1,9 @@
 //! How nodes begin and end. That nothing is left of them is in `tests/counts.rs`.
 
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
-use cluster_std::{BindError, Closed, Config, Event, JoinError, JoinFailure, Node, SendErrorKind};
+use cluster_std::{BindError, Event, Node};
 
 use crate::world::{bind, event, local, mesh, text, until, until_up, up, waiting, within};
 

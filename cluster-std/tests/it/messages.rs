@@ -1,11 +1,10 @@
 //! Messages: whole, in order, once; and what waits, waits at the right place.
 
 use std::sync::atomic::Ordering;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use cluster_std::{Closed, Event, Limits, Node, SendErrorKind};
+use cluster_std::{Closed, Limits, Node, SendErrorKind};
 
 use crate::world::{DEADLINE, Proxy, bind, bind_with, local, mesh, message, text, until, up, waiting};
 

@@ -1,14 +1,11 @@
 //! What was accepted has one honest outcome, on real sockets that are cut again and again.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use cluster_conformance::{Faults, Pieces, Proxy, Way as _};
-use cluster_std::{Acknowledge, Event, FlushError, Node, SendErrorKind, Undelivered};
+use cluster_std::Node;
 
-use crate::world::{
-    DEADLINE, bind, bind_with, event, local, mesh, message, until, until_complete, until_down, until_up, waiting,
-};
+use crate::world::{DEADLINE, bind_with, local, until_complete, waiting};
 
 /// As many messages as the promise was tried with.
 const MESSAGES: u64 = 500_000;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cluster_tokio::{BindError, Closed, Config, Event, JoinError, JoinFailure, Node, SendErrorKind};
+use cluster_tokio::{Event, Node, SendErrorKind};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use cluster_tokio::{Closed, Event, Limits, Node, SendErrorKind};
+use cluster_tokio::{Closed, Limits, Node, SendErrorKind};
 
 use crate::world::{Proxy, bind, bind_with, local, mesh, once, text, until, up, within};
 

@@ -1,16 +1,12 @@
 //! What was accepted has one honest outcome, on real sockets that are cut again and again.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use cluster_conformance::{End, Faults, Pieces, Proxy, Way as _};
-use cluster_tokio::{
-    Acknowledge, Config, Event, Events, FlushError, Limits, Node, NodeId, PeerInfo, PeerState, Run, SendErrorKind,
-    Undelivered,
-};
+use cluster_tokio::{Event, Events, Limits, Node, NodeId, PeerInfo, PeerState, Run};
 
-use crate::world::{bind, bind_with, event, local, mesh, once, until, until_complete, until_down, until_up, within};
+use crate::world::{bind_with, event, local, once, until, until_complete, until_down, within};
 
 /// As many messages as the promise was tried with.
 const MESSAGES: u64 = 1_000_000;

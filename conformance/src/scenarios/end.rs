@@ -62,7 +62,8 @@ pub(super) fn received_messages_can_be_taken_after_leaving(stage: &Stage<'_>) {
     for number in 0..3 {
         alice.send(&bob, number.to_string());
     }
-    // Three messages of one byte, each with a head of one byte.
+    // Not for the simulator: a simulated process ends when its node has left, and its inbox with it. Each message is one
+    // byte with a head of one byte.
     stage.until("they have arrived", || bob.node().stats().bytes_received == 6);
     bob.leave();
     for number in 0..3 {
