@@ -6,7 +6,7 @@
 //! * [`api`]: the names that every adapter re-exports.
 //! * [`keys`]: secrets, identities, randomness.
 //! * [`Shell`]: a node under its lock, and the loop around it. A [`Runtime`] tells the shell how its adapter waits.
-//! * [`Io`], [`LinkStatus`]: one connection, and who writes it.
+//! * [`Io`], [`LinkStatus`]: one connection, and how it is written.
 //! * [`Queue`]: the events that wait for one subscriber.
 //! * [`Clock`], [`Pool`], [`AcceptErrors`], [`dial_failure`]: the operating system.
 #![forbid(unsafe_code)]

@@ -19,7 +19,7 @@
 //! 3. The writer calls `write` each time it was woken and before it rests again, and rests only after `All`.
 //!
 //! So when the writer rests, its last `write` left nothing; output announced since then was either written completely
-//! by somebody else, or there is a wake-up that the writer has not consumed.
+//! by another caller, or there is a wake-up that the writer has not consumed.
 
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
@@ -140,7 +140,7 @@ impl<S> Io<S> {
     }
 
     /// Pulls, seals and writes once. `write` does not block: the socket takes as much as it can at once. See the head of
-    /// this file for who has to do what after it.
+    /// this file for what the caller must do after it.
     ///
     /// # Errors
     ///
@@ -152,7 +152,7 @@ impl<S> Io<S> {
         write: impl FnOnce(&S, &[IoSlice<'_>]) -> io::Result<usize>,
     ) -> io::Result<Written> {
         // Before the connection stands there is nothing to write to, and it is written to once it does. After this
-        // direction has ended nothing is written any more.
+        // direction has ended nothing is written.
         if self.socket.is_none() {
             return Ok(Written::All);
         }

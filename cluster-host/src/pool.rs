@@ -23,7 +23,7 @@ pub fn is_kept_whole(length: usize) -> bool {
 
 /// Buffers that were used and will be again.
 ///
-/// The memory of a buffer whose content went to the core comes back when the core lets go of it. The queue gives that
+/// The memory of a buffer whose content went to the core comes back when the core releases it. The queue gives that
 /// as much time as it can; fresh memory would cost a page fault for every 4 KiB.
 #[derive(Debug)]
 pub struct Pool<B>(Mutex<VecDeque<B>>);

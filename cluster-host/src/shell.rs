@@ -159,7 +159,7 @@ pub struct State<R: Runtime> {
     subscribers: Subscribers<Queue<R>>,
     /// When the ticker wakes on its own.
     due: Option<Instant>,
-    /// The node has left or its last handle is gone: nothing is started any more.
+    /// The node has left or its last handle is gone: nothing more is started.
     stopped: bool,
     /// Known when the node has left.
     undelivered: u64,
@@ -291,7 +291,7 @@ impl<R: Runtime> Shell<R> {
         self.enter(Caller::Sender, |state, now| state.core.broadcast(now, payload))
     }
 
-    /// Adds a target that is dialled whenever nobody is connected there.
+    /// Adds a target that is dialled whenever no peer is connected there.
     ///
     /// # Errors
     ///
@@ -407,7 +407,7 @@ impl<R: Runtime> Reader for Shell<R> {
 }
 
 impl<R: Runtime> State<R> {
-    /// Returns whether nothing can happen any more.
+    /// Returns whether nothing more can happen.
     #[must_use]
     pub fn is_stopped(&self) -> bool {
         self.stopped

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use cluster_host::{READ_BUFFER, is_kept_whole};
 
-/// Memory that nobody else refers to while it is being read into.
+/// Memory with one owner while it is being read into.
 #[derive(Debug)]
 pub(crate) struct Buffer(Arc<[u8]>);
 

@@ -74,7 +74,7 @@ fn run(shell: &Arc<Shell>, link: &Arc<Link>, origin: Origin<Socket>, timeout: Du
     shell.end_link(link.status.id(), cause);
 }
 
-/// Runs a connection until it ends, and says why it did. Nobody but the caller uses its socket any more then.
+/// Runs a connection until it ends, and returns why it ended. Only the caller uses its socket then.
 fn serve(shell: &Arc<Shell>, link: &Arc<Link>, socket: &Arc<Socket>) -> Disconnect {
     // Without it small messages wait for the acknowledgement of earlier ones; that it fails is no reason to fail.
     let _ = socket.set_tcp_nodelay(true);

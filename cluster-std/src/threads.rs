@@ -75,7 +75,7 @@ impl Runtime for Threads {
     }
 
     fn send<T: Send>(sender: SyncSender<T>, outcome: T) {
-        // It has room for the one outcome. Nobody listens if the time to wait was over.
+        // The channel has room for the one outcome. The caller may have timed out.
         let _ = sender.try_send(outcome);
     }
 

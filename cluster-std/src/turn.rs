@@ -1,4 +1,4 @@
-//! Whether a link's writer runs and is wanted. The rules are in [`crate::writer`]; `tests/turns` tries the orders in which
+//! The state of a link's writer: running, and wanted. The rules are in [`crate::writer`]; `tests/turns` tries the orders in which
 //! threads can follow them.
 
 use std::io;

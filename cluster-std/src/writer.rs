@@ -1,4 +1,4 @@
-//! Who writes a link. The rules by which no output is left behind are those of `cluster_host`'s `link.rs`.
+//! The writing of a link. The rules by which no output is left behind are those of `cluster_host`'s `link.rs`.
 //!
 //! Anyone may write, without blocking ([`Outlet::write`]): a sender, the link's reader, the event loop. That saves the
 //! hop to another thread, about half of a round trip.
@@ -32,7 +32,7 @@ const PATIENT: usize = 16 << 10;
 /// The part of a link's socket that is written to, under the io lock.
 pub(crate) struct Outlet {
     socket: Arc<Socket>,
-    /// The writer is writing a copy of the first bytes of the output: nobody else may write.
+    /// The writer is writing a copy of the first bytes of the output, so no other caller may write.
     copied: bool,
 }
 

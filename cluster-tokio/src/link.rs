@@ -1,6 +1,6 @@
 //! One connection: a task that reads and writes it, and senders that may write it themselves.
 //!
-//! # Who writes
+//! # Inline writes
 //!
 //! The link's task writes it, and a sender may, if the link is idle: that saves the hop to another task, about half of a
 //! round trip. A sender in a tight loop would then pay one system call per message, so it leaves the work to the task if
@@ -14,7 +14,7 @@
 //! * [`Link::wake`] is remembered if the task is not waiting.
 //! * The task calls `write` in each turn, after it was woken and before it waits again, and waits for nothing but the
 //!   socket if `write` returns [`Written::Full`], for nothing at all if it returns [`Written::Some`].
-//! * A sender that fails to get the io lock need not care who holds it: the wake-up makes the task look after that.
+//! * A sender that fails to get the io lock need not care about its holder: the wake-up makes the task look after that.
 
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
@@ -85,7 +85,7 @@ async fn connect(link: &Link, address: SocketAddr) -> Result<TcpStream, Disconne
     }
 }
 
-/// Runs a connection until it ends, and says why it did. Nothing of it is open any more then.
+/// Runs a connection until it ends, closes it, and returns why it ended.
 async fn serve(shell: &Arc<Shell>, link: &Link, channel: Channel, stream: TcpStream) -> Disconnect {
     // Without it small messages wait for the acknowledgement of earlier ones; that it fails is no reason to fail.
     let _ = stream.set_nodelay(true);

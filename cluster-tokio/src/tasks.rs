@@ -76,7 +76,7 @@ impl Runtime for Tokio {
     }
 
     fn send<T: Send>(sender: oneshot::Sender<T>, outcome: T) {
-        // Nobody listens if the call was dropped.
+        // The call may have been dropped.
         let _ = sender.send(outcome);
     }
 
