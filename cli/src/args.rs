@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use cluster_core::{Config, Identity, Keyring, NodeId, Secret, Target};
-use cluster_keys as keys;
+use cluster_host::keys;
 use lexopt::prelude::{Long, Short, Value, ValueExt as _};
 use zeroize::Zeroizing;
 

@@ -38,7 +38,7 @@ use std::path::Path;
 
 use args::Job;
 pub use args::{Args, HELP};
-use cluster_keys as keys;
+use cluster_host::keys;
 pub use cost::{Cost, allow_descriptors};
 use ending::STDOUT;
 pub use ending::{Log, end, log, on_stop};

@@ -2,7 +2,6 @@
 //! still to be told, what can be joined, and the errors of their verbs. None of it has a lock or a socket; it is kept
 //! under the lock of the node.
 //!
-//! * [`Host`]: all that an adapter with one lock has to keep but its sockets.
 //! * [`Waiting`]: the callers that wait for the end of a join or a flush.
 //! * [`EventQueue`]: what one subscriber is still to be told. [`Subscribers`]: all of them, and the [`Unread`] that they
 //!   share.
@@ -12,7 +11,6 @@
 
 mod error;
 mod events;
-mod host;
 mod log_budget;
 mod pulse;
 mod subscribers;
@@ -20,7 +18,6 @@ mod waiting;
 
 pub use error::{BindError, Closed, FlushError, IntoTarget, JoinError};
 pub use events::{EVENT_QUEUE, EventQueue};
-pub use host::{Host, Todo};
 pub use log_budget::{LOG_BURST, LOG_INTERVAL, LogBudget, LogClass};
 pub use pulse::Pulse;
 pub use subscribers::{Reader, Subscriber, Subscribers, Unread};

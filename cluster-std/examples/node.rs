@@ -10,7 +10,7 @@ use cluster_std::{
 
 fn main() {
     let Some(args) = cluster_cli::start() else { return };
-    // Logs go to stderr, so that stdout has nothing but reports: RUST_LOG=cluster_std=debug shows what happens.
+    // Logs go to stderr, so that stdout has nothing but reports: RUST_LOG=cluster=debug shows what happens.
     tracing_subscriber::fmt()
         .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
         .with_writer(cluster_cli::log)

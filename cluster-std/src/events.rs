@@ -1,38 +1,36 @@
-//! What users are told: a bounded queue per subscriber.
+//! The events that a user reads.
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use cluster_core::adapter::{self, EventQueue};
-use cluster_core::{Deferred, Event};
+use cluster_core::Event;
+use cluster_core::adapter::EventQueue;
 
-use crate::driver::{Caller, Shared};
+use crate::threads::Threads;
 
-/// The events of a node, from [`Node::events`](crate::Node::events) on.
+type Queue = cluster_host::Queue<Threads>;
+
+/// The events of a node, from [`Node::events`](crate::Node::events) on: an iterator that waits for each event.
 ///
-/// It begins with a [`PeerUp`](Event::PeerUp) for each peer that is up at that moment. A reader that falls more than
-/// [`EVENT_QUEUE`](crate::EVENT_QUEUE) events behind loses the oldest and finds [`Event::Lagged`] in their place; then
-/// [`Node::peers`](crate::Node::peers) says how things stand, and the events that follow lead on from there.
-/// [`Event::Undelivered`] is never lost this way: of each run what was pushed out is merged into one. Until every
-/// `Events` of the node has read it, it takes room in the `send_window` of its peer; so whoever reads should not wait in
+/// It begins with a [`PeerUp`](Event::PeerUp) for each peer that is up at that moment. A thread that reads too slowly
+/// loses old events: if more than [`EVENT_QUEUE`](crate::EVENT_QUEUE) wait, the oldest make room and [`Event::Lagged`]
+/// stands in their place. [`Node::peers`](crate::Node::peers) then returns the present state, which the following events
+/// continue. An [`Event::Undelivered`] is never lost: those of one run are merged. It takes room in the `send_window` of
+/// its peer until every `Events` of the node has read it, so a thread that reads events should not block in
 /// [`Node::send`](crate::Node::send) or [`Node::flush`](crate::Node::flush).
 ///
-/// As an iterator it waits for each event. It does not keep the node alive: after [`Event::Left`], or when the last
-/// [`Node`](crate::Node) handle is gone, it ends with `None`.
+/// Events do not keep the node alive: after [`Event::Left`], or when the last [`Node`](crate::Node) handle is gone, the
+/// iterator ends.
 #[derive(Debug)]
 pub struct Events {
-    queue: Arc<Queue>,
+    pub(crate) queue: Arc<Queue>,
 }
 
 impl Events {
-    pub(crate) fn new(queue: Arc<Queue>) -> Events {
-        Events { queue }
-    }
-
     /// The next event, waiting for it at most so long. `None` if there was none, or
     /// [no more can come](Events::has_ended).
     pub fn next_timeout(&mut self, timeout: Duration) -> Option<Event> {
-        let waited = self.queue.changed.wait_timeout_while(self.queue.lock(), timeout, nothing_yet);
+        let waited = self.queue.changed().wait_timeout_while(self.queue.lock(), timeout, nothing_yet);
         drop(waited);
         // Only the reader takes any, so what has come is still there.
         self.queue.pop().0
@@ -56,62 +54,14 @@ impl Iterator for Events {
     type Item = Event;
 
     fn next(&mut self) -> Option<Event> {
-        let waited = self.queue.changed.wait_while(self.queue.lock(), nothing_yet);
+        let waited = self.queue.changed().wait_while(self.queue.lock(), nothing_yet);
         drop(waited);
         self.queue.pop().0
     }
 }
 
-fn nothing_yet(queue: &mut EventQueue<Arc<Unread>>) -> bool {
+fn nothing_yet<T>(queue: &mut EventQueue<T>) -> bool {
     !queue.has_pending() && !queue.has_ended()
-}
-
-/// An event whose reading the node waits for.
-type Unread = adapter::Unread<Shared>;
-
-impl adapter::Reader for Shared {
-    fn read(self: Arc<Self>, deferred: Deferred) {
-        self.enter(Caller::Other, |state, now| state.core.read(now, deferred));
-    }
-}
-
-/// Shared by one subscriber and the node.
-#[derive(Debug, Default)]
-pub(crate) struct Queue {
-    waiting: Mutex<EventQueue<Arc<Unread>>>,
-    changed: Condvar,
-}
-
-impl Queue {
-    /// The next event, which counts as read, and whether no more can come after it.
-    fn pop(&self) -> (Option<Event>, bool) {
-        // Apart from the lock, which must be free when the node hears that something was read.
-        let (next, ended) = {
-            let mut waiting = self.lock();
-            (waiting.pop(), waiting.has_ended())
-        };
-        (next.map(|(event, _unread)| event), ended)
-    }
-
-    /// Wakes the subscriber. Apart from `push`, so that it finds the node's lock free.
-    pub(crate) fn wake(&self) {
-        self.changed.notify_one();
-    }
-
-    fn lock(&self) -> MutexGuard<'_, EventQueue<Arc<Unread>>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl adapter::Subscriber<Shared> for Queue {
-    fn push(&self, event: Event, unread: Option<Arc<Unread>>) {
-        // Whoever calls keeps one of its own, so that none of these is the last.
-        let _too_late = self.lock().push(event, unread);
-    }
-
-    fn end(&self) {
-        self.lock().end();
-    }
 }
 
 #[cfg(test)]
@@ -127,7 +77,7 @@ mod tests {
     #[test]
     fn a_waiting_reader_is_woken_by_an_event_and_by_the_end() {
         let queue = Arc::new(Queue::default());
-        let mut events = Events::new(Arc::clone(&queue));
+        let mut events = Events { queue: Arc::clone(&queue) };
         let reader = std::thread::spawn(move || (events.next(), events.next(), events.has_ended()));
         queue.push(gone(1), None);
         queue.wake();
@@ -139,7 +89,7 @@ mod tests {
     #[test]
     fn a_wait_with_a_timeout_ends_with_it_and_loses_nothing() {
         let queue = Arc::new(Queue::default());
-        let mut events = Events::new(Arc::clone(&queue));
+        let mut events = Events { queue: Arc::clone(&queue) };
         assert_eq!(events.next_timeout(Duration::from_millis(1)), None);
         assert!(!events.has_ended());
         queue.push(gone(1), None);

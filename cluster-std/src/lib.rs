@@ -30,7 +30,7 @@
 //! - [`keys`]: the secret that lets nodes in, and the key that makes a node who it is.
 //! - [`Config`]: the settings, with the presets [`lan`](Config::lan), [`wan`](Config::wan) and
 //!   [`local`](Config::local).
-//! - [`Events`]: what happens, as [`Event`]s. [`PeerInfo`] says what is known of a peer, [`Reason`] why one is gone.
+//! - [`Events`]: an iterator over [`Event`]s. [`PeerInfo`] describes a peer, and [`Reason`] why one is gone.
 //! - [`SendError`], [`Broadcast`]: what became of a message.
 //! - [`BindError`], [`JoinError`], [`FlushError`], [`Closed`]: what can fail.
 //! - [`cluster_core`]: the protocol itself, for those who have an event loop of their own. Every decision is made
@@ -58,37 +58,23 @@
 #![deny(missing_docs)]
 
 mod buffers;
-mod clock;
-mod driver;
 mod events;
 mod link;
 mod listener;
-mod log;
 mod node;
 mod resolver;
+mod threads;
 mod turn;
 mod writer;
 
 pub use cluster_core;
-pub use cluster_core::adapter::{Closed, EVENT_QUEUE, FlushError, IntoTarget, JoinError};
-pub use cluster_core::{
-    Acknowledge, Broadcast, Config, ConfigError, Event, Identity, Incarnation, JoinError as JoinFailure, Keyring,
-    Limits, Message, Name, NodeId, Offline, ParseKeyError, ParseNameError, ParseNodeIdError, ParseTargetError,
-    PeerInfo, PeerState, Reason, Receipt, Run, Secret, SendError, SendErrorKind, Stats, Suite, Target, Undelivered,
-    UnknownPeer,
-};
-pub use cluster_keys as keys;
-pub use driver::STACK;
+pub use cluster_host::api::*;
 pub use events::Events;
-pub use listener::ACCEPT_PAUSE;
-pub use node::{LEAVE_TIMEOUT, Messages, Node};
+pub use node::{Messages, Node};
+pub use threads::STACK;
 
 /// What [`turn`] is made of. Its tests have another one, in which every order of steps is tried.
 mod sync {
-    pub(crate) use std::sync::atomic::AtomicU8;
     pub(crate) use std::sync::{Condvar, Mutex, MutexGuard};
     pub(crate) use std::thread::JoinHandle;
 }
-
-/// Why a node could not be made, with the address and the operating system's words.
-pub type BindError = cluster_core::adapter::BindError<std::io::Error>;

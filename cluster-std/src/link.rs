@@ -9,18 +9,18 @@
 use std::convert::Infallible;
 use std::io::{self, Read as _};
 use std::net::{Shutdown, SocketAddr};
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use cluster_core::{ChannelError, CloseMode, Disconnect, Input, Instant, LinkId};
+use cluster_core::{CloseMode, Disconnect};
+use cluster_host::{Io, LinkStatus, NewLink, Origin, READ_BUFFER, Written, dial_failure, lock};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::buffers::READ_BUFFER;
-use crate::driver::{Caller, Shared, State};
-use crate::turn::{SEND, Turn};
-use crate::writer::{Io, Written};
+use crate::buffers::Buffer;
+use crate::threads::{self, Shell, State};
+use crate::turn::Turn;
+use crate::writer::Outlet;
 
 /// What a thread of an idle link reads into.
 pub(crate) const IDLE_BUFFER: usize = 4 << 10;
@@ -28,25 +28,11 @@ pub(crate) const IDLE_BUFFER: usize = 4 << 10;
 /// How long a link that was receiving much keeps its large buffer without receiving anything.
 const BURST_PAUSE: Duration = Duration::from_millis(100);
 
-/// A sender does not write by itself if the link was last written to less than this ago: less than a round trip on
-/// loopback, more than the time between the sends of a tight loop.
-const INLINE_GAP: Duration = Duration::from_micros(10);
-
-/// The most inputs handed to the core under one lock.
-const INPUTS: usize = 256;
-
-/// The core has asked for an end, after what is left is written.
-pub(crate) const FLUSH: u8 = 2;
-/// The core has asked for an end at once, or the node has stopped.
-pub(crate) const ABORT: u8 = 4;
-
 /// What the node, the senders and the two threads of a link know of it.
 pub(crate) struct Link {
-    id: LinkId,
-    pub(crate) flags: AtomicU8,
-    /// When the link was last written to.
-    pub(crate) written: AtomicU64,
-    pub(crate) io: Mutex<Io>,
+    pub(crate) status: LinkStatus,
+    /// Its socket is there from when the connection stands to its end.
+    pub(crate) io: Mutex<Io<Outlet>>,
     pub(crate) turn: Turn,
     /// The socket from before it is connected until nobody uses it any more, for ending blocked calls.
     line: Mutex<Line>,
@@ -60,79 +46,47 @@ struct Line {
     dialing: bool,
 }
 
-/// Where a link's connection comes from.
-enum Origin {
-    Dial { address: SocketAddr, timeout: Duration },
-    Accepted(Socket),
-}
-
-/// Starts a thread that opens a connection and serves it.
-pub(crate) fn dial(shared: &Arc<Shared>, state: &mut State, id: LinkId, address: SocketAddr) {
+/// Starts a thread that opens a connection or takes an accepted one, and serves it.
+pub(crate) fn start(shell: &Arc<Shell>, state: &mut State, new: NewLink<Socket>) -> io::Result<Arc<Link>> {
+    let NewLink { status, channel, origin } = new;
+    let link = Arc::new(Link {
+        status,
+        io: Mutex::new(Io::new(channel, None)),
+        turn: Turn::default(),
+        line: Mutex::default(),
+        failure: OnceLock::new(),
+    });
     // The core closes a dial that takes too long; this is for systems that do not let it.
     let timeout = state.core.timing().handshake_timeout;
-    begin(shared, state, id, Origin::Dial { address, timeout });
-}
-
-/// Starts a thread that serves a connection that the core has admitted.
-pub(crate) fn accept(shared: &Arc<Shared>, state: &mut State, id: LinkId, socket: Socket) {
-    begin(shared, state, id, Origin::Accepted(socket));
-}
-
-fn begin(shared: &Arc<Shared>, state: &mut State, id: LinkId, origin: Origin) {
-    let begun = match state.core.channel(id) {
-        // The core has changed its mind already, and waits to hear that the link is gone.
-        None => Err(Disconnect::Closed),
-        Some(channel) => {
-            let link = Arc::new(Link {
-                id,
-                flags: AtomicU8::new(0),
-                written: AtomicU64::new(0),
-                io: Mutex::new(Io::new(channel)),
-                turn: Turn::default(),
-                line: Mutex::default(),
-                failure: OnceLock::new(),
-            });
-            let (node, served) = (Arc::clone(shared), Arc::clone(&link));
-            let run = move || run(&node, &served, origin);
-            let spawned = shared.spawn(state, "cluster-link", Some(Arc::clone(&link)), run);
-            spawned.map(|()| link).map_err(|_| Disconnect::Exhausted)
-        }
-    };
-    match begun {
-        Ok(link) => drop(state.links.insert(id, link)),
-        Err(cause) => state.core.handle(shared.clock.now(), Input::Disconnected { link: id, cause }),
-    }
+    let (node, served) = (Arc::clone(shell), Arc::clone(&link));
+    let run = move || run(&node, &served, origin, timeout);
+    threads::spawn(state, "cluster-link", Some(Arc::clone(&link)), run)?;
+    Ok(link)
 }
 
 /// A link's thread, from its dial or admission to the report that it is gone.
-fn run(shared: &Arc<Shared>, link: &Arc<Link>, origin: Origin) {
-    let cause = match link.open(origin) {
-        Ok(socket) => serve(shared, link, &socket),
+fn run(shell: &Arc<Shell>, link: &Arc<Link>, origin: Origin<Socket>, timeout: Duration) {
+    let cause = match link.open(origin, timeout) {
+        Ok(socket) => serve(shell, link, &socket),
         Err(cause) => cause,
     };
     link.let_go();
-    tracing::trace!(node = ?shared.id, link = link.id.as_u64(), ?cause, "link ended");
-    shared.enter(Caller::Other, |state, now| {
-        state.links.remove(&link.id);
-        if !state.is_stopped() {
-            state.core.handle(now, Input::Disconnected { link: link.id, cause });
-        }
-    });
+    shell.end_link(link.status.id(), cause);
 }
 
-/// Runs a connection until it ends, and says why it did. Nobody but the caller uses its socket any more then.
-fn serve(shared: &Arc<Shared>, link: &Arc<Link>, socket: &Arc<Socket>) -> Disconnect {
+/// Runs a connection until it ends, and returns why it ended. Only the caller uses its socket then.
+fn serve(shell: &Arc<Shell>, link: &Arc<Link>, socket: &Arc<Socket>) -> Disconnect {
     // Without it small messages wait for the acknowledgement of earlier ones; that it fails is no reason to fail.
     let _ = socket.set_tcp_nodelay(true);
     let Some(local) = socket.local_addr().ok().and_then(|local| local.as_socket()) else { return Disconnect::Reset };
-    link.io().socket = Some(Arc::clone(socket));
+    link.io().socket = Some(Outlet::new(Arc::clone(socket)));
     if link.is_closing() {
         // A writer that was woken before has found no socket.
         return Disconnect::Closed;
     }
     // The side that dialled speaks first.
-    link.send_at_once(shared);
-    let connection = Connection { shared, link, socket, local };
+    link.send_at_once(shell);
+    let connection = Connection { shell, link, socket, local };
     match connection.read_all() {
         Ok(never) => match never {},
         Err(found) => connection.end(found),
@@ -141,7 +95,7 @@ fn serve(shared: &Arc<Shared>, link: &Arc<Link>, socket: &Arc<Socket>) -> Discon
 
 /// A connection in the hands of its thread.
 struct Connection<'a> {
-    shared: &'a Arc<Shared>,
+    shell: &'a Arc<Shell>,
     link: &'a Arc<Link>,
     socket: &'a Socket,
     local: SocketAddr,
@@ -164,10 +118,10 @@ impl Connection<'_> {
     fn read_burst(&self) -> Result<(), Disconnect> {
         let mut length = IDLE_BUFFER;
         while length >= IDLE_BUFFER {
-            let mut buffer = self.shared.buffers.take();
+            let mut buffer = self.shell.runtime.buffers.take(Buffer::is_free, Buffer::new);
             length = self.read(buffer.space())?;
             let bytes = buffer.bytes(length);
-            self.shared.buffers.put(buffer);
+            self.shell.runtime.buffers.put(buffer);
             self.receive(bytes)?;
         }
         Ok(())
@@ -192,57 +146,32 @@ impl Connection<'_> {
         if bytes.is_empty() || self.link.is_closing() {
             return Ok(());
         }
-        self.link.io().channel.receive(bytes);
-        let mut inputs = Vec::new();
-        loop {
-            let failure = self.parse(&mut inputs);
-            let last = inputs.len() < INPUTS;
-            self.shared.enter(Caller::Reader(self.link.id), |state, now| state.core.handle_all(now, inputs.drain(..)));
-            if let Some(error) = failure {
-                return Err(Disconnect::Channel(error));
-            }
-            if last || self.link.is_closing() {
-                self.link.send_at_once(self.shared);
-                return Ok(());
-            }
-        }
-    }
-
-    /// Takes what the channel has understood, a bounded number at a time.
-    fn parse(&self, inputs: &mut Vec<Input>) -> Option<ChannelError> {
-        let link = self.link.id;
-        let mut io = self.link.io();
-        while inputs.len() < INPUTS {
-            match io.channel.poll() {
-                Ok(Some(received)) => inputs.push(Input::received(link, self.local, received)),
-                Ok(None) if inputs.is_empty() && io.read.beat(self.shared.clock.now()) => {
-                    inputs.push(Input::BytesRead { link });
-                }
-                Ok(None) => return None,
-                Err(error) => return Some(error),
-            }
-        }
-        None
+        let received = self.shell.receive(&self.link.status, &self.link.io, self.local, bytes);
+        received.map_err(Disconnect::Channel)?;
+        self.link.send_at_once(self.shell);
+        Ok(())
     }
 
     /// Ends what is left of the connection, given what the last read has found.
     fn end(self, found: Disconnect) -> Disconnect {
-        let flags = self.link.flags.load(Ordering::Acquire);
-        if flags & FLUSH != 0 && flags & ABORT == 0 {
-            // The other side has ended its direction. Ours ends when the writer is done, or is aborted.
-            self.link.wake_writer(self.shared);
-            self.link.turn.join();
-        } else if flags & ABORT == 0 {
+        let closing = self.link.status.closing();
+        match closing {
+            Some(CloseMode::Flush) => {
+                // The other side has ended its direction. Ours ends when the writer is done, or is aborted.
+                self.link.wake_writer(self.shell);
+                self.link.turn.join();
+            }
             // The channel may have a last word, such as why it refuses.
-            self.link.io().write_last();
+            None => Outlet::write_last(&mut self.link.io()),
+            Some(CloseMode::Abort) => {}
         }
         let _ = self.socket.shutdown(Shutdown::Both);
         self.link.turn.end();
-        if self.link.flags.load(Ordering::Acquire) & ABORT != 0 {
+        if self.link.status.closing() == Some(CloseMode::Abort) {
             let _ = self.socket.set_linger(Some(Duration::ZERO));
             return Disconnect::Closed;
         }
-        if flags & FLUSH != 0 {
+        if closing.is_some() {
             return Disconnect::Closed;
         }
         self.drop_unread();
@@ -265,31 +194,12 @@ impl Connection<'_> {
 }
 
 impl Link {
-    pub(crate) fn id(&self) -> LinkId {
-        self.id
-    }
-
-    /// Under the node's lock: the core has announced output. [`wake_writer`](Link::wake_writer) or
-    /// [`send_at_once`](Link::send_at_once) must follow.
-    pub(crate) fn announce(&self) {
-        self.flags.fetch_or(SEND, Ordering::AcqRel);
-    }
-
-    /// Under the node's lock: the core wants an end. [`end`](Link::end) must follow.
-    pub(crate) fn close(&self, mode: CloseMode) {
-        let flag = match mode {
-            CloseMode::Flush => FLUSH,
-            CloseMode::Abort => ABORT,
-        };
-        self.flags.fetch_or(flag, Ordering::AcqRel);
-    }
-
     /// Makes the link's threads do what the flags say.
-    pub(crate) fn end(self: &Arc<Self>, shared: &Arc<Shared>) {
-        if self.flags.load(Ordering::Acquire) & ABORT != 0 || self.is_dialing() {
+    pub(crate) fn end(self: &Arc<Self>, shell: &Arc<Shell>) {
+        if self.status.closing() == Some(CloseMode::Abort) || self.is_dialing() {
             self.hang_up();
         } else {
-            self.wake_writer(shared);
+            self.wake_writer(shell);
         }
     }
 
@@ -311,34 +221,29 @@ impl Link {
     }
 
     pub(crate) fn is_closing(&self) -> bool {
-        self.flags.load(Ordering::Acquire) & (FLUSH | ABORT) != 0
-    }
-
-    /// Whether the last write is long enough ago for a sender to write by itself.
-    pub(crate) fn has_rested(&self, now: Instant) -> bool {
-        now - Instant::from_nanos(self.written.load(Ordering::Relaxed)) >= INLINE_GAP
+        self.status.closing().is_some()
     }
 
     /// Writes what the socket takes at once, and leaves the rest to the writer.
-    pub(crate) fn send_at_once(self: &Arc<Self>, shared: &Arc<Shared>) {
-        let written = self.io.try_lock().ok().map(|mut io| io.write(shared, self));
+    pub(crate) fn send_at_once(self: &Arc<Self>, shell: &Arc<Shell>) {
+        let written = self.io.try_lock().ok().map(|mut io| Outlet::write(&mut io, shell, &self.status));
         if !matches!(written, Some(Ok(Written::All))) {
-            self.wake_writer(shared);
+            self.wake_writer(shell);
         }
     }
 
-    pub(crate) fn io(&self) -> MutexGuard<'_, Io> {
-        self.io.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn io(&self) -> MutexGuard<'_, Io<Outlet>> {
+        lock(&self.io)
     }
 
-    fn open(&self, origin: Origin) -> Result<Arc<Socket>, Disconnect> {
+    fn open(&self, origin: Origin<Socket>, timeout: Duration) -> Result<Arc<Socket>, Disconnect> {
         let opened = match origin {
             Origin::Accepted(socket) => {
                 let socket = Arc::new(socket);
                 self.line().socket = Some(Arc::clone(&socket));
                 Ok(socket)
             }
-            Origin::Dial { address, timeout } => self.dial(address, timeout),
+            Origin::Dial(address) => self.dial(address, timeout),
         };
         // Whoever closed the link before its socket was known has left it to us.
         if self.is_closing() { Err(Disconnect::Closed) } else { opened.map_err(|error| dial_failure(&error)) }
@@ -369,22 +274,9 @@ impl Link {
     }
 
     fn line(&self) -> MutexGuard<'_, Line> {
-        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.line)
     }
 }
 
 /// A dial that may take no time at all would be no dial.
 const MIN_DIAL: Duration = Duration::from_millis(1);
-
-/// What a failed dial says about the address, or about us.
-fn dial_failure(error: &io::Error) -> Disconnect {
-    // EMFILE and ENFILE have these numbers on every Unix; Windows has its own for the first.
-    const NO_DESCRIPTORS: [i32; 3] = [24, 23, 10_024];
-    match error.kind() {
-        io::ErrorKind::ConnectionRefused => Disconnect::Refused,
-        io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted => Disconnect::Reset,
-        io::ErrorKind::OutOfMemory => Disconnect::Exhausted,
-        _ if error.raw_os_error().is_some_and(|code| NO_DESCRIPTORS.contains(&code)) => Disconnect::Exhausted,
-        _ => Disconnect::Unreachable,
-    }
-}

@@ -2,24 +2,20 @@
 
 use std::fmt;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::sync::Arc;
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
 use bytes::Bytes;
-use cluster_core::adapter::{Closed, FlushError, IntoTarget, JoinError};
-use cluster_core::{
-    Broadcast, Config, ConfigError, Instant, Message, NodeId, PeerInfo, Receipt, Run, SendError, SendErrorKind, Stats,
-    Target, UnknownPeer,
+use cluster_core::Instant;
+use cluster_host::api::{
+    BindError, Broadcast, Closed, Config, ConfigError, FlushError, IntoTarget, JoinError, JoinFailure, LEAVE_TIMEOUT,
+    Message, NodeId, PeerInfo, Receipt, Run, SendError, SendErrorKind, Stats, UnknownPeer,
 };
+use cluster_host::{Caller, Handle};
 
-use crate::BindError;
-use crate::clock::Clock;
-use crate::driver::{Caller, Flushed, Joined, Shared, State, Until};
 use crate::events::Events;
 use crate::listener::Listener;
-
-/// How long [`Node::leave`] gives peers to take what was sent to them.
-pub const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
+use crate::threads::{self, Shell, State, Threads, Until};
 
 /// A member of a cluster.
 ///
@@ -28,18 +24,7 @@ pub const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// [`leave`](Node::leave) is the polite way.
 #[derive(Clone)]
 pub struct Node {
-    handle: Arc<Handle>,
-}
-
-/// What the clones of a [`Node`] share. The node's threads hold what is inside, never this.
-struct Handle {
-    shared: Arc<Shared>,
-}
-
-impl Drop for Handle {
-    fn drop(&mut self) {
-        self.shared.stop();
-    }
+    shell: Handle<Threads>,
 }
 
 /// Everyday use.
@@ -54,19 +39,10 @@ impl Node {
         config.check().map_err(BindError::Config)?;
         let listened = Listener::bind(&address);
         let (listener, local) = listened.map_err(|error| BindError::Listen { address: address.to_string(), error })?;
-        config.check_address(local).map_err(BindError::Config)?;
-        if !config.is_secure() {
-            tracing::warn!(address = %local, "no secret: whoever reaches this port can join, listen and speak as anyone");
-        }
-        let config = config.default_suite(cluster_keys::suite());
-        let start = cluster_keys::start(local).map_err(BindError::Entropy)?;
-        let clock = Clock::start();
-        let core = cluster_core::Node::new(config, start, clock.now()).map_err(BindError::Config)?;
-        let node = Node { handle: Arc::new(Handle { shared: Shared::new(core, clock, local, listener) }) };
-        tracing::debug!(node = ?node.id(), address = %local, "listening");
-        if let Err(error) = node.shared().start() {
-            node.shared().stop();
-            node.shared().join_threads();
+        let node = Node { shell: Handle::new(Shell::new(config, local, Threads::new(listener))?) };
+        if let Err(error) = threads::start(&node.shell) {
+            node.shell.stop();
+            threads::join_threads(&node.shell);
             return Err(BindError::Exhausted(error));
         }
         Ok(node)
@@ -75,7 +51,7 @@ impl Node {
     /// The address it listens at, with the real port.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
-        self.shared().address
+        self.shell.address
     }
 
     /// Connects to the node at `target`, and through it to all of its peers. Returns the node found there once it is
@@ -90,16 +66,10 @@ impl Node {
     pub fn join(&self, target: impl IntoTarget) -> Result<NodeId, JoinError> {
         let target = target.into_target()?;
         let failed = |error| JoinError::Failed { target: target.clone(), error };
-        let joined = Joined::default();
-        let begun = self.enter(|state, now| {
-            let join = state.core.join(now, target.clone())?;
-            state.waiting.join(join, Arc::clone(&joined));
-            Ok(())
-        });
+        let (sender, joined) = sync_channel(1);
+        let begun = self.enter(|state, now| state.join(now, target.clone(), sender));
         begun.map_err(failed)?;
-        let ended =
-            self.shared().enter_until(Caller::Other, Instant::MAX, |_, _| joined.get().cloned().ok_or(Until::Settled));
-        ended.unwrap_or(Err(cluster_core::JoinError::TimedOut)).map(|run| run.id).map_err(failed)
+        joined.recv().unwrap_or(Err(JoinFailure::Leaving)).map(|run| run.id).map_err(failed)
     }
 
     /// Sends a message to one peer, waiting while as much is on its way to it as `send_window` allows.
@@ -122,8 +92,7 @@ impl Node {
     ///
     /// [`SendError`] if the message is larger than this node accepts, or the node is leaving.
     pub fn broadcast(&self, payload: impl Into<Bytes>) -> Result<Broadcast, SendError> {
-        let payload = payload.into();
-        self.shared().enter(Caller::Sender, |state, now| state.core.broadcast(now, payload))
+        self.shell.broadcast(payload.into())
     }
 
     /// The next message from any peer, waiting for it. Clones of a node share its inbox: each message goes to one
@@ -140,13 +109,13 @@ impl Node {
     /// What happens from now on, beginning with the peers that are up.
     #[must_use]
     pub fn events(&self) -> Events {
-        Events::new(self.shared().subscribe())
+        Events { queue: self.shell.subscribe() }
     }
 
     /// The peers that are up, and those that were lost and are being dialled, ordered by id.
     #[must_use]
     pub fn peers(&self) -> Vec<PeerInfo> {
-        self.shared().look(|core| core.peers().collect())
+        self.shell.look(|core| core.peers().collect())
     }
 
     /// Leaves the cluster: peers get what was sent to them, for up to [`LEAVE_TIMEOUT`], then a goodbye, and do not
@@ -164,14 +133,14 @@ impl Node {
     /// The node's id.
     #[must_use]
     pub fn id(&self) -> NodeId {
-        self.shared().id
+        self.shell.id
     }
 
     /// This run of the node. It changes at most once, when the mesh has seen a later run than the clock of this host
     /// gave it.
     #[must_use]
     pub fn run(&self) -> Run {
-        self.shared().look(cluster_core::Node::run)
+        self.shell.look(cluster_core::Node::run)
     }
 
     /// Adds a target that is dialled whenever nobody is connected there, for as long as the node lives.
@@ -180,9 +149,7 @@ impl Node {
     ///
     /// [`JoinError`] if `target` is no address, there are too many already, or the node is leaving.
     pub fn add_seed(&self, target: impl IntoTarget) -> Result<(), JoinError> {
-        let target: Target = target.into_target()?;
-        self.enter(|state, now| state.core.add_seed(now, target.clone()))
-            .map_err(|error| JoinError::Failed { target, error })
+        self.shell.add_seed(target)
     }
 
     /// Sends a message to one peer if it can be queued at once.
@@ -191,8 +158,7 @@ impl Node {
     ///
     /// As [`send`](Node::send), and [`Full`](SendErrorKind::Full), with the payload.
     pub fn try_send(&self, peer: NodeId, payload: impl Into<Bytes>) -> Result<(), SendError> {
-        let payload = payload.into();
-        self.shared().enter(Caller::Sender, |state, now| state.core.send(now, peer, payload))
+        self.shell.send(peer, payload.into())
     }
 
     /// Sends a message to one peer, waiting for room at most so long.
@@ -201,7 +167,7 @@ impl Node {
     ///
     /// As [`send`](Node::send), and [`Full`](SendErrorKind::Full) when there was no room in time, with the payload.
     pub fn send_timeout(&self, peer: NodeId, payload: impl Into<Bytes>, timeout: Duration) -> Result<(), SendError> {
-        self.send_until(peer, payload.into(), self.shared().clock.after(timeout))
+        self.send_until(peer, payload.into(), self.shell.clock.after(timeout))
     }
 
     /// The next message if one is waiting.
@@ -219,7 +185,7 @@ impl Node {
     ///
     /// [`Closed`] after the node has left and all it had received was taken.
     pub fn recv_timeout(&self, timeout: Duration) -> Result<Option<Message>, Closed> {
-        self.recv_until(self.shared().clock.after(timeout))
+        self.recv_until(self.shell.clock.after(timeout))
     }
 
     /// Waits for a message, then appends it and those that wait behind it to `messages`, up to `limit` in all, and
@@ -243,7 +209,7 @@ impl Node {
         limit: usize,
         timeout: Duration,
     ) -> Result<usize, Closed> {
-        self.take(limit, self.shared().clock.after(timeout), |message| messages.push(message))
+        self.take(limit, self.shell.clock.after(timeout), |message| messages.push(message))
     }
 
     /// The messages as they come, until the node has left and all it had received was taken: `for message in &node`.
@@ -269,7 +235,7 @@ impl Node {
     ///
     /// [`FlushError`] if some of them will not be, or nobody can tell.
     pub fn flush_timeout(&self, peer: NodeId, timeout: Duration) -> Result<bool, FlushError> {
-        self.flush_until(peer, self.shared().clock.after(timeout))
+        self.flush_until(peer, self.shell.clock.after(timeout))
     }
 
     /// A message that was taken is dealt with, and so are all before it of the same peer. Only of consequence with
@@ -291,19 +257,19 @@ impl Node {
     /// What is known of a peer.
     #[must_use]
     pub fn peer(&self, id: NodeId) -> Option<PeerInfo> {
-        self.shared().look(|core| core.peer(id))
+        self.shell.look(|core| core.peer(id))
     }
 
     /// The addresses that the node tells its peers to dial it at.
     #[must_use]
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.shared().look(cluster_core::Node::addresses)
+        self.shell.look(cluster_core::Node::addresses)
     }
 
     /// The settings in force.
     #[must_use]
     pub fn config(&self) -> Config {
-        self.shared().look(|core| core.config().clone())
+        self.shell.look(|core| core.config().clone())
     }
 
     /// Changes settings while the node runs. Intervals and timeouts apply from now on.
@@ -318,22 +284,23 @@ impl Node {
     /// What the node has done, and how often it reached its bounds.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        self.shared().look(cluster_core::Node::stats)
+        self.shell.look(cluster_core::Node::stats)
     }
 
     /// [`leave`](Node::leave) with another timeout. Of several calls the earliest deadline holds.
     pub fn leave_within(&self, timeout: Duration) -> u64 {
         self.enter(|state, now| state.core.leave(now, timeout));
-        self.shared().join_threads()
+        threads::join_threads(&self.shell);
+        self.shell.undelivered()
     }
 
     fn send_until(&self, peer: NodeId, payload: Bytes, deadline: Instant) -> Result<(), SendError> {
         let mut kept = payload;
-        let sent = self.shared().enter_until(Caller::Sender, deadline, |state, now| {
+        let sent = threads::enter_until(&self.shell, Caller::Sender, deadline, |state, now| {
             match state.core.send(now, peer, std::mem::take(&mut kept)) {
                 Err(SendError { payload, kind: SendErrorKind::Full }) if !state.is_stopped() => {
                     kept = payload;
-                    Err(state.until_writable(peer))
+                    Err(threads::until_writable(state, peer))
                 }
                 sent => Ok(sent),
             }
@@ -348,49 +315,36 @@ impl Node {
     }
 
     fn take(&self, limit: usize, deadline: Instant, mut each: impl FnMut(Message)) -> Result<usize, Closed> {
-        let taken = self.shared().enter_until(Caller::Other, deadline, |state, now| {
-            let mut taken = 0;
-            while taken < limit {
-                let Some(message) = state.core.poll_message(now) else { break };
-                each(message);
-                taken += 1;
-            }
-            match taken {
-                0 if limit == 0 => Ok(Ok(0)),
-                0 if state.is_stopped() => Ok(Err(Closed)),
-                0 => Err(Until::Message),
-                taken => Ok(Ok(taken)),
+        let taken = threads::enter_until(&self.shell, Caller::Other, deadline, |state, now| {
+            match state.take(now, limit, &mut each) {
+                Ok(None) => Err(Until::Message),
+                Ok(Some(taken)) => Ok(Ok(taken)),
+                Err(closed) => Ok(Err(closed)),
             }
         });
         taken.unwrap_or(Ok(0))
     }
 
     fn flush_until(&self, peer: NodeId, deadline: Instant) -> Result<bool, FlushError> {
-        let flushed = Flushed::default();
-        let begun = self.enter(|state, now| {
-            let flush = state.core.flush(now, peer)?;
-            state.waiting.flush(flush, Arc::clone(&flushed));
-            Ok(())
-        });
+        let (sender, flushed) = sync_channel(1);
+        let begun = self.enter(|state, now| state.flush(now, peer, sender));
         begun.map_err(FlushError::Refused)?;
-        let ended =
-            self.shared().enter_until(Caller::Other, deadline, |_, _| flushed.get().copied().ok_or(Until::Settled));
-        ended.map_or(Ok(false), |undelivered| FlushError::check(undelivered).map(|()| true))
+        match flushed.recv_timeout(deadline - self.shell.clock.now()) {
+            Ok(undelivered) => FlushError::check(undelivered).map(|()| true),
+            Err(RecvTimeoutError::Timeout) => Ok(false),
+            Err(RecvTimeoutError::Disconnected) => Err(FlushError::Closed),
+        }
     }
 
     fn enter<R>(&self, call: impl FnOnce(&mut State, Instant) -> R) -> R {
-        self.shared().enter(Caller::Other, call)
-    }
-
-    fn shared(&self) -> &Arc<Shared> {
-        &self.handle.shared
+        self.shell.enter(Caller::Other, call)
     }
 }
 
 /// Shows the node's id and address.
 impl fmt::Debug for Node {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Node").field("id", &self.id()).field("address", &self.local_addr()).finish_non_exhaustive()
+        self.shell.fmt(f)
     }
 }
 

@@ -9,8 +9,9 @@ use std::sync::{Arc, Weak};
 use std::thread::{self, JoinHandle};
 
 use cluster_core::{Input, Target};
+use cluster_host::Caller;
 
-use crate::driver::{Caller, STACK, Shared, State};
+use crate::threads::{STACK, Shell, State};
 
 /// The names that wait, each at most once: as many as the core has targets.
 #[derive(Default)]
@@ -39,8 +40,8 @@ impl Resolver {
 }
 
 /// Looks a name up when those before it are done, and tells the core.
-pub(crate) fn resolve(shared: &Arc<Shared>, state: &mut State, target: Target) {
-    let resolver = &mut state.resolver;
+pub(crate) fn resolve(shell: &Arc<Shell>, state: &mut State, target: Target) {
+    let resolver = &mut state.running.resolver;
     resolver.waiting.push_back(target);
     if resolver.running {
         return;
@@ -48,14 +49,14 @@ pub(crate) fn resolve(shared: &Arc<Shared>, state: &mut State, target: Target) {
     if let Some(ended) = resolver.thread.take() {
         let _ = ended.join();
     }
-    let weak = Arc::downgrade(shared);
+    let weak = Arc::downgrade(shell);
     match thread::Builder::new().name("cluster-names".into()).stack_size(STACK).spawn(move || run(&weak)) {
         Ok(thread) => {
             resolver.thread = Some(thread);
             resolver.running = true;
         }
         Err(error) => {
-            let now = shared.clock.now();
+            let now = shell.clock.now();
             for target in std::mem::take(&mut resolver.waiting) {
                 state.core.handle(now, Input::Resolved { target, outcome: Err(error.to_string()) });
             }
@@ -63,10 +64,17 @@ pub(crate) fn resolve(shared: &Arc<Shared>, state: &mut State, target: Target) {
     }
 }
 
-fn run(shared: &Weak<Shared>) {
-    while let Some(target) = shared.upgrade().and_then(|shared| shared.next_look_up()) {
+fn run(shell: &Weak<Shell>) {
+    while let Some(target) = shell.upgrade().and_then(|shell| next(&shell)) {
         let outcome = target.as_str().to_socket_addrs().map(Iterator::collect).map_err(|error| error.to_string());
-        let Some(shared) = shared.upgrade() else { return };
-        shared.enter(Caller::Other, |state, now| state.core.handle(now, Input::Resolved { target, outcome }));
+        let Some(shell) = shell.upgrade() else { return };
+        shell.enter(Caller::Other, |state, now| state.core.handle(now, Input::Resolved { target, outcome }));
     }
+}
+
+/// Returns the next name to look up. The node may have stopped.
+fn next(shell: &Shell) -> Option<Target> {
+    let mut state = shell.lock();
+    let stopped = state.is_stopped();
+    state.running.resolver.next(stopped)
 }

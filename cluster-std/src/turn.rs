@@ -1,41 +1,14 @@
-//! What keeps output from being left behind: whether a link's writer runs and is wanted, and what was announced and not
-//! yet pulled. The rules are in [`crate::writer`]; `tests/turns` tries the orders in which threads can follow them.
+//! The state of a link's writer: running, and wanted. The rules are in [`crate::writer`]; `tests/turns` tries the orders in which
+//! threads can follow them.
 
 use std::io;
 use std::sync::PoisonError;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crate::sync::{AtomicU8, Condvar, JoinHandle, Mutex, MutexGuard};
+use crate::sync::{Condvar, JoinHandle, Mutex, MutexGuard};
 
 /// How long a writer without work stays.
 pub(crate) const LINGER: Duration = Duration::from_secs(1);
-
-/// The flag that says that the core has announced output.
-pub(crate) const SEND: u8 = 1;
-
-/// How far a link's output was pulled from the core.
-#[derive(Default)]
-pub(crate) struct Pulled {
-    /// Frames were pulled, but not until `None`.
-    more: bool,
-}
-
-impl Pulled {
-    /// Pulls, if there is anything to pull. `pull` says whether there may be more.
-    pub(crate) fn pull(&mut self, flags: &AtomicU8, pull: impl FnOnce() -> bool) {
-        // Cleared before: what is announced from here on is announced for the next time.
-        let announced = flags.fetch_and(!SEND, Ordering::AcqRel) & SEND != 0;
-        if announced || self.more {
-            self.more = pull();
-        }
-    }
-
-    /// Whether there may be something to pull.
-    pub(crate) fn is_left(&self, flags: &AtomicU8) -> bool {
-        self.more || flags.load(Ordering::Acquire) & SEND != 0
-    }
-}
 
 /// A link's writer: whether it runs, and whether it is wanted.
 #[derive(Default)]

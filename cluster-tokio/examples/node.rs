@@ -9,7 +9,7 @@ use tokio::sync::{Notify, mpsc};
 #[tokio::main]
 async fn main() {
     let Some(args) = cluster_cli::start() else { return };
-    // Logs go to stderr, so that stdout has nothing but reports: RUST_LOG=cluster_tokio=debug shows what happens.
+    // Logs go to stderr, so that stdout has nothing but reports: RUST_LOG=cluster=debug shows what happens.
     tracing_subscriber::fmt()
         .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
         .with_writer(cluster_cli::log)

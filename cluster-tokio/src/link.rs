@@ -1,119 +1,48 @@
 //! One connection: a task that reads and writes it, and senders that may write it themselves.
 //!
-//! # Who writes
+//! # Inline writes
 //!
-//! Frames of a link are pulled from the core, sealed by its channel and written to its socket under the link's io
-//! lock, in one go: out of order they would break the stream. The link's task does so, and a sender may, if the link
-//! is idle: that saves the hop to another task, about half of a round trip. A sender in a tight loop would then
-//! pay one system call per message, so it leaves the work to the task if the last write is only
-//! [`INLINE_GAP`] ago; the task finds all that came together meanwhile and writes up to a mebibyte at once.
+//! The link's task writes it, and a sender may, if the link is idle: that saves the hop to another task, about half of a
+//! round trip. A sender in a tight loop would then pay one system call per message, so it leaves the work to the task if
+//! the last write was a moment ago ([`LinkStatus::has_rested`]); the task finds all that came together meanwhile and
+//! writes up to a mebibyte at once.
 //!
 //! # Why no output is left behind
 //!
-//! The core announces output once ([`Action::Send`](cluster_core::Action::Send)) and again only after `poll_frame`
-//! has returned `None`. Under the node's lock the announcement is stored in the flag [`SEND`]. Then:
+//! The rules are those of `cluster_host`'s `link.rs`; the writer there is the task here.
 //!
-//! 1. Whoever has stored the flag goes on to do one of two things: it takes the io lock and calls [`Io::write`], or
-//!    it calls [`Link::wake`], which is remembered if the task is not waiting. If it gets the lock but `write` ends
-//!    otherwise than with [`Written::All`], it calls `wake` as well. (Exempt is the task itself, and whoever calls
-//!    `write`, because of 2.)
-//! 2. `write` clears the flag *before* it pulls, remembers in [`Io::more`] (under the io lock) if it stopped pulling
-//!    before `None`, and returns `All` only if nothing was left in the channel, in `more`, and in the flag.
-//! 3. The task calls `write` in each turn, after it was woken and before it waits again, and waits for nothing but
-//!    the socket if `write` says [`Written::Full`], for nothing at all if it says [`Written::Some`].
-//!
-//! So when the task sleeps without waiting for the socket, its last `write` left nothing; output announced since
-//! then was either written completely by a sender, or there is a wake-up that the task has not consumed.
-//! A sender that fails to get the io lock need not care who holds it: the wake-up makes the task look after that.
+//! * [`Link::wake`] is remembered if the task is not waiting.
+//! * The task calls `write` in each turn, after it was woken and before it waits again, and waits for nothing but the
+//!   socket if `write` returns [`Written::Full`], for nothing at all if it returns [`Written::Some`].
+//! * A sender that fails to get the io lock need not care about its holder: the wake-up makes the task look after that.
 
-use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, OnceLock};
 
 use bytes::{Bytes, BytesMut};
-use cluster_core::adapter::Pulse;
-use cluster_core::{Channel, ChannelError, CloseMode, Disconnect, Frame, Input, Instant, LinkId};
+use cluster_core::{Channel, CloseMode, Disconnect, Instant};
+use cluster_host::{Io, LinkStatus, Origin, READ_BUFFER, Written, dial_failure, is_kept_whole, lock};
 use tokio::io::{AsyncReadExt as _, Interest};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::Notify;
 
-use crate::driver::{Caller, Shared, State};
+use crate::tasks::Shell;
 
 /// The most links that a sender writes to by itself. A broadcast to more leaves them to their tasks, which run in
 /// parallel.
 pub(crate) const INLINE_LINKS: usize = 4;
 
-/// A sender does not write by itself if the link was last written to less than this ago: less than a round trip on
-/// loopback, more than the time between the sends of a tight loop.
-const INLINE_GAP: Duration = Duration::from_micros(10);
-
-/// How far the frames pulled are ahead of the bytes written, at most and about.
-const PULL_AHEAD: usize = 1 << 20;
-
-/// The most pieces of one vectored write.
-const PIECES: usize = 64;
-
-/// What one read takes at most.
-const READ_BUFFER: usize = 256 << 10;
-
-/// A read that fills less than this part of its buffer is copied, so that what is kept of it never pins more than
-/// this times its size.
-const PINNED: usize = 4;
-
-/// The most read buffers kept for the next reads, over all links. Idle links hold none.
-const BUFFERS: usize = 16;
-
-/// The most inputs handed to the core under one lock.
-const INPUTS: usize = 256;
-
 /// After this many turns without a pause a link's task lets others run.
 const TURNS: u32 = 16;
 
-/// The core has announced output.
-const SEND: u8 = 1;
-/// The core has asked for an end, after what is left is written.
-const FLUSH: u8 = 2;
-/// The core has asked for an end at once.
-const ABORT: u8 = 4;
-
 /// What the node and the senders know of a link.
 pub(crate) struct Link {
-    id: LinkId,
-    flags: AtomicU8,
+    pub(crate) status: LinkStatus,
     wake: Notify,
-    /// When the link was last written to.
-    written: AtomicU64,
-    /// Set when the connection stands.
-    io: OnceLock<Mutex<Io>>,
-}
-
-/// What the io lock guards.
-struct Io {
-    channel: Channel,
-    /// `None` once our direction has ended.
-    socket: Option<OwnedWriteHalf>,
-    /// Frames were pulled, but not until `None`.
-    more: bool,
-    /// How often the core hears of reads without a whole frame, and of writes that took only a part.
-    read: Pulse,
-    written: Pulse,
-    /// Empty between calls; kept for its capacity.
-    frames: Vec<Frame>,
-}
-
-/// What [`Io::write`] has left.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Written {
-    /// Nothing.
-    All,
-    /// Something that the socket may take at once.
-    Some,
-    /// Something that the socket does not take now.
-    Full,
+    /// Set when the connection stands. The socket is gone once this direction has ended.
+    io: OnceLock<Mutex<Io<OwnedWriteHalf>>>,
 }
 
 /// What a read has found.
@@ -124,54 +53,23 @@ enum Found {
     End(Disconnect),
 }
 
-/// Where a link's connection comes from.
-enum Origin {
-    Dial(SocketAddr),
-    Accepted(TcpStream),
-}
-
-/// Starts a task that opens a connection and serves it.
-pub(crate) fn dial(shared: &Arc<Shared>, state: &mut State, id: LinkId, address: SocketAddr) {
-    begin(shared, state, id, Origin::Dial(address));
-}
-
-/// Starts a task that serves a connection that the core has admitted.
-pub(crate) fn accept(shared: &Arc<Shared>, state: &mut State, id: LinkId, stream: TcpStream) {
-    begin(shared, state, id, Origin::Accepted(stream));
-}
-
-fn begin(shared: &Arc<Shared>, state: &mut State, id: LinkId, origin: Origin) {
-    let Some(channel) = state.core.channel(id) else {
-        // The core has changed its mind already, and waits to hear that the link is gone.
-        let now = shared.clock.now();
-        return state.core.handle(now, Input::Disconnected { link: id, cause: Disconnect::Closed });
-    };
-    let link = Arc::new(Link {
-        id,
-        flags: AtomicU8::new(0),
-        wake: Notify::new(),
-        written: AtomicU64::new(0),
-        io: OnceLock::new(),
-    });
-    state.links.insert(id, Arc::clone(&link));
-    shared.spawn(state, run(Arc::clone(shared), link, channel, origin));
+impl Link {
+    pub(crate) fn new(status: LinkStatus) -> Link {
+        Link { status, wake: Notify::new(), io: OnceLock::new() }
+    }
 }
 
 /// A link's task, from its dial or admission to the report that it is gone.
-async fn run(shared: Arc<Shared>, link: Arc<Link>, channel: Channel, origin: Origin) {
+pub(crate) async fn run(shell: Arc<Shell>, link: Arc<Link>, channel: Channel, origin: Origin<TcpStream>) {
     let stream = match origin {
         Origin::Accepted(stream) => Ok(stream),
         Origin::Dial(address) => connect(&link, address).await,
     };
     let cause = match stream {
-        Ok(stream) => serve(&shared, &link, channel, stream).await,
+        Ok(stream) => serve(&shell, &link, channel, stream).await,
         Err(cause) => cause,
     };
-    tracing::trace!(node = ?shared.id, link = link.id.as_u64(), ?cause, "link ended");
-    shared.enter(Caller::Other, |state, now| {
-        state.links.remove(&link.id);
-        state.core.handle(now, Input::Disconnected { link: link.id, cause });
-    });
+    shell.end_link(link.status.id(), cause);
 }
 
 async fn connect(link: &Link, address: SocketAddr) -> Result<TcpStream, Disconnect> {
@@ -187,35 +85,14 @@ async fn connect(link: &Link, address: SocketAddr) -> Result<TcpStream, Disconne
     }
 }
 
-/// What a failed dial says about the address, or about us.
-fn dial_failure(error: &io::Error) -> Disconnect {
-    // EMFILE and ENFILE have these numbers on every Unix; Windows has its own for the first.
-    const NO_DESCRIPTORS: [i32; 3] = [24, 23, 10_024];
-    match error.kind() {
-        io::ErrorKind::ConnectionRefused => Disconnect::Refused,
-        io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted => Disconnect::Reset,
-        io::ErrorKind::OutOfMemory => Disconnect::Exhausted,
-        _ if error.raw_os_error().is_some_and(|code| NO_DESCRIPTORS.contains(&code)) => Disconnect::Exhausted,
-        _ => Disconnect::Unreachable,
-    }
-}
-
-/// Runs a connection until it ends, and says why it did. Nothing of it is open any more then.
-async fn serve(shared: &Arc<Shared>, link: &Link, channel: Channel, stream: TcpStream) -> Disconnect {
+/// Runs a connection until it ends, closes it, and returns why it ended.
+async fn serve(shell: &Arc<Shell>, link: &Link, channel: Channel, stream: TcpStream) -> Disconnect {
     // Without it small messages wait for the acknowledgement of earlier ones; that it fails is no reason to fail.
     let _ = stream.set_nodelay(true);
     let Ok(local) = stream.local_addr() else { return Disconnect::Reset };
     let (socket, write) = stream.into_split();
-    let io = Io {
-        channel,
-        socket: Some(write),
-        more: false,
-        read: Pulse::default(),
-        written: Pulse::default(),
-        frames: Vec::new(),
-    };
-    let io = link.io.get_or_init(|| Mutex::new(io));
-    let mut connection = Connection { shared, link, io, socket, local };
+    let io = link.io.get_or_init(|| Mutex::new(Io::new(channel, Some(write))));
+    let mut connection = Connection { shell, link, io, socket, local };
     let cause = connection.exchange().await;
     match cause {
         End::Abort => connection.abort(),
@@ -233,9 +110,9 @@ enum End {
 
 /// A connection in the hands of its task.
 struct Connection<'a> {
-    shared: &'a Arc<Shared>,
+    shell: &'a Arc<Shell>,
     link: &'a Link,
-    io: &'a Mutex<Io>,
+    io: &'a Mutex<Io<OwnedWriteHalf>>,
     socket: OwnedReadHalf,
     local: SocketAddr,
 }
@@ -244,12 +121,10 @@ impl Connection<'_> {
     async fn exchange(&mut self) -> End {
         let mut turns = 0;
         loop {
-            let flags = self.link.flags.load(Ordering::Acquire);
-            if flags & ABORT != 0 {
-                return End::Abort;
-            }
-            if flags & FLUSH != 0 {
-                return End::Flush;
+            match self.link.status.closing() {
+                Some(CloseMode::Abort) => return End::Abort,
+                Some(CloseMode::Flush) => return End::Flush,
+                None => {}
             }
             let written = match self.write() {
                 Ok(written) => written,
@@ -294,14 +169,14 @@ impl Connection<'_> {
 
     /// Reads once, and hands what came to the core.
     async fn read(&mut self) -> Found {
-        let mut buffer = self.shared.buffers.take();
+        let mut buffer = self.take_buffer();
         let read = self.read_now(&mut buffer).await;
         let bytes = match read {
             Some(Ok(0)) | Some(Err(_)) | None => Bytes::new(),
-            Some(Ok(length)) if length < READ_BUFFER / PINNED => Bytes::copy_from_slice(&buffer),
+            Some(Ok(length)) if !is_kept_whole(length) => Bytes::copy_from_slice(&buffer),
             Some(Ok(_)) => buffer.split().freeze(),
         };
-        self.shared.buffers.put(buffer);
+        self.put_buffer(buffer);
         match read {
             None => Found::Nothing,
             Some(Ok(0)) => Found::End(Disconnect::Ended),
@@ -320,43 +195,27 @@ impl Connection<'_> {
     }
 
     fn receive(&self, bytes: Bytes) -> Found {
-        self.lock().channel.receive(bytes);
-        let mut inputs = Vec::new();
-        loop {
-            let failure = self.parse(&mut inputs);
-            let last = inputs.len() < INPUTS;
-            self.shared.enter(Caller::Link(self.link.id), |state, now| state.core.handle_all(now, inputs.drain(..)));
-            if let Some(error) = failure {
-                return Found::End(Disconnect::Channel(error));
-            }
-            // Nothing is handed over once the core has closed the link; that it ignores it is another matter.
-            if last || self.link.is_closing() {
-                return Found::Frames;
-            }
+        match self.shell.receive(&self.link.status, self.io, self.local, bytes) {
+            Ok(()) => Found::Frames,
+            Err(error) => Found::End(Disconnect::Channel(error)),
         }
     }
 
-    /// Takes what the channel has understood, a bounded number at a time.
-    fn parse(&self, inputs: &mut Vec<Input>) -> Option<ChannelError> {
-        let link = self.link.id;
-        let mut io = self.lock();
-        while inputs.len() < INPUTS {
-            match io.channel.poll() {
-                Ok(Some(received)) => inputs.push(Input::received(link, self.local, received)),
-                Ok(None) if inputs.is_empty() && io.read.beat(self.shared.clock.now()) => {
-                    inputs.push(Input::BytesRead { link });
-                }
-                Ok(None) => return None,
-                Err(error) => return Some(error),
-            }
-        }
-        None
+    /// An empty buffer with room for one read.
+    fn take_buffer(&self) -> BytesMut {
+        let is_free = |buffer: &mut BytesMut| buffer.try_reclaim(READ_BUFFER);
+        self.shell.runtime.buffers.take(is_free, || BytesMut::with_capacity(READ_BUFFER))
+    }
+
+    fn put_buffer(&self, mut buffer: BytesMut) {
+        buffer.clear();
+        self.shell.runtime.buffers.put(buffer);
     }
 
     /// Drops what waits, and resets the connection.
     fn abort(self) -> Disconnect {
         let _ = self.socket.as_ref().set_zero_linger();
-        if let Some(write) = self.lock().socket.take() {
+        if let Some(write) = lock(self.io).socket.take() {
             write.forget();
         }
         Disconnect::Closed
@@ -368,7 +227,7 @@ impl Connection<'_> {
         let mut reading = true;
         let mut writing = true;
         while reading || writing {
-            if self.link.flags.load(Ordering::Acquire) & ABORT != 0 {
+            if self.link.status.closing() == Some(CloseMode::Abort) {
                 return self.abort();
             }
             let mut written = Written::All;
@@ -379,15 +238,14 @@ impl Connection<'_> {
                 }
                 if written == Written::All {
                     writing = false;
-                    self.lock().socket = None;
+                    lock(self.io).socket = None;
                     continue;
                 }
             }
             if self.wait(written, reading).await {
-                let mut buffer = self.shared.buffers.take();
+                let mut buffer = self.take_buffer();
                 let read = self.read_now(&mut buffer).await;
-                buffer.clear();
-                self.shared.buffers.put(buffer);
+                self.put_buffer(buffer);
                 reading = matches!(read, None | Some(Ok(1..)));
             }
         }
@@ -396,7 +254,7 @@ impl Connection<'_> {
 
     /// Writes what the channel still has to say, such as why it refuses, if the socket takes it, and lets go.
     fn end(self, cause: Disconnect) -> Disconnect {
-        self.lock().finish();
+        lock(self.io).write_last(try_write);
         // Unread bytes would turn the end into a reset, which could overtake that.
         let mut buffer = [0; 4_096];
         let mut unread = READ_BUFFER;
@@ -410,51 +268,28 @@ impl Connection<'_> {
     }
 
     fn write(&self) -> io::Result<Written> {
-        self.lock().write(self.shared, self.link)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Io> {
-        self.io.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(self.io).write(self.shell, &self.link.status, try_write)
     }
 }
 
 impl Link {
-    pub(crate) fn id(&self) -> LinkId {
-        self.id
-    }
-
-    /// Under the node's lock: the core has announced output. [`wake`](Link::wake) or
-    /// [`send_at_once`](Link::send_at_once) must follow.
-    pub(crate) fn announce(&self) {
-        self.flags.fetch_or(SEND, Ordering::AcqRel);
-    }
-
-    /// Under the node's lock: the core wants an end. [`wake`](Link::wake) must follow.
-    pub(crate) fn close(&self, mode: CloseMode) {
-        let flag = match mode {
-            CloseMode::Flush => FLUSH,
-            CloseMode::Abort => ABORT,
-        };
-        self.flags.fetch_or(flag, Ordering::AcqRel);
-    }
-
     /// Makes the task look at everything. Remembered if it does not wait at present.
     pub(crate) fn wake(&self) {
         self.wake.notify_one();
     }
 
     /// Writes from the sender's own call if that is of use, and leaves to the task what is then left.
-    pub(crate) fn send_at_once(&self, shared: &Arc<Shared>, now: Instant) {
-        let rested = now - Instant::from_nanos(self.written.load(Ordering::Relaxed)) >= INLINE_GAP;
+    pub(crate) fn send_at_once(&self, shell: &Arc<Shell>, now: Instant) {
+        let rested = self.status.has_rested(now);
         let io = self.io.get().filter(|_| rested).and_then(|io| io.try_lock().ok());
-        let written = io.map(|mut io| io.write(shared, self));
+        let written = io.map(|mut io| io.write(shell, &self.status, try_write));
         if !matches!(written, Some(Ok(Written::All))) {
             self.wake();
         }
     }
 
     fn is_closing(&self) -> bool {
-        self.flags.load(Ordering::Acquire) & (FLUSH | ABORT) != 0
+        self.status.closing().is_some()
     }
 
     async fn closing(&self) {
@@ -464,107 +299,7 @@ impl Link {
     }
 }
 
-impl Io {
-    /// Pulls, seals and writes once. See the head of this file for what it owes to whom.
-    fn write(&mut self, shared: &Arc<Shared>, link: &Link) -> io::Result<Written> {
-        // Pulling while earlier output waits would look to the core as if the socket took some.
-        if self.channel.output().is_empty() {
-            self.pull(shared, link);
-        }
-        let output = self.channel.output();
-        if !output.is_empty() {
-            let mut slices = [IoSlice::new(&[]); PIECES];
-            let mut pieces = 0;
-            let mut length = 0;
-            for (slice, piece) in slices.iter_mut().zip(output.pieces()) {
-                *slice = IoSlice::new(piece);
-                pieces += 1;
-                length += piece.len();
-            }
-            let socket = self.socket.as_ref().ok_or(io::ErrorKind::BrokenPipe)?;
-            let written = match socket.try_write_vectored(&slices[..pieces]) {
-                Ok(written) => written,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Written::Full),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(Written::Some),
-                Err(error) => return Err(error),
-            };
-            output.advance(written);
-            let now = shared.clock.now();
-            link.written.store(now.as_nanos(), Ordering::Relaxed);
-            if written < length {
-                if self.written.beat(now) {
-                    shared.enter(Caller::Link(link.id), |state, now| {
-                        state.core.handle(now, Input::BytesWritten { link: link.id });
-                    });
-                }
-                return Ok(Written::Full);
-            }
-        }
-        let announced = link.flags.load(Ordering::Acquire) & SEND != 0;
-        let left = announced || self.more || !self.channel.output().is_empty();
-        Ok(if left { Written::Some } else { Written::All })
-    }
-
-    fn pull(&mut self, shared: &Arc<Shared>, link: &Link) {
-        let announced = link.flags.fetch_and(!SEND, Ordering::AcqRel) & SEND != 0;
-        if !announced && !self.more {
-            return;
-        }
-        self.more = shared.pull(link.id, PULL_AHEAD, &mut self.frames);
-        for frame in self.frames.drain(..) {
-            self.channel.send(frame);
-        }
-        self.frames.shrink_to(PIECES);
-    }
-
-    /// Ends our direction after one more try to write what the channel has.
-    fn finish(&mut self) {
-        if let Some(socket) = self.socket.take() {
-            let output = self.channel.output();
-            let slices: Vec<_> = output.pieces().take(PIECES).map(IoSlice::new).collect();
-            if !slices.is_empty() {
-                let _ = socket.try_write_vectored(&slices);
-            }
-        }
-    }
-}
-
-/// Read buffers for whoever has something to read right now.
-///
-/// The memory of a buffer whose content went to the core comes back when the core lets go of it. The queue gives that
-/// as much time as it can; fresh memory would cost a page fault for every 4 KiB.
-#[derive(Debug, Default)]
-pub(crate) struct Buffers(Mutex<VecDeque<BytesMut>>);
-
-impl Buffers {
-    /// Lets go of one, so that a node at rest ends up with none. Called with every tick.
-    pub(crate) fn shrink(&self) {
-        drop(self.lock().pop_front());
-    }
-
-    /// An empty buffer with room for one read.
-    fn take(&self) -> BytesMut {
-        let mut kept = self.lock();
-        if let Some(mut oldest) = kept.pop_front() {
-            if oldest.try_reclaim(READ_BUFFER) {
-                return oldest;
-            }
-            kept.push_front(oldest);
-        }
-        drop(kept);
-        BytesMut::with_capacity(READ_BUFFER)
-    }
-
-    fn put(&self, mut buffer: BytesMut) {
-        buffer.clear();
-        let mut kept = self.lock();
-        if kept.len() == BUFFERS {
-            kept.pop_front();
-        }
-        kept.push_back(buffer);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, VecDeque<BytesMut>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+/// Writes what the socket takes now.
+fn try_write(socket: &OwnedWriteHalf, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+    socket.try_write_vectored(pieces)
 }

@@ -6,23 +6,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use cluster_core::adapter::{Closed, FlushError, IntoTarget, JoinError};
-use cluster_core::{
-    Broadcast, Config, ConfigError, JoinError as JoinFailure, Message, NodeId, PeerInfo, Receipt, Run, SendError,
-    SendErrorKind, Stats, Target, UnknownPeer,
+use cluster_host::api::{
+    BindError, Broadcast, Closed, Config, ConfigError, FlushError, IntoTarget, JoinError, JoinFailure, LEAVE_TIMEOUT,
+    Message, NodeId, PeerInfo, Receipt, Run, SendError, SendErrorKind, Stats, UnknownPeer,
 };
+use cluster_host::{Caller, Handle};
 use tokio::net::{TcpListener, ToSocketAddrs};
 use tokio::sync::oneshot;
 use tokio::task::coop::consume_budget;
 
-use crate::BindError;
-use crate::clock::Clock;
-use crate::driver::{self, Caller, Shared};
 use crate::events::Events;
 use crate::listener;
-
-/// How long [`Node::leave`] gives peers to take what was sent to them.
-pub const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
+use crate::tasks::{self, Shell, Tokio};
 
 /// A member of a cluster.
 ///
@@ -33,18 +28,7 @@ pub const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Every future here can be dropped at any time: what it had not yet returned is not lost to the next call.
 #[derive(Clone)]
 pub struct Node {
-    handle: Arc<Handle>,
-}
-
-/// What the clones of a [`Node`] share. The node's tasks hold what is inside, never this.
-struct Handle {
-    shared: Arc<Shared>,
-}
-
-impl Drop for Handle {
-    fn drop(&mut self) {
-        self.shared.stop();
-    }
+    shell: Handle<Tokio>,
 }
 
 /// Everyday use.
@@ -63,27 +47,18 @@ impl Node {
         let failed = |error| BindError::Listen { address: address.to_string(), error };
         let listener = TcpListener::bind(&address).await.map_err(failed)?;
         let local = listener.local_addr().map_err(failed)?;
-        config.check_address(local).map_err(BindError::Config)?;
-        if !config.is_secure() {
-            tracing::warn!(address = %local, "no secret: whoever reaches this port can join, listen and speak as anyone");
-        }
-        let config = config.default_suite(cluster_keys::suite());
-        let start = cluster_keys::start(local).map_err(BindError::Entropy)?;
-        let clock = Clock::start();
-        let core = cluster_core::Node::new(config, start, clock.now()).map_err(BindError::Config)?;
-        let shared = Shared::new(core, clock, local);
-        tracing::debug!(node = ?shared.id, address = %local, "listening");
-        shared.enter(Caller::Other, |state, _| {
-            shared.spawn(state, listener::listen(Arc::clone(&shared), listener));
-            shared.spawn(state, driver::tick(Arc::clone(&shared)));
+        let shell = Shell::new(config, local, Tokio::current())?;
+        shell.enter(Caller::Other, |state, _| {
+            shell.runtime.spawn(state, listener::listen(Arc::clone(&shell), listener));
+            shell.runtime.spawn(state, tasks::tick(Arc::clone(&shell)));
         });
-        Ok(Node { handle: Arc::new(Handle { shared }) })
+        Ok(Node { shell: Handle::new(shell) })
     }
 
     /// The address it listens at, with the real port.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
-        self.shared().address
+        self.shell.address
     }
 
     /// Connects to the node at `target`, and through it to all of its peers. Returns the node found there once it is
@@ -99,11 +74,7 @@ impl Node {
         let target = target.into_target()?;
         let failed = |error| JoinError::Failed { target: target.clone(), error };
         let (sender, joined) = oneshot::channel();
-        let begun = self.shared().enter(Caller::Other, |state, now| {
-            let join = state.core.join(now, target.clone())?;
-            state.waiting.join(join, sender);
-            Ok(())
-        });
+        let begun = self.shell.enter(Caller::Other, |state, now| state.join(now, target.clone(), sender));
         begun.map_err(failed)?;
         joined.await.unwrap_or(Err(JoinFailure::Leaving)).map(|run| run.id).map_err(failed)
     }
@@ -121,8 +92,7 @@ impl Node {
         let mut payload = payload.into();
         loop {
             consume_budget().await;
-            let shared = self.shared();
-            let refused = shared.enter(Caller::Sender, |state, now| {
+            let refused = self.shell.enter(Caller::Sender, |state, now| {
                 let error = state.core.send(now, peer, payload).err()?;
                 // Under the same lock as the refusal, so that the room it asks for cannot come in between.
                 let room = (error.kind == SendErrorKind::Full && !state.is_stopped())
@@ -150,11 +120,7 @@ impl Node {
     /// [`FlushError`] if some of them will not be, or nobody can tell.
     pub async fn flush(&self, peer: NodeId) -> Result<(), FlushError> {
         let (sender, flushed) = oneshot::channel();
-        let begun = self.shared().enter(Caller::Other, |state, now| {
-            let flush = state.core.flush(now, peer)?;
-            state.waiting.flush(flush, sender);
-            Ok(())
-        });
+        let begun = self.shell.enter(Caller::Other, |state, now| state.flush(now, peer, sender));
         begun.map_err(FlushError::Refused)?;
         FlushError::check(flushed.await.unwrap_or(None))
     }
@@ -166,8 +132,7 @@ impl Node {
     ///
     /// [`SendError`] if the message is larger than this node accepts, or the node is leaving.
     pub fn broadcast(&self, payload: impl Into<Bytes>) -> Result<Broadcast, SendError> {
-        let payload = payload.into();
-        self.shared().enter(Caller::Sender, |state, now| state.core.broadcast(now, payload))
+        self.shell.broadcast(payload.into())
     }
 
     /// The next message from any peer. Clones of a node share its inbox: each message goes to one caller.
@@ -180,7 +145,7 @@ impl Node {
     pub async fn recv(&self) -> Result<Message, Closed> {
         loop {
             consume_budget().await;
-            let woken = self.shared().inbox.notified();
+            let woken = self.shell.inbox.notified();
             if let Some(message) = self.try_recv()? {
                 return Ok(message);
             }
@@ -191,13 +156,13 @@ impl Node {
     /// What happens from now on, beginning with the peers that are up.
     #[must_use]
     pub fn events(&self) -> Events {
-        Events::new(self.shared().subscribe())
+        Events { queue: self.shell.subscribe() }
     }
 
     /// The peers that are up, and those that were lost and are being dialled, ordered by id.
     #[must_use]
     pub fn peers(&self) -> Vec<PeerInfo> {
-        self.shared().look(|core| core.peers().collect())
+        self.shell.look(|core| core.peers().collect())
     }
 
     /// Leaves the cluster: peers get what was sent to them, for up to [`LEAVE_TIMEOUT`], then a goodbye, and do not
@@ -216,14 +181,14 @@ impl Node {
     /// The node's id.
     #[must_use]
     pub fn id(&self) -> NodeId {
-        self.shared().id
+        self.shell.id
     }
 
     /// This run of the node. It changes at most once, when the mesh has seen a later run than the clock of this host
     /// gave it.
     #[must_use]
     pub fn run(&self) -> Run {
-        self.shared().look(cluster_core::Node::run)
+        self.shell.look(cluster_core::Node::run)
     }
 
     /// Adds a target that is dialled whenever nobody is connected there, for as long as the node lives.
@@ -232,10 +197,7 @@ impl Node {
     ///
     /// [`JoinError`] if `target` is no address, there are too many already, or the node is leaving.
     pub fn add_seed(&self, target: impl IntoTarget) -> Result<(), JoinError> {
-        let target: Target = target.into_target()?;
-        self.shared()
-            .enter(Caller::Other, |state, now| state.core.add_seed(now, target.clone()))
-            .map_err(|error| JoinError::Failed { target, error })
+        self.shell.add_seed(target)
     }
 
     /// Sends a message to one peer if it can be queued at once.
@@ -244,8 +206,7 @@ impl Node {
     ///
     /// As [`send`](Node::send), and [`Full`](SendErrorKind::Full), with the payload.
     pub fn try_send(&self, peer: NodeId, payload: impl Into<Bytes>) -> Result<(), SendError> {
-        let payload = payload.into();
-        self.shared().enter(Caller::Sender, |state, now| state.core.send(now, peer, payload))
+        self.shell.send(peer, payload.into())
     }
 
     /// The next message if one is waiting.
@@ -270,7 +231,7 @@ impl Node {
     pub async fn recv_many(&self, messages: &mut Vec<Message>, limit: usize) -> Result<usize, Closed> {
         loop {
             consume_budget().await;
-            let woken = self.shared().inbox.notified();
+            let woken = self.shell.inbox.notified();
             let taken = self.take(limit, |message| messages.push(message))?;
             if taken > 0 || limit == 0 {
                 return Ok(taken);
@@ -282,7 +243,7 @@ impl Node {
     /// A message that was taken is dealt with, and so are all before it of the same peer. Only of consequence with
     /// [`Acknowledge::Manual`](cluster_core::Acknowledge::Manual).
     pub fn acknowledge(&self, receipt: Receipt) {
-        self.shared().enter(Caller::Other, |state, now| state.core.acknowledge(now, receipt));
+        self.shell.enter(Caller::Other, |state, now| state.core.acknowledge(now, receipt));
     }
 
     /// Closes the connection to a peer. Neither side dials the other again, and third nodes cannot talk them into it,
@@ -292,25 +253,25 @@ impl Node {
     ///
     /// [`UnknownPeer`] if there is no such peer.
     pub fn disconnect(&self, peer: NodeId) -> Result<(), UnknownPeer> {
-        self.shared().enter(Caller::Other, |state, now| state.core.disconnect(now, peer))
+        self.shell.enter(Caller::Other, |state, now| state.core.disconnect(now, peer))
     }
 
     /// What is known of a peer.
     #[must_use]
     pub fn peer(&self, id: NodeId) -> Option<PeerInfo> {
-        self.shared().look(|core| core.peer(id))
+        self.shell.look(|core| core.peer(id))
     }
 
     /// The addresses that the node tells its peers to dial it at.
     #[must_use]
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.shared().look(cluster_core::Node::addresses)
+        self.shell.look(cluster_core::Node::addresses)
     }
 
     /// The settings in force.
     #[must_use]
     pub fn config(&self) -> Config {
-        self.shared().look(|core| core.config().clone())
+        self.shell.look(|core| core.config().clone())
     }
 
     /// Changes settings while the node runs. Intervals and timeouts apply from now on.
@@ -319,43 +280,31 @@ impl Node {
     ///
     /// [`ConfigError`] if they contradict each other, or one of them cannot change; then nothing has changed.
     pub fn set_config(&self, config: Config) -> Result<(), ConfigError> {
-        self.shared().enter(Caller::Other, |state, now| state.core.set_config(now, config))
+        self.shell.enter(Caller::Other, |state, now| state.core.set_config(now, config))
     }
 
     /// What the node has done, and how often it reached its bounds.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        self.shared().look(cluster_core::Node::stats)
+        self.shell.look(cluster_core::Node::stats)
     }
 
     /// [`leave`](Node::leave) with another timeout. Of several calls the earliest deadline holds.
     pub async fn leave_within(&self, timeout: Duration) -> u64 {
-        let shared = self.shared();
-        shared.enter(Caller::Other, |state, now| state.core.leave(now, timeout));
-        shared.stopped().await;
-        shared.undelivered()
+        self.shell.enter(Caller::Other, |state, now| state.core.leave(now, timeout));
+        self.shell.runtime.stopped().await;
+        self.shell.undelivered()
     }
 
-    fn shared(&self) -> &Arc<Shared> {
-        &self.handle.shared
-    }
-
-    fn take(&self, limit: usize, mut each: impl FnMut(Message)) -> Result<usize, Closed> {
-        self.shared().enter(Caller::Other, |state, now| {
-            let mut taken = 0;
-            while taken < limit {
-                let Some(message) = state.core.poll_message(now) else { break };
-                each(message);
-                taken += 1;
-            }
-            if taken == 0 && limit > 0 && state.is_stopped() { Err(Closed) } else { Ok(taken) }
-        })
+    fn take(&self, limit: usize, each: impl FnMut(Message)) -> Result<usize, Closed> {
+        let taken = self.shell.enter(Caller::Other, |state, now| state.take(now, limit, each))?;
+        Ok(taken.unwrap_or(0))
     }
 }
 
 /// Shows the node's id and address.
 impl fmt::Debug for Node {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Node").field("id", &self.id()).field("address", &self.local_addr()).finish_non_exhaustive()
+        self.shell.fmt(f)
     }
 }

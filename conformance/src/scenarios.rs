@@ -2,6 +2,7 @@
 
 mod bind;
 mod end;
+mod hostile;
 mod membership;
 mod messages;
 mod pressure;
@@ -66,6 +67,7 @@ scenarios! {
         #[sockets] an_address_in_use_is_an_error_that_names_it
         a_config_that_contradicts_itself_makes_no_node_and_changes_none
         settings_change_while_the_node_runs
+        #[sockets] only_the_given_host_is_bound
     }
     "bad input": bind {
         a_name_that_cannot_be_resolved_fails_the_join_with_the_reason
@@ -79,9 +81,15 @@ scenarios! {
         joining_a_peer_again_succeeds_at_once_and_changes_nothing
         crossed_joins_leave_one_connection
         joining_one_is_joining_all
+        chain_of_seeds_becomes_a_mesh
+        seed_that_refuses_is_joined_when_it_comes_up
+        nodes_of_different_clusters_do_not_meet
+        #[sockets] name_is_resolved_and_every_record_is_tried
+        #[sockets] node_at_every_address_is_known_by_the_one_it_is_seen_at
     }
     "by way of": membership {
         a_node_joins_by_way_of_a_forwarded_port
+        lost_peer_is_reconnected_over_a_forwarded_port
         a_seed_is_dialled_until_somebody_answers
     }
     "exchange": membership {
@@ -108,12 +116,14 @@ scenarios! {
     }
     "large messages": messages {
         messages_of_every_length_up_to_the_cap_arrive
+        message_of_sixteen_mebibytes_arrives_whole
         a_message_above_the_cap_is_refused_and_given_back
     }
     "back-pressure": pressure {
         a_peer_that_takes_nothing_fills_up_and_stays_a_peer
         a_send_waits_for_room_and_goes_on_when_there_is_some
         a_send_that_waits_is_told_when_the_peer_leaves
+        waiting_send_fails_when_its_own_node_leaves
         a_slow_peer_slows_nobody_else
     }
     "flush": pressure {
@@ -129,6 +139,11 @@ scenarios! {
         leaving_delivers_what_was_sent_and_says_goodbye
         leaving_reports_what_nobody_took
         a_port_is_free_when_its_node_has_left
+        #[sockets] received_messages_can_be_taken_after_leaving
+        left_node_is_never_dialled_again
+    }
+    "leave with calls that wait": pressure {
+        leaving_ends_every_call_that_waits
     }
     "crash": end {
         a_crash_is_noticed_and_dialled_after
@@ -159,6 +174,14 @@ scenarios! {
         #[sockets] a_connection_that_carries_single_bytes_works
         #[sockets] a_connection_that_is_slow_and_torn_works
         #[sockets] a_half_open_connection_is_replaced
+        #[sockets] both_directions_and_large_messages_survive_cuts
+    }
+    "hostile": hostile {
+        #[sockets] strangers_are_closed_in_time_and_disturb_no_peer
+        #[sockets] a_byte_at_a_time_does_not_extend_the_deadline
+        #[sockets] node_whose_hello_comes_back_finds_no_peer
+        #[sockets] silent_strangers_beyond_the_cap_do_not_keep_a_peer_out
+        #[sockets] handshake_cut_at_any_byte_leaves_no_trace
     }
 }
 
@@ -177,6 +200,6 @@ mod tests {
     #[test]
     fn only_what_is_about_the_operating_system_needs_it() {
         let needing = SCENARIOS.iter().filter(|scenario| scenario.needs_sockets);
-        assert_eq!(needing.count(), 5);
+        assert_eq!(needing.count(), 15);
     }
 }

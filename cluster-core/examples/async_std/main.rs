@@ -5,6 +5,10 @@
 #[allow(dead_code, unreachable_pub, reason = "it is written to be copied, and has what others need, too")]
 mod node;
 
+#[path = "../host/mod.rs"]
+#[allow(dead_code, unreachable_pub, reason = "it is written to be copied, and has what others need, too")]
+mod host;
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -17,11 +17,13 @@ use async_std::channel::{Receiver, Sender, bounded, unbounded};
 use async_std::io::{ReadExt as _, WriteExt as _};
 use async_std::net::{TcpListener, TcpStream, ToSocketAddrs as _};
 use async_std::task::{sleep, spawn};
-use cluster_core::adapter::{BindError, Host, Todo};
+use cluster_core::adapter::BindError;
 use cluster_core::{Bytes, CloseMode, Config, Disconnect, Event, Incarnation, Input, Instant, JoinError, LinkId};
 use cluster_core::{Message, NodeId, Output, SendError, SendErrorKind, Start, Target};
 use event_listener::Event as Signal;
 use futures_lite::future::{or, pending};
+
+use crate::host::{Host, Todo};
 
 /// The most bytes that are taken from the core for one write.
 const WRITE: usize = 64 << 10;

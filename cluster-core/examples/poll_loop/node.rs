@@ -12,13 +12,15 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use cluster_core::adapter::{BindError, Host, Todo};
+use cluster_core::adapter::BindError;
 use cluster_core::{
     Bytes, CloseMode, Config, Disconnect, Event, Incarnation, Input, Instant, LinkId, Message, Node as Core, Start,
     Target,
 };
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token, Waker};
+
+use crate::host::{Host, Todo};
 
 /// How long to wait for room in the table of descriptors before connections are accepted again.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

@@ -198,3 +198,19 @@ impl IntoTarget for String {
         self.as_str().into_target()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::ToString as _;
+
+    #[test]
+    fn malformed_address_is_in_the_error() {
+        for address in ["localhost", "no port"] {
+            let error = address.into_target().unwrap_err();
+            assert!(matches!(error, JoinError::Address { .. }));
+            assert!(error.to_string().contains(address), "{error}");
+        }
+        assert_eq!("localhost:7000".into_target().unwrap().as_str(), "localhost:7000");
+    }
+}

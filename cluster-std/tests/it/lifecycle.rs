@@ -1,9 +1,9 @@
 //! How nodes begin and end. That nothing is left of them is in `tests/counts.rs`.
 
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
-use cluster_std::{BindError, Closed, Config, Event, JoinError, JoinFailure, Node, SendErrorKind};
+use cluster_std::{BindError, Event, Node};
 
 use crate::world::{bind, event, local, mesh, text, until, until_up, up, waiting, within};
 
@@ -59,36 +59,6 @@ fn leave_takes_no_time_when_there_is_nothing_to_wait_for() {
 }
 
 #[test]
-fn leave_does_not_wait_longer_than_it_is_told_to() {
-    let [alice, bob] = mesh();
-    // Bob reads nothing, so this is never taken.
-    alice.send(bob.id(), "unread").unwrap();
-    assert_eq!(within("leave", move || alice.leave_within(Duration::from_millis(200))), 1);
-}
-
-#[test]
-fn leaving_ends_every_call_that_waits() {
-    let [alice, bob] = mesh();
-    let payload = || vec![0; 1 << 20];
-    while alice.try_send(bob.id(), payload()).is_ok() {}
-    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
-    let (address, to) = (silent.local_addr().unwrap(), bob.id());
-    let clones = [(); 4].map(|()| alice.clone());
-    let [sender, joiner, reader, flusher] = clones;
-    let send = waiting(move || sender.send(to, payload()));
-    let join = waiting(move || joiner.join(address));
-    let recv = waiting(move || reader.recv());
-    let flush = waiting(move || flusher.flush(to));
-    until("the join is under way", || alice.stats().dials > 1);
-    assert!(within("leave", move || alice.leave_within(Duration::from_millis(300))) > 0);
-    assert_eq!(send.end("send").unwrap_err().kind, SendErrorKind::Leaving);
-    let join = join.end("join");
-    assert!(matches!(join, Err(JoinError::Failed { error: JoinFailure::Leaving, .. })), "{join:?}");
-    assert_eq!(recv.end("recv"), Err(Closed));
-    assert!(flush.end("flush").is_err());
-}
-
-#[test]
 fn an_address_that_cannot_be_listened_at_is_an_error_with_its_name_and_the_systems_words() {
     let alice = bind();
     let taken = alice.local_addr().to_string();
@@ -115,11 +85,11 @@ fn settings_that_contradict_each_other_are_an_error() {
 }
 
 #[test]
-fn only_the_given_host_is_bound() {
-    let alice = Node::bind("127.0.0.1:0", Config::insecure_plaintext()).unwrap();
-    assert!(alice.local_addr().ip().is_loopback());
-    let elsewhere = SocketAddr::from(([127, 0, 0, 2], alice.local_addr().port()));
-    assert!(TcpStream::connect(elsewhere).is_err());
+fn node_bound_to_every_address_advertises_none() {
+    let alice = Node::bind("0.0.0.0:0", local().plaintext_beyond_loopback()).unwrap();
+    assert!(alice.addresses().is_empty());
+    let bob = bind();
+    assert_eq!(bob.addresses(), [bob.local_addr()]);
 }
 
 #[test]

@@ -1,23 +1,12 @@
 //! Messages: whole, in order, once; and what waits, waits at the right place.
 
 use std::sync::atomic::Ordering;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use cluster_std::{Closed, Event, Limits, Node, SendErrorKind};
+use cluster_std::{Closed, Limits, Node, SendErrorKind};
 
 use crate::world::{DEADLINE, Proxy, bind, bind_with, local, mesh, message, text, until, up, waiting};
-
-#[test]
-fn a_message_of_sixteen_mebibytes_arrives_whole() {
-    let [alice, bob] = mesh();
-    let large: Bytes = (0..16 << 20).map(|index: u32| (index ^ (index >> 8)) as u8).collect();
-    alice.send(bob.id(), large.clone()).unwrap();
-    assert!(message(&bob).payload == large);
-    alice.send(bob.id(), Bytes::new()).unwrap();
-    assert_eq!(text(&bob), "");
-}
 
 #[test]
 fn large_messages_cross_in_both_directions_at_once() {
@@ -38,31 +27,6 @@ fn large_messages_cross_in_both_directions_at_once() {
     for reader in readers {
         assert!(reader.end("all arrived"));
     }
-}
-
-#[test]
-fn a_message_that_is_too_large_is_refused_with_its_length_and_the_cap() {
-    let [alice, bob] = mesh();
-    let large = Bytes::from(vec![7; (16 << 20) + 1]);
-    let kind = SendErrorKind::TooLarge { length: (16 << 20) + 1, cap: 16 << 20 };
-    for error in [
-        alice.send(bob.id(), large.clone()).unwrap_err(),
-        alice.send_timeout(bob.id(), large.clone(), DEADLINE).unwrap_err(),
-        alice.try_send(bob.id(), large.clone()).unwrap_err(),
-        alice.broadcast(large.clone()).unwrap_err(),
-    ] {
-        assert_eq!(error.kind, kind);
-        assert_eq!(error.payload.as_ptr(), large.as_ptr());
-        assert!(error.to_string().contains("16777217") && error.to_string().contains("16777216"), "{error}");
-    }
-}
-
-#[test]
-fn a_stranger_cannot_be_sent_to() {
-    let alice = bind();
-    let error = alice.send(alice.id(), "me").unwrap_err();
-    assert_eq!(error.kind, SendErrorKind::NotConnected);
-    assert_eq!(error.payload, "me");
 }
 
 #[test]
@@ -223,83 +187,14 @@ fn a_send_waits_for_room_and_gives_the_payload_back_when_its_time_is_over() {
 }
 
 #[test]
-fn a_send_that_waits_is_told_when_the_peer_goes() {
-    let [alice, bob] = mesh();
-    let sent = fill(&alice, &bob);
-    let send = {
-        let (alice, to) = (alice.clone(), bob.id());
-        waiting(move || alice.send(to, numbered(sent)))
-    };
-    bob.leave();
-    let error = send.end("the outcome").unwrap_err();
-    assert_eq!(error.kind, SendErrorKind::NotConnected);
-    assert_eq!(error.payload, numbered(sent));
-}
-
-#[test]
-fn a_send_that_waits_is_told_when_its_own_node_leaves() {
-    let [alice, bob] = mesh();
-    let sent = fill(&alice, &bob);
-    let send = {
-        let (alice, to) = (alice.clone(), bob.id());
-        waiting(move || alice.send(to, numbered(sent)))
-    };
-    // Nobody takes anything, so the leave itself takes all of its time.
-    let leave = {
-        let alice = alice.clone();
-        waiting(move || alice.leave_within(Duration::from_secs(60)))
-    };
-    let error = send.end("the outcome").unwrap_err();
-    assert_eq!(error.kind, SendErrorKind::Leaving);
-    assert_eq!(error.payload, numbered(sent));
-    assert!(leave.lasts(Duration::from_millis(10)));
-    alice.leave_within(Duration::ZERO);
-}
-
-#[test]
-fn an_inbox_that_is_never_read_leaves_all_peers_up() {
-    let [alice, bob, carol] = mesh();
-    let mut events = [alice.events(), bob.events(), carol.events()];
-    let sent = fill(&alice, &bob);
-    // Many heartbeats, and three times the time after which a silent peer is down.
-    let end = Instant::now() + Duration::from_secs(3);
-    while Instant::now() < end {
-        carol.send(alice.id(), "tick").unwrap();
-        assert_eq!(text(&alice), "tick");
-        thread::sleep(Duration::from_millis(50));
-    }
-    for events in &mut events {
-        while let Some(event) = events.try_next() {
-            assert!(matches!(event, Event::PeerUp(_) | Event::PeerUpdated(_) | Event::Delivered { .. }), "{event:?}");
-        }
-    }
-    assert_eq!(up(&bob).len(), 2);
-    for number in 0..sent {
-        assert_eq!(message(&bob).payload[..8], number.to_le_bytes());
-    }
-}
-
-#[test]
-fn what_was_received_can_be_taken_after_leaving() {
+fn every_way_to_receive_ends_after_leaving() {
     let alice = bind();
-    let bob = bind();
-    alice.join(bob.local_addr()).unwrap();
-    for number in 0..3 {
-        alice.send(bob.id(), number.to_string()).unwrap();
-    }
-    // Three messages of one byte, each with a head of one byte.
-    until("they arrived", || bob.stats().bytes_received == 6);
-    bob.leave();
-    for number in 0..3 {
-        assert_eq!(text(&bob), number.to_string());
-    }
-    assert_eq!(bob.recv(), Err(Closed));
-    assert_eq!(bob.recv_timeout(DEADLINE), Err(Closed));
-    assert_eq!(bob.try_recv(), Err(Closed));
-    assert_eq!(bob.recv_many(&mut Vec::new(), 8), Err(Closed));
-    assert_eq!((&bob).into_iter().next(), None);
-    let error = bob.send(alice.id(), "late").unwrap_err();
-    assert_eq!(error.kind, SendErrorKind::Leaving);
+    alice.leave();
+    assert_eq!(alice.recv(), Err(Closed));
+    assert_eq!(alice.recv_timeout(DEADLINE), Err(Closed));
+    assert_eq!(alice.try_recv(), Err(Closed));
+    assert_eq!(alice.recv_many(&mut Vec::new(), 8), Err(Closed));
+    assert_eq!((&alice).into_iter().next(), None);
 }
 
 /// Sends numbered messages until no more is taken, and says how many.

@@ -1,14 +1,11 @@
 //! What was accepted has one honest outcome, on real sockets that are cut again and again.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use cluster_conformance::{Faults, Pieces, Proxy, Way as _};
-use cluster_std::{Acknowledge, Event, FlushError, Node, SendErrorKind, Undelivered};
+use cluster_std::Node;
 
-use crate::world::{
-    DEADLINE, bind, bind_with, event, local, mesh, message, until, until_complete, until_down, until_up, waiting,
-};
+use crate::world::{DEADLINE, bind_with, local, until_complete, waiting};
 
 /// As many messages as the promise was tried with.
 const MESSAGES: u64 = 500_000;
@@ -70,97 +67,4 @@ fn every_message_arrives_once_and_in_order_over_connections_that_are_cut_hundred
     assert_eq!(alice.stats().messages_delivered, MESSAGES);
     assert_eq!(alice.stats().messages_undelivered, 0);
     assert_eq!(bob.try_recv(), Ok(None));
-}
-
-#[test]
-fn both_directions_and_large_messages_survive_cuts() {
-    let ([alice, bob], cutters) = through_cutters(7);
-    let exchange = |from: &Node, to: &Node| {
-        let (from, id) = (from.clone(), to.id());
-        waiting(move || {
-            for next in 0..200_u64 {
-                let mut payload = next.to_be_bytes().to_vec();
-                payload.resize(if next % 20 == 0 { 300_000 } else { 500 }, 1);
-                from.send(id, payload).unwrap();
-            }
-            for next in 0..200 {
-                assert_eq!(number(&message(&from).payload), next);
-            }
-            from.flush(id).unwrap();
-        })
-    };
-    let both = [exchange(&alice, &bob), exchange(&bob, &alice)];
-    for exchange in both {
-        exchange.end("an exchange");
-    }
-    assert!(cuts(&cutters) > 20, "only {} cuts", cuts(&cutters));
-}
-
-#[test]
-fn a_peer_that_dies_leaves_no_message_without_an_outcome() {
-    let alice = bind_with(local().session_ttl(Duration::from_secs(1)));
-    let bob = bind();
-    let id = alice.join(bob.local_addr()).unwrap();
-    let mut events = alice.events();
-    until_up(&mut events, id);
-    for next in 0..1_000 {
-        alice.send(id, numbered(next)).unwrap();
-    }
-    let taken: BTreeSet<u64> = (0..600).map(|_| number(&message(&bob).payload)).collect();
-    until("some are known to be delivered", || alice.stats().messages_delivered > 0);
-    drop(bob);
-    until_down(&mut events, id);
-    // Accepted while it is lost, and never sent.
-    for next in 1_000..1_100 {
-        alice.send(id, numbered(next)).unwrap();
-    }
-    let flush = {
-        let alice = alice.clone();
-        waiting(move || alice.flush(id))
-    };
-    let (not_delivered, in_doubt) = event(&mut events, "the report", |event| match event {
-        Event::Undelivered(Undelivered { not_delivered, in_doubt, .. }) => Some((not_delivered, in_doubt)),
-        _ => None,
-    });
-    let not_delivered: BTreeSet<u64> = not_delivered.iter().map(|payload| number(payload)).collect();
-    let in_doubt: BTreeSet<u64> = in_doubt.iter().map(|payload| number(payload)).collect();
-    assert_eq!(not_delivered, (1_000..1_100).collect());
-    let delivered: BTreeSet<u64> = (0..alice.stats().messages_delivered).collect();
-    assert!(delivered.is_subset(&taken));
-    assert_eq!(&delivered | &in_doubt, (0..1_000).collect());
-    let messages = (not_delivered.len() + in_doubt.len()) as u64;
-    assert_eq!(flush.end("the flush"), Err(FlushError::Undelivered { messages }));
-    let error = alice.try_send(id, "late").unwrap_err();
-    assert_eq!(error.kind, SendErrorKind::NotConnected);
-}
-
-#[test]
-fn a_message_counts_when_its_user_says_so() {
-    let alice = bind();
-    let bob = bind_with(local().acknowledge(Acknowledge::Manual));
-    let id = alice.join(bob.local_addr()).unwrap();
-    for text in ["one", "two"] {
-        alice.send(id, text).unwrap();
-    }
-    let first = message(&bob);
-    let second = message(&bob);
-    bob.acknowledge(first.receipt);
-    assert_eq!(alice.flush_timeout(id, Duration::from_millis(200)), Ok(false), "the second is not acknowledged");
-    assert_eq!(alice.stats().messages_delivered, 1);
-    bob.acknowledge(second.receipt);
-    assert_eq!(alice.flush_timeout(id, DEADLINE), Ok(true));
-}
-
-#[test]
-fn a_flush_ends_with_the_node() {
-    let [alice, bob] = mesh();
-    alice.send(bob.id(), "never taken").unwrap();
-    let flush = {
-        let (alice, to) = (alice.clone(), bob.id());
-        waiting(move || alice.flush(to))
-    };
-    assert_eq!(alice.flush_timeout(bob.id(), Duration::from_millis(50)), Ok(false));
-    assert_eq!(alice.leave_within(Duration::ZERO), 1);
-    assert_eq!(flush.end("the flush"), Err(FlushError::Undelivered { messages: 1 }));
-    assert!(matches!(bind().flush(bob.id()), Err(FlushError::Refused(_))));
 }

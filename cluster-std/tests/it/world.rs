@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -80,20 +80,6 @@ impl<T> Waiting<T> {
     pub(crate) fn end(self, what: &str) -> T {
         self.0.recv_timeout(DEADLINE).unwrap_or_else(|error| panic!("{what}: {error}"))
     }
-
-    /// What came of it, if it ends in so long.
-    pub(crate) fn end_within(&self, span: Duration) -> Option<T> {
-        match self.0.recv_timeout(span) {
-            Ok(outcome) => Some(outcome),
-            Err(RecvTimeoutError::Timeout) => None,
-            Err(RecvTimeoutError::Disconnected) => panic!("it has panicked"),
-        }
-    }
-
-    /// Whether it goes on for at least so long.
-    pub(crate) fn lasts(&self, span: Duration) -> bool {
-        self.0.recv_timeout(span).is_err()
-    }
 }
 
 /// The first event that is wanted; others are skipped.
@@ -127,16 +113,6 @@ pub(crate) fn message(node: &Node) -> Message {
 /// The payload of the next message, as text.
 pub(crate) fn text(node: &Node) -> String {
     String::from_utf8(message(node).payload.to_vec()).expect("the message is text")
-}
-
-/// Binds at an address that was in use a moment ago.
-pub(crate) fn bind_at(address: SocketAddr, config: &Config) -> Node {
-    let mut node = None;
-    until("the port is free", || {
-        node = Node::bind(address, config.clone()).ok();
-        node.is_some()
-    });
-    node.expect("it is bound")
 }
 
 /// Forwards connections, counts them, and can hold back what is said to the side that dialled.

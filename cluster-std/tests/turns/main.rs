@@ -1,6 +1,6 @@
 //! Orders in which the threads of a link can take their steps: whatever it is, what was sent is written.
 //!
-//! The code is that of `src/turn.rs` itself, on locks of `shuttle`, which runs threads one step at a time in an order drawn
+//! The code is that of `src/turn.rs` and of `pulled.rs` in `cluster-host` itself, on locks of `shuttle`, which runs threads one step at a time in an order drawn
 //! from a seed, and says so when all of them wait. A failure prints how to repeat it.
 
 use std::io;
@@ -10,8 +10,12 @@ use std::sync::atomic::Ordering;
 use shuttle::rand::{Rng as _, thread_rng};
 use shuttle::thread;
 
+use crate::pulled::{Pulled, SEND};
 use crate::sync::{AtomicU8, Condvar, Mutex};
-use crate::turn::{LINGER, Pulled, SEND, Turn};
+use crate::turn::{LINGER, Turn};
+
+#[path = "../../../cluster-host/src/pulled.rs"]
+mod pulled;
 
 #[path = "../../src/turn.rs"]
 #[allow(dead_code, reason = "ends of links are not modelled")]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cluster_tokio::{BindError, Closed, Config, Event, JoinError, JoinFailure, Node, SendErrorKind};
+use cluster_tokio::{Event, Node, SendErrorKind};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 
@@ -82,35 +82,6 @@ async fn a_dropped_leave_is_carried_out() {
 }
 
 #[tokio::test]
-async fn leave_does_not_wait_longer_than_it_is_told_to() {
-    let [alice, bob] = mesh().await;
-    // Bob reads nothing, so this is never taken.
-    alice.send(bob.id(), "unread").await.unwrap();
-    let undelivered = within("leave", alice.leave_within(Duration::from_millis(200))).await;
-    assert_eq!(undelivered, 1);
-}
-
-#[tokio::test]
-async fn leaving_ends_every_call_that_waits() {
-    let [alice, bob] = mesh().await;
-    let payload = || vec![0; 1 << 20];
-    while alice.try_send(bob.id(), payload()).is_ok() {}
-    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let calls = async {
-        tokio::join!(
-            alice.send(bob.id(), payload()),
-            alice.join(silent.local_addr().unwrap()),
-            alice.recv(),
-            alice.leave_within(Duration::from_millis(300)),
-        )
-    };
-    let (send, join, recv, _) = within("all calls", calls).await;
-    assert_eq!(send.unwrap_err().kind, SendErrorKind::Leaving);
-    assert!(matches!(join, Err(JoinError::Failed { error: JoinFailure::Leaving, .. })), "{join:?}");
-    assert_eq!(recv, Err(Closed));
-}
-
-#[tokio::test]
 async fn a_dropped_join_leaves_nothing_behind() {
     let before = tasks();
     let alice = bind().await;
@@ -125,22 +96,11 @@ async fn a_dropped_join_leaves_nothing_behind() {
 }
 
 #[tokio::test]
-async fn an_address_that_is_taken_is_an_error_with_its_name() {
-    let alice = bind().await;
-    let error = Node::bind(alice.local_addr(), local()).await.unwrap_err();
-    assert!(matches!(error, BindError::Listen { .. }));
-    assert!(error.to_string().contains(&alice.local_addr().to_string()), "{error}");
-    let error = Node::bind("127.0.0.1:0", local().heartbeat(Duration::from_secs(60))).await.unwrap_err();
-    assert!(matches!(error, BindError::Config(_)), "{error}");
-    assert!(alice.set_config(local().heartbeat(Duration::from_secs(60))).is_err());
-}
-
-#[tokio::test]
-async fn only_the_given_host_is_bound() {
-    let alice = Node::bind("127.0.0.1:0", Config::insecure_plaintext()).await.unwrap();
-    assert!(alice.local_addr().ip().is_loopback());
-    let elsewhere = std::net::SocketAddr::from(([127, 0, 0, 2], alice.local_addr().port()));
-    assert!(tokio::net::TcpStream::connect(elsewhere).await.is_err());
+async fn node_bound_to_every_address_advertises_none() {
+    let alice = Node::bind("0.0.0.0:0", local().plaintext_beyond_loopback()).await.unwrap();
+    assert!(alice.addresses().is_empty());
+    let bob = bind().await;
+    assert_eq!(bob.addresses(), [bob.local_addr()]);
 }
 
 #[tokio::test]

@@ -1,4 +1,5 @@
-//! The adapter on real sockets, all of them on loopback.
+//! The adapter on real sockets, all of them on loopback: what is peculiar to tokio. What every adapter must do is in
+//! `conformance/src/scenarios`.
 //!
 //! Nothing here sleeps for luck: tests wait for an event or a condition, and fail when [`world::DEADLINE`] is over.
 //! Only where something must *not* happen do they wait for a stated time.
@@ -6,13 +7,11 @@
 #[path = "../../../cli/tests/node.rs"]
 mod cli;
 mod flood;
-mod hostile;
 mod lifecycle;
 mod log;
 mod meddling;
 mod membership;
 mod messages;
-mod original;
 mod process;
 mod secure;
 mod sessions;

@@ -1,16 +1,12 @@
 //! What was accepted has one honest outcome, on real sockets that are cut again and again.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use cluster_conformance::{End, Faults, Pieces, Proxy, Way as _};
-use cluster_tokio::{
-    Acknowledge, Config, Event, Events, FlushError, Limits, Node, NodeId, PeerInfo, PeerState, Run, SendErrorKind,
-    Undelivered,
-};
+use cluster_tokio::{Event, Events, Limits, Node, NodeId, PeerInfo, PeerState, Run};
 
-use crate::world::{bind, bind_with, event, local, mesh, once, until, until_complete, until_down, until_up, within};
+use crate::world::{bind_with, event, local, once, until, until_complete, until_down, within};
 
 /// As many messages as the promise was tried with.
 const MESSAGES: u64 = 1_000_000;
@@ -112,65 +108,6 @@ async fn a_million_messages_arrive_once_and_in_order_over_connections_that_are_c
     assert_eq!(bob.try_recv(), Ok(None));
 }
 
-#[tokio::test]
-async fn both_directions_and_large_messages_survive_cuts() {
-    let ([alice, bob], cutters) = through_cutters(7).await;
-    let exchange = async |from: Node, to: Node| {
-        let id = to.id();
-        for next in 0..200_u64 {
-            let mut payload = next.to_be_bytes().to_vec();
-            payload.resize(if next % 20 == 0 { 300_000 } else { 500 }, 1);
-            from.send(id, payload).await.unwrap();
-        }
-        for next in 0..200 {
-            let message = within("a message", from.recv()).await.unwrap();
-            assert_eq!(number(&message.payload), next);
-        }
-        within("a flush", from.flush(id)).await.unwrap();
-    };
-    tokio::join!(exchange(alice.clone(), bob.clone()), exchange(bob.clone(), alice.clone()));
-    let cuts: usize = cutters.iter().map(Proxy::cuts).sum();
-    assert!(cuts > 20, "only {cuts} cuts");
-}
-
-#[tokio::test]
-async fn a_peer_that_dies_leaves_no_message_without_an_outcome() {
-    let alice = bind_with(local().session_ttl(Duration::from_secs(1))).await;
-    let bob = bind().await;
-    let id = alice.join(bob.local_addr()).await.unwrap();
-    let mut events = alice.events();
-    until_up(&mut events, id).await;
-    for next in 0..1_000 {
-        alice.send(id, numbered(next)).await.unwrap();
-    }
-    let mut taken = BTreeSet::new();
-    for _ in 0..600 {
-        taken.insert(number(&within("a message", bob.recv()).await.unwrap().payload));
-    }
-    until("some are known to be delivered", || alice.stats().messages_delivered > 0).await;
-    drop(bob);
-    until_down(&mut events, id).await;
-    // Accepted while it is lost, and never sent.
-    for next in 1_000..1_100 {
-        alice.send(id, numbered(next)).await.unwrap();
-    }
-    let flush = alice.flush(id);
-    let lost = |event| match event {
-        Event::Undelivered(Undelivered { not_delivered, in_doubt, .. }) => Some((not_delivered, in_doubt)),
-        _ => None,
-    };
-    let (flushed, (not_delivered, in_doubt)) = tokio::join!(flush, event(&mut events, "the report", lost));
-    let not_delivered: BTreeSet<u64> = not_delivered.iter().map(|payload| number(payload)).collect();
-    let in_doubt: BTreeSet<u64> = in_doubt.iter().map(|payload| number(payload)).collect();
-    assert_eq!(not_delivered, (1_000..1_100).collect());
-    let delivered: BTreeSet<u64> = (0..alice.stats().messages_delivered).collect();
-    assert!(delivered.is_subset(&taken));
-    assert_eq!(&delivered | &in_doubt, (0..1_000).collect());
-    assert_eq!(flushed, Err(FlushError::Undelivered { messages: (not_delivered.len() + in_doubt.len()) as u64 }));
-    let error = alice.try_send(id, "late").unwrap_err();
-    assert_eq!(error.kind, SendErrorKind::NotConnected);
-}
-
 /// Waits until this run is up.
 async fn until_run(node: &Node, run: Run) {
     let up = |peer: PeerInfo| peer.run == run && peer.state == PeerState::Up;
@@ -214,39 +151,4 @@ async fn what_came_to_nothing_takes_room_until_every_subscriber_has_read_of_it()
     assert!(once(&mut waiting).await.is_none(), "there is no room");
     drop(two);
     within("room", waiting).await.unwrap();
-}
-
-#[tokio::test]
-async fn a_message_counts_when_its_user_says_so() {
-    let alice = bind().await;
-    let bob = bind_with(local().acknowledge(Acknowledge::Manual)).await;
-    let id = alice.join(bob.local_addr()).await.unwrap();
-    for text in ["one", "two"] {
-        alice.send(id, text).await.unwrap();
-    }
-    let mut flush = Box::pin(alice.flush(id));
-    let first = within("a message", bob.recv()).await.unwrap();
-    let second = within("a message", bob.recv()).await.unwrap();
-    bob.acknowledge(first.receipt);
-    let early = tokio::time::timeout(Duration::from_millis(200), &mut flush).await;
-    assert!(early.is_err(), "the second is not acknowledged");
-    assert_eq!(alice.stats().messages_delivered, 1);
-    bob.acknowledge(second.receipt);
-    within("the flush", flush).await.unwrap();
-}
-
-#[tokio::test]
-async fn a_flush_ends_with_the_node() {
-    let [alice, bob] = mesh().await;
-    alice.send(bob.id(), "never taken").await.unwrap();
-    let waiting = {
-        let (alice, to) = (alice.clone(), bob.id());
-        tokio::spawn(async move { alice.flush(to).await })
-    };
-    tokio::task::yield_now().await;
-    assert_eq!(alice.leave_within(Duration::ZERO).await, 1);
-    assert_eq!(within("the flush", waiting).await.unwrap(), Err(FlushError::Undelivered { messages: 1 }));
-    let stranger = Config::insecure_plaintext();
-    let carol = bind_with(stranger).await;
-    assert!(matches!(carol.flush(bob.id()).await, Err(FlushError::Refused(_))));
 }

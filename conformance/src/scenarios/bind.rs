@@ -1,7 +1,7 @@
 //! How nodes are made, and what is refused.
 
 use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use cluster_core::{JoinError, Reason, SendErrorKind, Target};
@@ -50,6 +50,13 @@ pub(super) fn settings_change_while_the_node_runs(stage: &Stage<'_>) {
     // A silent peer is pinged so often that this takes a tenth of a second, and minutes without the change.
     stage.until("heartbeats are more frequent", || alice.node().stats().frames_sent >= before + 5);
     assert!(alice.up().contains(&bob.id()));
+}
+
+pub(super) fn only_the_given_host_is_bound(stage: &Stage<'_>) {
+    let alice = stage.node();
+    assert!(alice.address().ip().is_loopback());
+    let elsewhere = SocketAddr::from(([127, 0, 0, 2], alice.address().port()));
+    assert!(TcpStream::connect(elsewhere).is_err());
 }
 
 pub(super) fn a_name_that_cannot_be_resolved_fails_the_join_with_the_reason(stage: &Stage<'_>) {

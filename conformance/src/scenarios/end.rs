@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use cluster_core::{Event, NodeId, Offline, PeerState, Reason, SendErrorKind, Undelivered};
 
+use crate::arm::Nothing;
 use crate::stage::{Member, PATIENCE, QUIET, Stage, swift};
 
 pub(super) fn leaving_delivers_what_was_sent_and_says_goodbye(stage: &Stage<'_>) {
@@ -54,6 +55,34 @@ pub(super) fn a_port_is_free_when_its_node_has_left(stage: &Stage<'_>) {
     assert_eq!(carol.address(), alice.address());
     assert_ne!(carol.id(), alice.id());
     bob.join(&carol);
+}
+
+pub(super) fn received_messages_can_be_taken_after_leaving(stage: &Stage<'_>) {
+    let [alice, bob] = stage.mesh();
+    for number in 0..3 {
+        alice.send(&bob, number.to_string());
+    }
+    // Not for the simulator: a simulated process ends when its node has left, and its inbox with it. Each message is one
+    // byte with a head of one byte.
+    stage.until("they have arrived", || bob.node().stats().bytes_received == 6);
+    bob.leave();
+    for number in 0..3 {
+        bob.expect(&alice, number.to_string());
+    }
+    assert_eq!(bob.node().recv(PATIENCE), Err(Nothing::Ended));
+}
+
+pub(super) fn left_node_is_never_dialled_again(stage: &Stage<'_>) {
+    let [alice, bob, carol] = stage.mesh();
+    carol.leave();
+    let others = [&alice, &bob];
+    stage.until("carol is gone", || others.iter().all(|node| node.up().len() == 1));
+    let dials = || others.map(|node| node.node().stats().dials);
+    let before = dials();
+    // Longer than every retry, exchange and seed interval.
+    stage.arm().pass(Duration::from_secs(3));
+    assert_eq!(dials(), before);
+    assert!(others.iter().all(|node| node.node().peers().len() == 1));
 }
 
 pub(super) fn a_crash_is_noticed_and_dialled_after(stage: &Stage<'_>) {

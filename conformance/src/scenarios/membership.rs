@@ -1,8 +1,9 @@
 //! Who is a peer of whom.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use cluster_core::{Event, JoinError, Limits, Reason, RejectCode};
+use cluster_core::{Event, JoinError, Limits, NodeId, Reason, RejectCode, Target};
 
 use crate::proxy::Faults;
 use crate::stage::{QUIET, Stage, swift};
@@ -67,18 +68,92 @@ pub(super) fn joining_one_is_joining_all(stage: &Stage<'_>) {
     stage.until_complete(&nodes);
 }
 
+pub(super) fn chain_of_seeds_becomes_a_mesh(stage: &Stage<'_>) {
+    let mut nodes = vec![stage.node()];
+    for before in 0..3 {
+        let seed = nodes[before].address();
+        nodes.push(stage.node_with(swift().seed(seed.into())));
+    }
+    stage.until_complete(&nodes);
+}
+
+pub(super) fn seed_that_refuses_is_joined_when_it_comes_up(stage: &Stage<'_>) {
+    let alice = stage.node();
+    let nowhere = stage.node();
+    nowhere.leave();
+    alice.node().add_seed(nowhere.address().into()).expect("there is room for a seed");
+    stage.until("the first dial", || alice.node().stats().dials > 0);
+    let bob = stage.node_at(nowhere.address(), swift());
+    stage.until_complete(&[alice, bob]);
+}
+
+pub(super) fn nodes_of_different_clusters_do_not_meet(stage: &Stage<'_>) {
+    let alice = stage.node_with(swift().cluster("red".parse().expect("a name")));
+    let blue = swift().cluster("blue".parse().expect("a name"));
+    let bob = stage.node_with(blue.join_timeout(Duration::from_millis(500)));
+    let joined = bob.join_at(alice.address());
+    assert!(matches!(joined, Err(JoinError::Failed(_))), "{joined:?}");
+    assert!(alice.node().peers().is_empty() && bob.node().peers().is_empty());
+}
+
+pub(super) fn name_is_resolved_and_every_record_is_tried(stage: &Stage<'_>) {
+    // Where the name has an IPv6 address as well, nobody listens there.
+    let [alice, bob] = [stage.node(), stage.node()];
+    let target: Target = format!("localhost:{}", bob.address().port()).parse().expect("it looks like a name");
+    assert_eq!(alice.join_at(target), Ok(bob.id()));
+}
+
+pub(super) fn node_at_every_address_is_known_by_the_one_it_is_seen_at(stage: &Stage<'_>) {
+    for everywhere in ["0.0.0.0:0", "[::]:0"] {
+        let bind = || stage.try_node_of(stage.arm(), everywhere, swift().plaintext_beyond_loopback());
+        // A host may have no IPv6.
+        let Ok(alice) = bind() else { continue };
+        let bob = stage.node();
+        // The other way round: bob sees only where the connection comes from.
+        alice.join(&bob);
+        bob.until_up(&alice);
+        let seen_at = Some(SocketAddr::from(([127, 0, 0, 1], alice.address().port())));
+        assert_eq!(bob.node().peers()[0].address, seen_at, "{everywhere}");
+        // Carol, who is bound to everything too, learns it from bob.
+        let carol = bind().expect("alice could");
+        carol.join(&bob);
+        stage.until_complete(&[alice, bob, carol]);
+    }
+}
+
 pub(super) fn a_node_joins_by_way_of_a_forwarded_port(stage: &Stage<'_>) {
     let [alice, bob, carol] = [stage.node(), stage.node(), stage.node()];
     let way = stage.arm().way(1, Faults::default());
     way.lead_to(bob.address());
     assert_ne!(way.address(), bob.address());
     assert_eq!(alice.join_at(way.address()), Ok(bob.id()));
+    assert_eq!(alice.node().stats().dials, 1);
     alice.send(&bob, "by way of");
     bob.expect(&alice, "by way of");
     bob.send(&alice, "and back");
     alice.expect(&bob, "and back");
     carol.join(&alice);
     stage.until_complete(&[alice, bob, carol]);
+}
+
+pub(super) fn lost_peer_is_reconnected_over_a_forwarded_port(stage: &Stage<'_>) {
+    let nowhere = stage.node();
+    nowhere.leave();
+    let id = NodeId::from_bytes([0xb2; 16]);
+    // What bob advertises leads nowhere.
+    let config = || swift().node_id(id).advertise(nowhere.address());
+    let bob = stage.node_with(config());
+    let way = stage.arm().way(6, Faults::default());
+    way.lead_to(bob.address());
+    let alice = stage.node();
+    assert_eq!(alice.join_at(way.address()), Ok(id));
+    alice.until_up(&bob);
+    bob.crash();
+    assert!(alice.until_down(&bob).is_transient());
+    let reborn = stage.node_at(bob.address(), config());
+    stage.until_complete(&[alice.clone(), reborn.clone()]);
+    alice.send(&reborn, "by way of");
+    reborn.expect(&alice, "by way of");
 }
 
 pub(super) fn a_seed_is_dialled_until_somebody_answers(stage: &Stage<'_>) {

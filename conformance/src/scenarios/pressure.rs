@@ -4,10 +4,11 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use cluster_core::{Acknowledge, Config, Event, FlushError, Limits, SendErrorKind};
+use cluster_core::{Acknowledge, Config, Event, FlushError, JoinError, Limits, SendErrorKind};
 
-use crate::arm::Flushed;
-use crate::stage::{Member, QUIET, Stage, swift};
+use crate::arm::{Flushed, Nothing};
+use crate::proxy::Faults;
+use crate::stage::{Member, PATIENCE, QUIET, Stage, swift};
 
 /// Little room, so that it is full soon.
 fn tight() -> Config {
@@ -86,6 +87,40 @@ pub(super) fn a_send_that_waits_is_told_when_the_peer_leaves(stage: &Stage<'_>) 
     bob.leave();
     let error = alice.within("the outcome", waiting).expect_err("nobody is there");
     assert!(error.kind == SendErrorKind::NotConnected && error.payload == numbered(sent));
+}
+
+pub(super) fn waiting_send_fails_when_its_own_node_leaves(stage: &Stage<'_>) {
+    let [alice, bob] = mesh(stage);
+    let sent = fill(&alice, &bob);
+    let mut waiting = alice.node().send(bob.id(), numbered(sent));
+    assert!(waiting.wait(QUIET / 6).is_none(), "there is no room");
+    // Nobody takes anything, so the leave itself takes all of its time.
+    let mut leaving = alice.node().leave(PATIENCE);
+    let error = alice.within("the outcome", waiting).expect_err("its node leaves");
+    assert!(error.kind == SendErrorKind::Leaving && error.payload == numbered(sent));
+    assert!(leaving.wait(QUIET / 30).is_none(), "it has not waited for its peer");
+    let at_once = alice.node().leave(Duration::ZERO);
+    assert_eq!(alice.within("leaving at once", at_once), sent);
+    assert_eq!(alice.within("leaving", leaving), sent);
+}
+
+pub(super) fn leaving_ends_every_call_that_waits(stage: &Stage<'_>) {
+    let [alice, bob] = mesh(stage);
+    let sent = fill(&alice, &bob);
+    // It takes connections and says nothing.
+    let silent = stage.arm().way(7, Faults::default());
+    let mut sending = alice.node().send(bob.id(), numbered(sent));
+    let mut joining = alice.node().join(silent.address().into());
+    let mut flushing = alice.node().flush(bob.id());
+    assert!(sending.wait(QUIET / 6).is_none() && joining.wait(QUIET / 6).is_none());
+    assert!(flushing.wait(QUIET / 6).is_none());
+    let leaving = alice.node().leave(QUIET);
+    assert_eq!(alice.within("a send", sending).map_err(|error| error.kind), Err(SendErrorKind::Leaving));
+    assert_eq!(alice.within("a join", joining), Err(JoinError::Leaving));
+    let outcome = alice.within("a flush", flushing);
+    assert!(matches!(outcome, Flushed::Undelivered(_) | Flushed::Closed), "{outcome:?}");
+    assert_eq!(alice.within("leaving", leaving), sent);
+    assert_eq!(alice.node().recv(PATIENCE), Err(Nothing::Ended));
 }
 
 pub(super) fn a_slow_peer_slows_nobody_else(stage: &Stage<'_>) {

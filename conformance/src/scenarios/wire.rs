@@ -62,3 +62,37 @@ pub(super) fn a_half_open_connection_is_replaced(stage: &Stage<'_>) {
     stage.until_complete(&[alice.clone(), bob.clone()]);
     talk(&alice, &bob, &[10, 10]);
 }
+
+pub(super) fn both_directions_and_large_messages_survive_cuts(stage: &Stage<'_>) {
+    let faults = Faults { pieces: Pieces::Random, life: Some(10_000..=150_000), ..Faults::default() };
+    let cutters = [7, 8].map(|seed| Proxy::bind(seed, faults.clone()).expect("a port of loopback is free"));
+    // They dial each other over the cutters only.
+    let nodes = cutters.each_ref().map(|cutter| {
+        let node = stage.node_with(swift().advertise(cutter.address()));
+        cutter.lead_to(node.address());
+        node
+    });
+    let [alice, bob] = &nodes;
+    assert_eq!(alice.join_at(cutters[1].address()), Ok(bob.id()));
+    stage.until_complete(&nodes);
+    let payload = |number: u64| {
+        let mut payload = number.to_be_bytes().to_vec();
+        payload.resize(if number.is_multiple_of(20) { 300_000 } else { 500 }, 1);
+        payload
+    };
+    // Each sends before it takes anything, so that long messages cross.
+    for start in (0..200).step_by(10) {
+        for number in start..start + 10 {
+            alice.send(bob, payload(number));
+            bob.send(alice, payload(number));
+        }
+        for number in start..start + 10 {
+            bob.expect(alice, payload(number));
+            alice.expect(bob, payload(number));
+        }
+    }
+    alice.flush(bob);
+    bob.flush(alice);
+    let cuts: usize = cutters.iter().map(Proxy::cuts).sum();
+    assert!(cuts > 20, "only {cuts} cuts");
+}

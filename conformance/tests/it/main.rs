@@ -4,6 +4,9 @@
 
 mod async_std;
 mod broken;
+#[path = "../../../cluster-core/examples/host/mod.rs"]
+#[allow(dead_code, unreachable_pub, reason = "it is written to be copied, and each example needs a part of it")]
+mod host;
 mod mixed;
 mod poll_loop;
 mod replay;

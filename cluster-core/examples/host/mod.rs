@@ -1,37 +1,22 @@
-//! A node and its links under one lock.
+//! A node and its links under one lock, for both examples: to be copied with them.
+//!
+//! An adapter that seals and parses links in parallel keeps each channel with its connection instead, and uses
+//! [`Node`], [`Waiting`] and [`Subscribers`](cluster_core::adapter::Subscribers) directly, as `cluster-host` does.
 
-use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
-use alloc::vec::Vec;
-use core::fmt;
-use core::net::SocketAddr;
-use core::task::Poll;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::task::Poll;
 
-use bytes::Bytes;
+use cluster_core::adapter::{EventQueue, Pulse, Settled, Waiting};
+use cluster_core::{
+    Action, Bytes, Channel, ChannelError, CloseMode, Deferred, Disconnect, Event, FlushError, Input, Instant,
+    JoinError, LinkId, Message, Node, NodeId, Output, Run, Target,
+};
 
-use crate::action::{Action, CloseMode};
-use crate::adapter::{EventQueue, Pulse, Settled, Waiting};
-use crate::address::Target;
-use crate::channel::{Channel, ChannelError, Output};
-use crate::error::FlushError;
-use crate::event::Event;
-use crate::id::{LinkId, NodeId, Run};
-use crate::input::{Disconnect, Input};
-use crate::message::Message;
-use crate::node::Deferred;
-use crate::node::Node;
-use crate::reason::JoinError;
-use crate::time::Instant;
-
-/// A node, the channels of its links, the callers that wait, and the events that are still to be read: all that an
-/// adapter has to keep but its sockets. Whatever happens is told to it; afterwards [`poll`](Host::poll) says what is to
-/// be done, until it says `None`.
-///
-/// It is for adapters with one lock, or none. Whoever wants links to be sealed and parsed in parallel keeps each channel
-/// with its connection instead, uses [`Node`] directly, and shares [`Waiting`] and
-/// [`Subscribers`](crate::adapter::Subscribers). `W` is what wakes whoever serves a link.
-///
-/// `cluster-core/examples/async_std/node.rs` and `cluster-core/examples/poll_loop/node.rs` are whole nodes around one.
+/// A node, the channels of its links, the callers that wait, and the events that wait to be read: all that an adapter
+/// with one lock, or none, has to keep but its sockets. After each call the adapter must carry out what
+/// [`poll`](Host::poll) returns, until that is `None`. `W` wakes the task or thread of a link.
 pub struct Host<W> {
     /// The node itself, for all that does not wait: `send`, `peers`, `broadcast`, `disconnect`, `set_config`, `leave` ...
     pub core: Node,
@@ -106,7 +91,7 @@ impl<W: Clone> Host<W> {
     }
 
     /// Begins to flush, and tells as [`join`](Host::join) does how many messages were undelivered, or `None` if the node
-    /// left before: see [`adapter::FlushError::check`](crate::adapter::FlushError::check).
+    /// left before: see [`adapter::FlushError::check`](cluster_core::adapter::FlushError::check).
     ///
     /// # Errors
     ///
@@ -301,13 +286,9 @@ impl<W> fmt::Debug for Host<W> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Config;
-    use crate::id::Incarnation;
-    use crate::node::Start;
-    use alloc::sync::Arc;
-    use alloc::vec;
-    use core::time::Duration;
-    use std::sync::Mutex;
+    use cluster_core::{Config, Incarnation, Start};
+    use std::sync::{Arc, Mutex};
+    use std::time::Duration;
 
     const NOW: Instant = Instant::ZERO;
 
@@ -322,7 +303,7 @@ mod tests {
     }
 
     fn todo(host: &mut Host<u8>) -> Vec<Todo<u8>> {
-        core::iter::from_fn(|| host.poll()).filter(|todo| *todo != Todo::Tick).collect()
+        std::iter::from_fn(|| host.poll()).filter(|todo| *todo != Todo::Tick).collect()
     }
 
     /// Carries what one has to write to the other.

@@ -1,17 +1,17 @@
-//! What an operator can read.
+//! The lines of log that an operator can read.
 
 use cluster_core::{Event, NodeId, Notice, Undelivered};
 
-/// A line of log. Those about events come with the number of lines like it that were left out before it.
+/// A line of log. Those about events have the number of lines of their class that were left out before.
 pub(crate) enum Log {
     Event(Event, u64),
-    /// Messages came to nothing, and no subscriber is there to hear of it.
+    /// Messages were not delivered, and there is no subscriber to learn of it.
     Unheard(Undelivered, u64),
     Notice(Notice),
 }
 
 impl Log {
-    /// What the original printed in its debug mode. Never a payload.
+    /// Writes the line. No line has a payload.
     pub(crate) fn write(&self, node: NodeId) {
         match self {
             Log::Notice(Notice { source, reason, suppressed }) => {

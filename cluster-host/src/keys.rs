@@ -1,12 +1,11 @@
-//! What an adapter of [`cluster_core`] takes from its system: what a node is born with, the cipher that is fastest there, and secrets and
-//! identities, which are kept in files.
+//! Secrets and identities in files, and the randomness, incarnation and cipher that a node takes from its system.
 //!
-//! A key file has 64 hexadecimal digits in one line. It is made readable by its owner alone, and is not read if others
-//! could read it as well.
+//! A key file has 64 hexadecimal digits in one line. Only its owner may read it, and a file that others could read is
+//! refused.
 //!
 //! ```
 //! use cluster_core::Config;
-//! use cluster_keys as keys;
+//! use cluster_host::keys;
 //!
 //! # let directory = std::env::temp_dir().join(format!("keys-doc-{}", std::process::id()));
 //! # std::fs::create_dir_all(&directory)?;
@@ -19,8 +18,6 @@
 //! # drop(config);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
-
-#![forbid(unsafe_code)]
 
 use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
@@ -37,7 +34,7 @@ use zeroize::Zeroizing;
 /// The most bytes of a key file that are read.
 const LONGEST: u64 = 256;
 
-/// A new secret.
+/// Makes a new secret.
 ///
 /// # Errors
 ///
@@ -46,7 +43,7 @@ pub fn generate_secret() -> io::Result<Secret> {
     drawn().map(|bytes| Secret::from_bytes(*bytes))
 }
 
-/// A new identity.
+/// Makes a new identity.
 ///
 /// # Errors
 ///
@@ -91,7 +88,7 @@ pub fn write_identity(path: impl AsRef<Path>, identity: &Identity) -> Result<(),
     write(path.as_ref(), identity.reveal())
 }
 
-/// Reads an identity from a file. If there is none, a new one is made and written there.
+/// Reads an identity from a file. Without a file, makes a new identity and writes it there.
 ///
 /// # Errors
 ///
@@ -114,7 +111,7 @@ fn read<T>(path: &Path, parse: impl Fn(&str) -> Result<T, ParseKeyError>) -> Res
     if is_exposed(&file).map_err(|error| failed(Kind::Io(error)))? {
         return Err(failed(Kind::Exposed));
     }
-    // Read into twice the room, it is never moved, and nothing of it is left when it is wiped.
+    // With twice the room the text is never moved, so that wiping it leaves no copy.
     let mut text = Zeroizing::new(String::with_capacity(2 * LONGEST as usize));
     file.take(LONGEST).read_to_string(&mut text).map_err(|error| match error.kind() {
         io::ErrorKind::InvalidData => failed(Kind::NoKey),
@@ -138,32 +135,32 @@ fn write(path: &Path, key: impl fmt::Display) -> Result<(), KeyFileError> {
     written.map_err(|error| KeyFileError::new(path, Kind::Io(error)))
 }
 
-/// Fills a new file. If that fails, the file is taken away again: half a key is none, and would be in the way of the
-/// next attempt.
+/// Fills a new file. If that fails, removes the file: half a key is useless, and would be in the way of the next
+/// attempt.
 fn create(path: &Path, options: &OpenOptions, fill: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
     let mut file = options.open(path)?;
     fill(&mut file).inspect_err(|_| {
         // Where an open file cannot be removed it is closed first.
         drop(file);
-        // What failed first is what is told.
+        // The first failure is the one to report.
         let _ = std::fs::remove_file(path);
     })
 }
 
-/// Whether anybody but its owner may read the file.
+/// Returns whether others than the owner may read the file.
 #[cfg(unix)]
 fn is_exposed(file: &File) -> io::Result<bool> {
     use std::os::unix::fs::PermissionsExt as _;
     Ok(file.metadata()?.permissions().mode() & 0o077 != 0)
 }
 
-/// Who may read a file is not asked here.
+/// Permissions are not checked here.
 #[cfg(not(unix))]
 fn is_exposed(_: &File) -> io::Result<bool> {
     Ok(false)
 }
 
-/// A key could not be read from a file, or written to one. It never says what the file holds.
+/// A key could not be read from a file, or written to one. The error never shows what the file holds.
 #[derive(Debug)]
 pub struct KeyFileError {
     path: PathBuf,
@@ -182,13 +179,13 @@ impl KeyFileError {
         KeyFileError { path: path.to_owned(), kind }
     }
 
-    /// Whether there is no such file.
+    /// Returns whether there is no such file.
     #[must_use]
     pub fn is_missing(&self) -> bool {
         matches!(&self.kind, Kind::Io(error) if error.kind() == io::ErrorKind::NotFound)
     }
 
-    /// Whether others than its owner could read the file.
+    /// Returns whether others than the owner could read the file.
     #[must_use]
     pub fn is_exposed(&self) -> bool {
         matches!(self.kind, Kind::Exposed)
@@ -200,8 +197,8 @@ impl fmt::Display for KeyFileError {
         write!(f, "{}: ", self.path.display())?;
         match &self.kind {
             Kind::Io(error) => error.fmt(f),
-            Kind::Exposed => f.write_str("others could read this key as well; chmod 600 it, and better make a new one"),
-            Kind::NoKey => f.write_str("the file holds no key, which is 64 hexadecimal digits"),
+            Kind::Exposed => f.write_str("key file is readable by others (expected mode 600)"),
+            Kind::NoKey => f.write_str("no key of 64 hexadecimal digits in the file"),
         }
     }
 }
@@ -215,8 +212,8 @@ impl error::Error for KeyFileError {
     }
 }
 
-/// The cipher that is fastest here. The implementation of AES in use has no need of tables, and so of secrets in the
-/// timing of memory, but is slow without the instructions.
+/// Returns the cipher that is fastest on this machine. AES is implemented without tables, so that no secret shows in the
+/// timing of memory; without the processor's instructions that is slow.
 #[must_use]
 pub fn suite() -> Suite {
     #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
@@ -226,7 +223,7 @@ pub fn suite() -> Suite {
     Suite::ChaChaPoly
 }
 
-/// 32 bytes that nobody can guess: what all randomness of a node comes from, or a key. Wiping them is up to the caller.
+/// Draws 32 random bytes: a key, or the seed of all randomness of a node. The caller should wipe them.
 ///
 /// # Errors
 ///
@@ -235,15 +232,15 @@ pub fn entropy() -> io::Result<[u8; 32]> {
     drawn().map(|bytes| *bytes)
 }
 
-/// The same, wiped when it is dropped.
+/// Draws 32 random bytes that are wiped when they are dropped.
 fn drawn() -> io::Result<Zeroizing<[u8; 32]>> {
     let mut bytes = Zeroizing::new([0; 32]);
     getrandom::fill(&mut *bytes).map_err(io::Error::other)?;
     Ok(bytes)
 }
 
-/// What a node is born with that listens at this address: randomness, and the wall clock in microseconds as its
-/// incarnation, or one more than this process was given before.
+/// Makes what a node that listens at this address starts with: randomness, and as its incarnation the wall clock in
+/// microseconds, or one more than the last incarnation in this process.
 ///
 /// # Errors
 ///
@@ -277,14 +274,14 @@ mod tests {
 
     /// A directory of its own for each test.
     fn directory(name: &str) -> PathBuf {
-        let directory = std::env::temp_dir().join(format!("cluster-keys-{}-{name}", std::process::id()));
+        let directory = std::env::temp_dir().join(format!("cluster-host-{}-{name}", std::process::id()));
         let _ = std::fs::remove_dir_all(&directory);
         std::fs::create_dir_all(&directory).unwrap();
         directory
     }
 
     #[test]
-    fn a_key_is_what_it_was_when_it_is_read_again_and_no_file_is_overwritten() {
+    fn key_is_the_same_when_read_again_and_no_file_is_overwritten() {
         let directory = directory("same");
         let secret = generate_secret().unwrap();
         let path = directory.join("secret");
@@ -299,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_could_not_be_written_is_not_left_behind_and_one_that_was_there_before_is() {
+    fn failed_write_leaves_no_new_file_and_keeps_an_existing_one() {
         let directory = directory("full");
         let path = directory.join("secret");
         let mut options = OpenOptions::new();
@@ -320,7 +317,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn a_key_that_others_can_read_is_refused() {
+    fn key_file_that_others_can_read_is_refused() {
         use std::os::unix::fs::PermissionsExt as _;
         let directory = directory("mode");
         let path = directory.join("secret");
@@ -335,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_without_a_key_is_refused_without_telling_what_it_holds() {
+    fn error_about_a_file_without_a_key_does_not_show_it() {
         let directory = directory("bad");
         let path = directory.join("secret");
         let mut options = OpenOptions::new();
