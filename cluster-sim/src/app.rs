@@ -10,11 +10,11 @@ use std::fmt;
 use std::rc::Rc;
 
 use cluster_core::{Event, Message, NodeId};
+use cluster_timeline::record::HostId;
 
 pub use self::ctx::Ctx;
 pub use self::disk::Disk;
 pub(crate) use self::resident::{Resident, Told};
-use crate::host::HostId;
 use crate::world::World;
 
 /// A distributed program under test: what one process of it does with what its node tells it.

@@ -5,13 +5,13 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use cluster_core::{Config, Instant};
+use cluster_timeline::{Breach, Timeline};
 
 use crate::app::{App, Ctx, Factory};
 use crate::catch::{Caught, caught};
 use crate::failure::{Cause, Failure};
 use crate::marks::Marks;
 use crate::schedule::{Fault, Faults, Op, Profile, Rate, Schedule, ScheduleError};
-use crate::timeline::{Breach, Timeline};
 use crate::world::World;
 
 /// Describes a run: nodes, what happens to them, and what must hold. Made by [`World::builder`].

@@ -4,9 +4,10 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use cluster_timeline::Timeline;
+
 use crate::builder::{Attempt, Builder};
 use crate::schedule::{Schedule, ScheduleError, Tried, shrink, test_of_builder};
-use crate::timeline::Timeline;
 use crate::violation::Violation;
 use crate::world::shown_lines;
 

@@ -4,15 +4,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use cluster_core::{Config, Incarnation, NodeId, Run};
+use cluster_timeline::record::{HostId, Record};
 use serde::{Deserialize, Serialize};
 
-use crate::host::HostId;
 use crate::machine::{Bind, Bursts, Late, Process, Spec, parse};
 use crate::net::{Block, Buffers, Fate};
 use crate::queue::Due;
 use crate::rng::{Purpose, Rng};
 use crate::schedule::Schedule;
-use crate::trace::What;
 use crate::way::Latency;
 use crate::world::{World, nanos};
 
@@ -477,14 +476,14 @@ impl World {
     #[track_caller]
     pub(crate) fn fault(&mut self, host: HostId, text: String) {
         self.assert_here(host);
-        self.trace.add(self.queue.now(), Some(host), What::Fault(text));
+        self.trace.add(self.queue.now(), Some(host), Record::Fault(text));
     }
 
     /// Something holds of a host, or of a way from it, from now on, if it does not already.
     #[track_caller]
     pub(crate) fn condition(&mut self, host: HostId, text: String) {
         self.assert_here(host);
-        self.trace.add(self.queue.now(), Some(host), What::Condition(text));
+        self.trace.add(self.queue.now(), Some(host), Record::Condition(text));
     }
 }
 
@@ -493,7 +492,7 @@ impl World {
     /// How long everything takes between hosts that have no latency of their own.
     pub fn set_latency(&mut self, latency: impl Into<Latency>) {
         let latency = latency.into();
-        self.trace.add(self.queue.now(), None, What::Fault(format!("latency: {latency:?}")));
+        self.trace.add(self.queue.now(), None, Record::Fault(format!("latency: {latency:?}")));
         self.net.set_delay(None, latency.into());
     }
 
@@ -515,7 +514,7 @@ impl World {
     /// If it is 0: that is a [cut](World::cut).
     pub fn set_bandwidth(&mut self, bytes_per_second: Option<u64>) {
         assert_ne!(bytes_per_second, Some(0), "a way that carries nothing is cut");
-        self.trace.add(self.queue.now(), None, What::Fault(format!("bandwidth: {bytes_per_second:?}")));
+        self.trace.add(self.queue.now(), None, Record::Fault(format!("bandwidth: {bytes_per_second:?}")));
         self.net.set_rate(&mut self.queue, None, bytes_per_second);
     }
 
@@ -722,7 +721,7 @@ impl World {
     /// What becomes of every dial to `address`, whoever is there; `None`: what normally would.
     pub fn set_fate(&mut self, address: SocketAddr, fate: Option<Fate>) {
         let to = self.net.owner(address.ip());
-        self.trace.add(self.queue.now(), to, What::Fault(format!("dials to {address}: {fate:?}")));
+        self.trace.add(self.queue.now(), to, Record::Fault(format!("dials to {address}: {fate:?}")));
         self.net.set_fate(address, fate);
     }
 

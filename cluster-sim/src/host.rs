@@ -5,7 +5,6 @@
 
 use std::any::Any;
 use std::collections::BTreeMap;
-use std::fmt;
 use std::net::SocketAddr;
 
 use cluster_core::adapter::Pulse;
@@ -25,32 +24,6 @@ const AHEAD: usize = 1 << 20;
 
 /// How many actions of a node may follow one input, before it counts as a node that never comes to rest.
 const MAX_ACTIONS: u32 = 1 << 18;
-
-/// Names a host of a [`World`](crate::World): a machine with an address that runs one node at a time.
-///
-/// It is of the world that gave it: another one panics that has no host of this number.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct HostId(pub(crate) u32);
-
-impl HostId {
-    /// The number of the host, in the order in which hosts were added.
-    #[must_use]
-    pub const fn index(self) -> usize {
-        self.0 as usize
-    }
-}
-
-impl fmt::Display for HostId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "n{}", self.0)
-    }
-}
-
-impl fmt::Debug for HostId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
 
 /// A node and its links.
 #[derive(Debug)]
@@ -462,10 +435,10 @@ mod tests {
 
     use cluster_core::{Config, Instant};
 
-    use super::HostId;
     use crate::catch::{Caught, caught};
     use crate::net::{Block, Buffers};
     use crate::{Crash, Latency, Restart, Twin, World};
+    use cluster_timeline::record::HostId;
 
     /// A verb, given one host of the world and one of another.
     type Verb = fn(&mut World, HostId, HostId);

@@ -6,11 +6,12 @@ mod outsider;
 
 use std::time::Duration;
 
+use cluster_timeline::record::HostId;
+
 use serde::{Deserialize, Serialize};
 
 use self::insider::Insider;
 use self::outsider::Outsider;
-use crate::host::HostId;
 use crate::queue::Due;
 use crate::rng::{Purpose, Rng};
 use crate::world::{World, nanos};

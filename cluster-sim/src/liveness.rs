@@ -19,12 +19,11 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use cluster_core::{Event, Instant, PeerInfo, PeerState, Reason, Run};
+use cluster_timeline::record::{FrameKind, HostId};
 
 use crate::faults::{Crash, Restart};
-use crate::host::HostId;
 use crate::log::Logged;
 use crate::machine::{Bind, Process};
-use crate::trace::FrameKind;
 use crate::world::World;
 
 /// What was said before everything healed has arrived by then: who is disconnected knows of it, for instance.

@@ -5,9 +5,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use cluster_core::{Config, Incarnation, Input, Instant, LinkId, NodeId, Run, Target};
+use cluster_timeline::record::HostId;
 
 use crate::app::Disk;
-use crate::host::{Driver, HostId};
+use crate::host::Driver;
 use crate::io::Io;
 use crate::log::Log;
 use crate::net::Wake;

@@ -16,8 +16,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
 use cluster_core::LinkId;
+use cluster_timeline::record::{ConnectionEnd, HostId};
 
-use crate::host::HostId;
 use crate::pipe::Pipe;
 use crate::queue::{Due, Queue};
 use crate::rng::{Purpose, Small};
@@ -68,6 +68,12 @@ impl Sock {
     /// The other end.
     pub(crate) fn peer(self) -> Sock {
         Sock { conn: self.conn, side: self.side.other() }
+    }
+}
+
+impl From<Sock> for ConnectionEnd {
+    fn from(sock: Sock) -> ConnectionEnd {
+        ConnectionEnd { connection: sock.conn.serial as usize, outbound: sock.side == Side::Dialer }
     }
 }
 

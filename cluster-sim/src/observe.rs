@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use cluster_core::{Event, Instant, NodeId, PeerState, Run};
+use cluster_timeline::record::HostId;
 
-use crate::host::{Driver, HostId};
+use crate::host::Driver;
 use crate::log::{Closed, Dialled, Ended, LinkView, Logged, Noticed, Taken, Wire};
 use crate::net::Side;
 use crate::world::World;

@@ -54,6 +54,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use cluster_core::{Event, Frame, Instant, LinkId, Node, NodeId, Run, Target, Timing};
+use cluster_timeline::record::HostId;
 
 use self::alive::{Alive, Wasted};
 use self::credit::Credit;
@@ -70,7 +71,6 @@ use self::sessions::Flow;
 use self::suspects::Suspects;
 use self::talk::Talks;
 use self::watch::Watch;
-use crate::host::HostId;
 use crate::net::ConnId;
 
 /// What a check says: the words of the violation, if there is one.

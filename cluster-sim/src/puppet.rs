@@ -14,14 +14,13 @@ use cluster_core::{
     Advertised, Channel, ChannelError, Config, Credentials, Frame, Hello, Identity, Incarnation, Instant, Keyring,
     Name, NodeId, Received, Role, Run, Suite,
 };
+use cluster_timeline::record::{Brief, HostId, Record};
 
 use self::stream::{Inbound, encode};
-use crate::host::HostId;
 use crate::io::Io;
 use crate::machine::{Process, Spec};
 use crate::net::{Read, Sock, Wake};
 use crate::rng::{Purpose, Rng};
-use crate::trace::{Brief, What};
 use crate::world::World;
 
 /// What a puppet is and what it does by itself.
@@ -281,7 +280,7 @@ impl PuppetMut<'_> {
     pub fn age(&mut self) {
         self.act(|puppet, io| {
             puppet.run.incarnation.0 += 1;
-            io.trace(What::Puppet(format!("is {:?} from now on", puppet.run)));
+            io.trace(Record::Puppet(format!("is {:?} from now on", puppet.run)));
         });
     }
 
@@ -443,7 +442,7 @@ impl Puppet {
                 Ok(Some(Received::Greeted)) => {}
                 Ok(Some(Received::Connected(proven))) => self.connected(io, link, proven.run),
                 Ok(Some(Received::Frame(frame))) => {
-                    io.trace(What::Puppet(format!("got {:?}", Brief::of(&frame))));
+                    io.trace(Record::Puppet(format!("got {:?}", Brief::of(&frame))));
                     let at = Instant::from_nanos(io.queue.now());
                     if self.script.keep {
                         self.heard.push(Heard { at, link, frame: frame.clone() });
@@ -499,7 +498,7 @@ impl Puppet {
     }
 
     fn send(&mut self, io: &mut Io<'_>, link: PuppetLink, frame: Frame) {
-        io.trace(What::Puppet(format!("sends {:?}", Brief::of(&frame))));
+        io.trace(Record::Puppet(format!("sends {:?}", Brief::of(&frame))));
         self.links[link].channel.send(frame);
         self.pump(io, link);
     }

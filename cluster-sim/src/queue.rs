@@ -4,8 +4,8 @@ use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
 use cluster_core::Target;
+use cluster_timeline::record::HostId;
 
-use crate::host::HostId;
 use crate::net::{ConnId, DialError, Side};
 
 /// Something that happens to the world at a time of its own.

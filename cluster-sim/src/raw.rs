@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 
 use cluster_core::Config;
+use cluster_timeline::record::HostId;
 
-use crate::host::HostId;
 use crate::machine::{Process, Spec, parse};
 use crate::net::{EndState, Greeting, Read, Sock};
 use crate::world::World;

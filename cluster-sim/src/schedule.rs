@@ -15,9 +15,9 @@ mod strategy;
 use std::time::Duration;
 
 use cluster_core::limits::MAX_LIST;
+use cluster_timeline::record::HostId;
 use serde::{Deserialize, Serialize};
 
-use crate::host::HostId;
 use crate::rng::{Purpose, Rng};
 
 pub use self::error::{ScheduleError, WorldError};

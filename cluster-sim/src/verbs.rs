@@ -8,9 +8,9 @@ use cluster_core::{
     Broadcast, Config, ConfigError, Event, FlushError, FlushId, JoinError, JoinId, Node, NodeId, PeerInfo, Receipt,
     Run, SendError, Stats, Target, UnknownPeer,
 };
+use cluster_timeline::record::HostId;
 
 use crate::calls::Calls;
-use crate::host::HostId;
 use crate::log::Taken;
 use crate::numbered::Numbered;
 use crate::world::World;

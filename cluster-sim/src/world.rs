@@ -5,10 +5,11 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use cluster_core::{Config, Identity, Instant, Node, NodeId, Run, Start, Target};
+use cluster_timeline::record::{HostId, Record};
 
 use crate::app::{Disk, Factory};
 use crate::builder::Invariants;
-use crate::host::{Driver, HostId};
+use crate::host::Driver;
 use crate::hostile::Hostiles;
 use crate::io::Io;
 use crate::log::{Dialled, Log};
@@ -17,7 +18,7 @@ use crate::net::Net;
 use crate::oracle::{Broken, Oracle};
 use crate::queue::{Due, Queue};
 use crate::rng::{Purpose, Rng};
-use crate::trace::{Trace, What};
+use crate::trace::Trace;
 use crate::violation::Violation;
 
 /// How many lines a failure shows, unless the environment variable `CLUSTER_SIM_LINES` says otherwise.
@@ -395,7 +396,7 @@ impl World {
             self.oracle.started(host, &driver.node, start_listen, clock);
         }
         self.trace.name(run.id, host);
-        self.trace.add(now, Some(host), What::Started(run, address));
+        self.trace.add(now, Some(host), Record::Started(run, address));
         let rng = Rng::new(self.seed, Purpose::App, host.0, self.machines[host.index()].life);
         let factory = self.factory.clone();
         self.with_driver(host, |driver, io| {
@@ -566,7 +567,7 @@ impl World {
 
     fn resolved(&mut self, host: HostId, life: u32, target: &Target) {
         let outcome = self.look_up(target);
-        self.trace.add(self.queue.now(), Some(host), What::Resolved(target.clone(), outcome.clone()));
+        self.trace.add(self.queue.now(), Some(host), Record::Resolved(target.clone(), outcome.clone()));
         let machine = &mut self.machines[host.index()];
         if machine.life == life {
             if let Ok(addresses) = &outcome {

@@ -10,9 +10,9 @@ use cluster_core::wire::{
     StreamId, Update,
 };
 use cluster_core::{Advertised, Frame, Incarnation, NodeId, RejectCode, Run};
+use cluster_timeline::record::HostId;
 
 use super::Abuse;
-use crate::host::HostId;
 use crate::puppet::{PuppetLink, PuppetState, Script};
 use crate::rng::Rng;
 use crate::world::World;

@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 use cluster_core::{Channel, Config, Credentials, Hello, Identity, Incarnation, NodeId, Role, Run, Secret, Suite};
+use cluster_timeline::record::HostId;
 
 use super::Attack;
-use crate::host::HostId;
 use crate::net::{EndState, Read, Sock};
 use crate::rng::Rng;
 use crate::world::World;

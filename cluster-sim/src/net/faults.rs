@@ -3,11 +3,12 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use cluster_timeline::record::HostId;
+
 use serde::{Deserialize, Serialize};
 
 use super::ways::Ways;
 use super::{Buffers, ConnId, EndState, Net, Side, Sock, Wake};
-use crate::host::HostId;
 use crate::queue::{Due, Queue};
 use crate::way::Delay;
 

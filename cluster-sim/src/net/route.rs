@@ -3,10 +3,11 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
+use cluster_timeline::record::HostId;
+
 use serde::{Deserialize, Serialize};
 
 use super::{BACKLOG, Block, ConnId, DialError, End, EndState, Holder, Listener, Net, SYN_RETRIES, Side, Sock, Wake};
-use crate::host::HostId;
 use crate::queue::{Due, Queue};
 
 /// What becomes of every dial to an address, whoever is there.

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use cluster_timeline::record::HostId;
+
 use super::Block;
-use crate::host::HostId;
 use crate::rng::{Purpose, Small};
 use crate::way::{Delay, Latency, Throttle, Transit};
 

@@ -2,10 +2,10 @@
 
 use bytes::Bytes;
 use cluster_core::{Config, ConfigError, Incarnation, Instant, Node, Start};
+use cluster_timeline::record::HostId;
 
 use super::{Identity, Op, Schedule, ScheduleError, Setting, WorldError, check_places};
 use crate::faults::Restart;
-use crate::host::HostId;
 use crate::numbered::SHORTEST;
 use crate::world::World;
 

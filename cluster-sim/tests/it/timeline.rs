@@ -9,7 +9,7 @@ use cluster_sim::{Crash, FrameKind, HostId, Restart, Script, World};
 use crate::harness::*;
 
 /// A partition that lasts until everybody has noticed it, a crash, messages on the way, and everything healed.
-fn eventful(count: usize, record: bool) -> World {
+pub(crate) fn eventful(count: usize, record: bool) -> World {
     let mut world = World::new(7);
     if record {
         world.record();

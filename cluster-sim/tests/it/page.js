@@ -1,0 +1,50 @@
+// Appended to a page by its test: uses the page as a reader would, and writes down what the reader sees.
+
+// The browser passes virtual time at once, and draws when it does.
+const settle = () => new Promise((done) => setTimeout(done, 100));
+const pixel = (left, top) => [...ctx.getImageData(left * devicePixelRatio, top * devicePixelRatio, 1, 1).data].join();
+
+// A lane counts as drawn if its name can be clicked and its bar has another colour than its background.
+function isDrawn(lane) {
+  const named = hits.some(({ item }) => item.type === "name" && item.host === lane.host.index);
+  const state = lane.host.states.find((span) => span.state === "running");
+  const middle = x((state.from + state.to) / 2);
+  return named && pixel(middle, barMiddle(lane)) !== pixel(middle, laneTop(lane) + 1);
+}
+
+function click(target, left, top) {
+  const edge = target.getBoundingClientRect();
+  const at = { button: 0, pointerId: 1, bubbles: true, clientX: edge.left + left, clientY: edge.top + top };
+  // No real pointer is down that could be captured.
+  target.setPointerCapture = () => {};
+  for (const type of ["pointermove", "pointerdown", "pointerup"]) target.dispatchEvent(new PointerEvent(type, at));
+}
+
+async function read() {
+  await settle();
+  const lanes = view.lanes.filter(isDrawn).map((lane) => lane.host.name);
+
+  $("search").value = "is down";
+  $("search").dispatchEvent(new Event("input"));
+  const found = $("found").textContent;
+  $("search").dispatchEvent(new KeyboardEvent("keydown", { key: "Enter" }));
+  await settle();
+  const match = $("details").innerText;
+
+  fit();
+  await settle();
+  const lane = view.lanes[0];
+  const state = lane.host.states[0];
+  click(canvas, x((state.from + state.to) / 2), barTop(lane) + lane.bar - 1);
+  await settle();
+  const details = $("details").hidden ? "" : $("details").innerText;
+  return { lanes: lanes.join(" "), story: $("story").children.length, found, match, details };
+}
+
+read().catch((error) => ({ failed: error.stack })).then((seen) => {
+  const report = document.createElement("pre");
+  report.id = "report";
+  const line = ([name, value]) => `${name}: ${String(value).replaceAll("\n", " / ")}`;
+  report.textContent = Object.entries({ ...seen, errors: errors.join("; ") }).map(line).join("\n");
+  document.body.append(report);
+});
