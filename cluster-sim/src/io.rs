@@ -10,11 +10,11 @@ use cluster_core::{
 use cluster_timeline::record::{Brief, FrameKind, HostId, Record};
 
 use crate::app::Disk;
-use crate::host::Link;
 use crate::log::{Closed, Dialled, Ended, Log, Logged, Noticed, Taken};
-use crate::net::{Net, Read, Side, Sock};
+use crate::net::Net;
 use crate::oracle::{Oracle, When};
 use crate::queue::{Due, Queue};
+use crate::socket::{Read, Side, Sock};
 use crate::trace::Trace;
 
 /// The most that one read takes.
@@ -216,18 +216,16 @@ impl Io<'_> {
         self.log.ends.push(Ended { at: self.at(), link, cause: cause.clone() });
     }
 
-    pub(crate) fn close_asked(&mut self, link: LinkId, mode: CloseMode, reason: &Reason, entry: Option<&Link>) {
+    pub(crate) fn close_asked(&mut self, link: LinkId, mode: CloseMode, reason: &Reason, peer: Option<Run>) {
         self.trace(Record::Close(link, mode, reason.clone()));
         self.oracle.closed(self.host, link, reason, self.when());
-        let peer = entry.and_then(|entry| entry.peer);
         self.log.closes.push(Closed { at: self.at(), link, peer, mode, reason: reason.clone() });
     }
 
-    pub(crate) fn got(&mut self, id: LinkId, frame: &Frame, link: &mut Link) {
+    pub(crate) fn got(&mut self, id: LinkId, frame: &Frame, sock: Sock) {
         self.trace(Record::Got(id, Brief::of(frame)));
-        let ip = self.net.end(link.sock).remote.ip();
+        let ip = self.net.end(sock).remote.ip();
         self.oracle.got(self.host, id, frame, ip);
-        link.granted |= matches!(frame, Frame::Accept(_));
     }
 
     /// Bytes of a link were read.
@@ -246,11 +244,10 @@ impl Io<'_> {
     }
 
     /// A frame is about to be written.
-    pub(crate) fn sent(&mut self, id: LinkId, frame: &Frame, link: &mut Link) {
+    pub(crate) fn sent(&mut self, id: LinkId, frame: &Frame, sock: Sock) {
         self.trace(Record::Sent(id, Brief::of(frame)));
-        let width = if matches!(frame, Frame::Data(_)) { self.net.width(link.sock) } else { None };
+        let width = if matches!(frame, Frame::Data(_)) { self.net.width(sock) } else { None };
         self.oracle.sent(self.host, id, frame, width, self.when());
-        link.granted |= matches!(frame, Frame::Accept(_));
         let bytes = match frame {
             Frame::Data(data) => data.bytes.len() + MAX_DATA_HEAD,
             control => control.encode().len(),

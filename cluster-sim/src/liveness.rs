@@ -21,9 +21,9 @@ use std::time::Duration;
 use cluster_core::{Event, Instant, PeerInfo, PeerState, Reason, Run};
 use cluster_timeline::record::{FrameKind, HostId};
 
-use crate::faults::{Crash, Restart};
 use crate::log::Logged;
 use crate::machine::{Bind, Process};
+use crate::restart::{Crash, Restart};
 use crate::world::World;
 
 /// What was said before everything healed has arrived by then: who is disconnected knows of it, for instance.
@@ -160,7 +160,7 @@ impl World {
 
     /// How long a core may really take: L6, three times as long while somebody means harm, and keeps it busy.
     fn allowed(&self, core: &[HostId]) -> Duration {
-        self.bound(core) * if self.hostiles.is_empty() { 1 } else { 3 }
+        self.bound(core) * if self.actors.is_empty() { 1 } else { 3 }
     }
 
     #[track_caller]

@@ -8,12 +8,12 @@ use cluster_core::{Config, Incarnation, Input, Instant, LinkId, NodeId, Run, Tar
 use cluster_timeline::record::HostId;
 
 use crate::app::Disk;
-use crate::host::Driver;
+use crate::driver::Driver;
 use crate::io::Io;
 use crate::log::Log;
-use crate::net::Wake;
 use crate::puppet::Puppet;
 use crate::rng::Rng;
+use crate::socket::Wake;
 
 /// Ticks in a row that leave another one due.
 const BUSY: u32 = 100;

@@ -46,11 +46,12 @@ mod sessions;
 mod suspects;
 mod talk;
 mod user;
+mod verdict;
 mod watch;
 mod wire;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use cluster_core::{Event, Frame, Instant, LinkId, Node, NodeId, Run, Target, Timing};
@@ -70,11 +71,9 @@ use self::runs::Runs;
 use self::sessions::Flow;
 use self::suspects::Suspects;
 use self::talk::Talks;
+pub(crate) use self::verdict::{Verdict, When, network};
 use self::watch::Watch;
 use crate::net::ConnId;
-
-/// What a check says: the words of the violation, if there is one.
-type Verdict = Result<(), String>;
 
 /// Every check of a world.
 #[derive(Debug)]
@@ -114,13 +113,6 @@ pub(crate) struct Debt {
 pub(crate) struct Broken {
     pub(crate) host: HostId,
     pub(crate) text: String,
-}
-
-/// When something happens: by the host's own clock, and by the world's.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct When {
-    pub(crate) clock: Instant,
-    pub(crate) world: u64,
 }
 
 impl Default for Oracle {
@@ -475,14 +467,6 @@ impl Oracle {
 fn concerns_streams(frame: &Frame) -> bool {
     use Frame::{Announce, Digest, List, Ping, Pong, Update};
     !matches!(frame, Ping { .. } | Pong { .. } | Digest(_) | List(_) | Announce(_) | Update(_))
-}
-
-/// What counts as one source: an IPv4 address, or the /64 that one IPv6 host may draw its addresses from.
-fn network(ip: IpAddr) -> IpAddr {
-    match ip.to_canonical() {
-        IpAddr::V6(v6) if !v6.is_loopback() => Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64).into(),
-        ip => ip,
-    }
 }
 
 /// How long a node remembers whom it has lost.

@@ -217,13 +217,13 @@ fn attempt(builder: &Builder, schedule: &Schedule, twice: bool) -> Result<Summar
 fn fail(builder: &Builder, shrink: bool) -> Box<Failure> {
     let schedule = match builder.plan() {
         Ok(schedule) => schedule,
-        Err(error) => return Failure::impossible(builder, error),
+        Err(error) => return builder.impossible(error),
     };
     match attempt(builder, &schedule, true) {
         Err(cause @ Cause::NotRepeatable { .. }) => Failure::plain(schedule, cause),
-        Err(cause) if shrink => Failure::explain(builder, schedule, cause),
+        Err(cause) if shrink => builder.explain(schedule, cause),
         Err(cause) => {
-            let cause = Failure::with_trace(builder, &schedule, cause);
+            let cause = builder.with_trace(&schedule, cause);
             Failure::plain(schedule, cause)
         }
         Ok(summary) => {

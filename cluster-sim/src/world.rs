@@ -1,25 +1,37 @@
 //! The world: what there is, and how time passes.
 
+mod apps;
+mod faults;
+mod node;
+mod observe;
+mod puppets;
+mod raw;
+mod recording;
+
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::rc::Rc;
 use std::time::Duration;
 
 use cluster_core::{Config, Identity, Instant, Node, NodeId, Run, Start, Target};
 use cluster_timeline::record::{HostId, Record};
 
 use crate::app::{Disk, Factory};
-use crate::builder::Invariants;
-use crate::host::Driver;
-use crate::hostile::Hostiles;
+use crate::driver::Driver;
 use crate::io::Io;
 use crate::log::{Dialled, Log};
 use crate::machine::{Bind, Clock, Inbox, Machine, Process, Spec, Tick};
 use crate::net::Net;
 use crate::oracle::{Broken, Oracle};
-use crate::queue::{Due, Queue};
+use crate::queue::{Due, Queue, nanos};
 use crate::rng::{Purpose, Rng};
 use crate::trace::Trace;
 use crate::violation::Violation;
+
+pub use self::node::{Dest, NodeMut};
+pub use self::puppets::PuppetMut;
+pub use self::raw::{RawConn, RawMut, RawState};
 
 /// How many lines a failure shows, unless the environment variable `CLUSTER_SIM_LINES` says otherwise.
 const SHOWN: usize = 200;
@@ -42,7 +54,8 @@ pub struct World {
     pub(crate) trace: Trace,
     pub(crate) machines: Vec<Machine>,
     pub(crate) oracle: Oracle,
-    pub(crate) hostiles: Hostiles,
+    /// Hosts that act on their own. One that is acting is not here.
+    pub(crate) actors: Vec<Option<Box<dyn Actor>>>,
     pub(crate) names: BTreeMap<String, Vec<IpAddr>>,
     pub(crate) dials: Vec<Dialled>,
     /// The keys of nodes with a secret, so that a restarted one is who it was.
@@ -73,7 +86,7 @@ impl World {
             trace: Trace::new(),
             machines: Vec::new(),
             oracle: Oracle::default(),
-            hostiles: Hostiles::default(),
+            actors: Vec::new(),
             names: BTreeMap::new(),
             dials: Vec::new(),
             identities: BTreeMap::new(),
@@ -526,7 +539,7 @@ impl World {
                 }
             }
             Due::Resolved { host, life, ref target } => self.resolved(host, life, target),
-            Due::Hostile { index } => self.turn_hostile(index),
+            Due::Hostile { index } => self.turn_actor(index),
             Due::Resume { host, number } if self.machines[host.index()].pauses == number => self.resume(host),
             Due::Feed { host, number } if self.machines[host.index()].appetites == number => self.burst(host),
             ref due => self.net.handle(&mut self.queue, due),
@@ -563,6 +576,20 @@ impl World {
         if let Some(text) = self.invariants.broken(self) {
             self.fail(&text);
         }
+    }
+
+    /// Has an actor act from now on.
+    pub(crate) fn unleash(&mut self, actor: Box<dyn Actor>) {
+        let index = self.actors.len();
+        self.actors.push(Some(actor));
+        self.queue.push_after(0, Due::Hostile { index });
+    }
+
+    fn turn_actor(&mut self, index: usize) {
+        let Some(mut actor) = self.actors.get_mut(index).and_then(Option::take) else { return };
+        let wait = actor.act(self);
+        self.actors[index] = Some(actor);
+        self.queue.push_after(wait, Due::Hostile { index });
     }
 
     fn resolved(&mut self, host: HostId, life: u32, target: &Target) {
@@ -605,6 +632,39 @@ impl World {
     }
 }
 
+/// A host that acts in a world on its own, again and again.
+pub(crate) trait Actor: fmt::Debug {
+    /// Acts, and returns after how many nanoseconds it acts again.
+    fn act(&mut self, world: &mut World) -> u64;
+}
+
+/// What users want to hold.
+#[derive(Clone, Default)]
+pub(crate) struct Invariants(Vec<Invariant>);
+
+type Invariant = Rc<dyn Fn(&World) -> Result<(), String>>;
+
+impl Invariants {
+    pub(crate) fn add(&mut self, holds: impl Fn(&World) -> Result<(), String> + 'static) {
+        self.0.push(Rc::new(holds));
+    }
+
+    /// Why the first of them that does not hold does not.
+    pub(crate) fn broken(&self, world: &World) -> Option<String> {
+        self.0.iter().find_map(|holds| holds(world).err())
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl fmt::Debug for Invariants {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} invariants", self.0.len())
+    }
+}
+
 /// How many lines of the trace a failure shows.
 pub(crate) fn shown_lines() -> usize {
     std::env::var("CLUSTER_SIM_LINES").ok().and_then(|lines| lines.parse().ok()).unwrap_or(SHOWN)
@@ -621,7 +681,3 @@ impl Drop for World {
 
 /// A run for a host on which no node has run.
 const NOBODY: Run = Run { id: NodeId::from_bytes([0; 16]), incarnation: cluster_core::Incarnation(0) };
-
-pub(crate) fn nanos(span: Duration) -> u64 {
-    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
-}

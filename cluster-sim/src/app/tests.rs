@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use cluster_core::Config;
 
-use crate::{Cause, Crash, Fault, Faults, Rate, Restart, Swarm, check_seeds};
+use crate::{Cause, Crash, Fault, Faults, HostId, Rate, Restart, Swarm, World, check_seeds};
 
 const SECOND: Duration = Duration::from_secs(1);
 

@@ -8,8 +8,8 @@ use cluster_core::{Channel, Config, Credentials, Hello, Identity, Incarnation, N
 use cluster_timeline::record::HostId;
 
 use super::Attack;
-use crate::net::{EndState, Read, Sock};
 use crate::rng::Rng;
+use crate::socket::{EndState, Read, Sock};
 use crate::world::World;
 
 /// Connections that are kept open at most; the oldest is closed for a new one.

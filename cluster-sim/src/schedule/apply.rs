@@ -5,8 +5,8 @@ use cluster_core::{Config, ConfigError, Incarnation, Instant, Node, Start};
 use cluster_timeline::record::HostId;
 
 use super::{Identity, Op, Schedule, ScheduleError, Setting, WorldError, check_places};
-use crate::faults::Restart;
 use crate::numbered::SHORTEST;
+use crate::restart::Restart;
 use crate::world::World;
 
 /// How far the wall clock was set back when a node starts as [`Identity::Stale`], in microseconds.
@@ -171,7 +171,7 @@ impl World {
     }
 
     fn may_add_hostile(&self) -> bool {
-        self.hostiles.len() < Op::MAX_HOSTILE
+        self.actors.len() < Op::MAX_HOSTILE
     }
 
     fn send_some(&mut self, from: HostId, to: HostId, length: u64) -> bool {

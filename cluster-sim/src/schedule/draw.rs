@@ -6,8 +6,11 @@ use cluster_core::limits::MAX_CHUNK;
 
 use super::op::MAX_LENGTH;
 use super::{Fault, Faults, Identity, Op, Pace, Profile, Rate, Schedule, Setting, Step};
+use crate::hostile::{Abuse, Attack, Tempo};
+use crate::net::{Block, Fate};
+use crate::restart::{Crash, Twin};
 use crate::rng::{Purpose, Rng};
-use crate::{Abuse, Attack, Block, Crash, Fate, Latency, Tempo, Twin};
+use crate::way::Latency;
 
 /// The most nodes of a schedule that is drawn as a whole.
 const NODES: u64 = 7;

@@ -5,7 +5,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{Pace, WorldError, check_span, span};
-use crate::{Abuse, Attack, Block, Crash, Fate, Latency, Tempo, Twin};
+use crate::hostile::{Abuse, Attack, Tempo};
+use crate::net::{Block, Fate};
+use crate::restart::{Crash, Twin};
+use crate::way::Latency;
 
 /// The most bytes that one message of a step may have.
 pub(super) const MAX_LENGTH: u64 = 64 << 20;

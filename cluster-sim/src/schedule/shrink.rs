@@ -5,8 +5,8 @@ use std::time::Duration;
 use cluster_core::Instant;
 
 use super::{Identity, Op, Profile, Schedule, Setting, Step};
-use crate::faults::Crash;
 use crate::hostile::Tempo;
+use crate::restart::Crash;
 use crate::way::Latency;
 
 /// The most runs that are spent on one failure.

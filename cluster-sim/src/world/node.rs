@@ -10,10 +10,10 @@ use cluster_core::{
 };
 use cluster_timeline::record::HostId;
 
+use super::World;
 use crate::calls::Calls;
 use crate::log::Taken;
 use crate::numbered::Numbered;
-use crate::world::World;
 
 /// Where a join goes: a host of the world, a socket address, a [`Target`], or its text.
 #[derive(Clone, Debug)]

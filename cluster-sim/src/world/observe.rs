@@ -6,10 +6,10 @@ use std::net::SocketAddr;
 use cluster_core::{Event, Instant, NodeId, PeerState, Run};
 use cluster_timeline::record::HostId;
 
-use crate::host::Driver;
+use super::World;
+use crate::driver::Driver;
 use crate::log::{Closed, Dialled, Ended, LinkView, Logged, Noticed, Taken, Wire};
-use crate::net::Side;
-use crate::world::World;
+use crate::socket::Side;
 
 impl World {
     /// Every host, in the order in which they were added.
@@ -200,7 +200,7 @@ impl World {
     #[track_caller]
     pub fn links(&self, host: HostId) -> Vec<LinkView> {
         let Some(driver) = self.machine(host).process.driver() else { return Vec::new() };
-        let view = |(link, entry): (_, &crate::host::Link)| LinkView {
+        let view = |(link, entry): (_, &crate::driver::Link)| LinkView {
             link,
             connection: entry.sock.conn.serial as usize,
             outbound: entry.sock.side == Side::Dialer,

@@ -16,8 +16,8 @@ use cluster_core::{
 use crate::app::{App, Ctx, Factory, Resident, Told};
 use crate::calls::Calls;
 use crate::io::Io;
-use crate::net::{DialError, Read, Sock, Wake};
 use crate::rng::Rng;
+use crate::socket::{DialError, Read, Sock, Wake};
 
 /// About the most bytes that are pulled at once, when the socket has taken all before.
 const AHEAD: usize = 1 << 20;
@@ -233,7 +233,7 @@ impl Driver {
                 }
             }
             Action::Close { link, mode, reason } => {
-                io.close_asked(link, mode, &reason, self.links.get(&link).map(|link| &**link));
+                io.close_asked(link, mode, &reason, self.links.get(&link).and_then(|link| link.peer));
                 self.close(io, link, mode);
             }
             Action::Deliver => {
@@ -344,7 +344,8 @@ impl Driver {
                     Input::Connected { link: id, proven, local: io.local(link.sock) }
                 }
                 Ok(Some(Received::Frame(frame))) => {
-                    io.got(id, &frame, link);
+                    io.got(id, &frame, link.sock);
+                    link.granted |= matches!(frame, Frame::Accept(_));
                     Input::Frame { link: id, frame }
                 }
                 Ok(None) if none && link.read.beat(io.clock()) => {
@@ -372,7 +373,8 @@ impl Driver {
             if link.send && link.peer.is_some() && link.channel.output().is_empty() {
                 link.send = self.node.poll_frames(id, AHEAD, &mut self.frames);
                 for frame in self.frames.drain(..) {
-                    io.sent(id, &frame, link);
+                    io.sent(id, &frame, link.sock);
+                    link.granted |= matches!(frame, Frame::Accept(_));
                     link.channel.send(frame);
                 }
             }

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use cluster_core::Run;
 use cluster_timeline::{FaultKind, HostState, Recorder, Snapshot, StandingLink, Timeline};
 
+use super::World;
 use crate::machine::{Machine, Process};
 use crate::net::Block;
-use crate::world::World;
 
 impl World {
     /// Records from now on what a [`Timeline`] shows; what went before is not in it, except for how things stand now.

@@ -5,9 +5,10 @@ use std::net::SocketAddr;
 use cluster_core::Config;
 use cluster_timeline::record::HostId;
 
+use super::World;
 use crate::machine::{Process, Spec, parse};
-use crate::net::{EndState, Greeting, Read, Sock};
-use crate::world::World;
+use crate::net::Greeting;
+use crate::socket::{EndState, Read, Sock};
 
 /// The test's end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
