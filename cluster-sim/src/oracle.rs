@@ -518,7 +518,7 @@ mod tests {
         let hosts = world.add_many(2, &Config::insecure_plaintext());
         world.node(hosts[0]).join(hosts[1]).unwrap();
         world.run_for(Duration::from_secs(1));
-        let peer = world.id(hosts[1]);
+        let peer = world.host(hosts[1]).id();
         (world.node(hosts[0]).flush(peer).unwrap(), world.node(hosts[0]).flush(peer).unwrap())
     }
 

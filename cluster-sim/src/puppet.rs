@@ -54,7 +54,7 @@ pub struct Script {
     pub hold: bool,
     /// Its claims say that a user of its own asked for the connection.
     pub rejoin: bool,
-    /// The frames and messages that it receives are kept, for [`World::heard`] and [`World::puppet_messages`].
+    /// The frames and messages that it receives are kept, for [`Host::heard`](crate::Host::heard) and [`Host::puppet_messages`](crate::Host::puppet_messages).
     pub keep: bool,
 }
 

@@ -275,7 +275,7 @@ mod tests {
 
     #[test]
     fn the_lowest_seed_that_fails_is_told_with_the_shortest_schedule() {
-        let crashed = |world: &World| match world.hosts().find(|&host| !world.is_running(host)) {
+        let crashed = |world: &World| match world.hosts().find(|&host| !world.host(host).is_running()) {
             None => Ok(()),
             Some(host) => Err(format!("nothing runs on {host}")),
         };

@@ -1,7 +1,8 @@
 //! The world: what there is, and how time passes.
 
-mod apps;
-mod faults;
+mod host;
+mod host_mut;
+mod net;
 mod node;
 mod observe;
 mod puppets;
@@ -17,18 +18,22 @@ use std::time::Duration;
 use cluster_core::{Config, Identity, Instant, Node, NodeId, Run, Start, Target};
 use cluster_timeline::record::{HostId, Record};
 
-use crate::app::{Disk, Factory};
+use crate::app::{App, Ctx, Disk, Factory};
 use crate::driver::Driver;
 use crate::io::Io;
 use crate::log::{Dialled, Log};
 use crate::machine::{Bind, Clock, Inbox, Machine, Process, Spec, Tick};
-use crate::net::Net;
+use crate::net::Net as Kernel;
 use crate::oracle::{Broken, Oracle};
 use crate::queue::{Due, Queue, nanos};
+use crate::restart::Twin;
 use crate::rng::{Purpose, Rng};
 use crate::trace::Trace;
 use crate::violation::Violation;
 
+pub use self::host::Host;
+pub use self::host_mut::HostMut;
+pub use self::net::{Net, NetMut};
 pub use self::node::{Dest, NodeMut};
 pub use self::puppets::PuppetMut;
 pub use self::raw::{RawConn, RawMut, RawState};
@@ -50,7 +55,7 @@ const CLOCKS: u64 = 10 * 24 * 3_600 * 1_000_000_000;
 pub struct World {
     pub(crate) seed: u64,
     pub(crate) queue: Queue,
-    pub(crate) net: Net,
+    pub(crate) net: Kernel,
     pub(crate) trace: Trace,
     pub(crate) machines: Vec<Machine>,
     pub(crate) oracle: Oracle,
@@ -82,7 +87,7 @@ impl World {
         World {
             seed,
             queue: Queue::default(),
-            net: Net::new(seed),
+            net: Kernel::new(seed),
             trace: Trace::new(),
             machines: Vec::new(),
             oracle: Oracle::default(),
@@ -162,6 +167,33 @@ impl World {
         (0..count).map(|_| self.add(config.clone())).collect()
     }
 
+    /// Adds a host with the id and the config of the node that is, or was, on another. It has an address of its own.
+    ///
+    /// # Panics
+    ///
+    /// If no node has run there yet.
+    #[track_caller]
+    pub fn add_clone(&mut self, of: HostId, twin: Twin) -> HostId {
+        let run = self.host(of).run();
+        let later = self.wall_clock().max(run.incarnation.0.saturating_add(1));
+        let spec = Spec::new(self.machines[of.index()].spec.config.clone()).id(run.id);
+        self.add(spec.incarnation(match twin {
+            Twin::SameRun => run.incarnation.0,
+            Twin::LaterRun => later,
+        }))
+    }
+
+    /// Every node that starts from now on runs an application, which `make` makes when the node has just started. It may
+    /// set timers, and read the disk.
+    pub fn set_app<A: App>(&mut self, make: impl Fn(&mut Ctx<'_>) -> A + 'static) {
+        self.set_factory(Some(Factory::new(make)));
+    }
+
+    /// Every application of this type that runs, in the order of hosts.
+    pub fn apps<A: App>(&self) -> impl Iterator<Item = (HostId, &A)> {
+        self.hosts().filter_map(|host| Some((host, self.host(host).find_app()?)))
+    }
+
     /// The virtual time since the world began.
     #[must_use]
     pub fn now(&self) -> Instant {
@@ -177,16 +209,6 @@ impl World {
     /// A number below `bound` for the test's own choices, from the seed.
     pub fn draw(&mut self, bound: u64) -> u64 {
         self.rng.below(bound)
-    }
-
-    /// Keeps every byte that anybody writes into a connection from now on, for [`tapped`](World::tapped).
-    pub fn tap_wire(&mut self) {
-        self.net.tap();
-    }
-
-    /// The bytes that were written since [`tap_wire`](World::tap_wire): one direction of one connection after the other.
-    pub fn tapped(&self) -> impl Iterator<Item = &[u8]> {
-        self.net.tapped()
     }
 
     /// Lets `span` pass.
@@ -331,15 +353,27 @@ impl World {
     }
 
     #[track_caller]
-    pub(crate) fn machine(&self, host: HostId) -> &Machine {
-        self.assert_here(host);
-        &self.machines[host.index()]
-    }
-
-    #[track_caller]
     pub(crate) fn machine_mut(&mut self, host: HostId) -> &mut Machine {
         self.assert_here(host);
         &mut self.machines[host.index()]
+    }
+
+    /// Something happens to a host once.
+    #[track_caller]
+    pub(crate) fn fault(&mut self, host: HostId, text: String) {
+        self.assert_here(host);
+        self.trace.add(self.queue.now(), Some(host), Record::Fault(text));
+    }
+
+    /// Something holds of a host, or of a way from it, from now on, if it does not already.
+    #[track_caller]
+    pub(crate) fn condition(&mut self, host: HostId, text: String) {
+        self.assert_here(host);
+        self.trace.add(self.queue.now(), Some(host), Record::Condition(text));
+    }
+
+    pub(crate) fn others(&self, host: HostId) -> Vec<HostId> {
+        self.machines.iter().map(|machine| machine.id).filter(|&other| other != host).collect()
     }
 
     pub(crate) fn add_machine(&mut self, spec: Spec, process: Process) -> HostId {
@@ -540,7 +574,9 @@ impl World {
             }
             Due::Resolved { host, life, ref target } => self.resolved(host, life, target),
             Due::Hostile { index } => self.turn_actor(index),
-            Due::Resume { host, number } if self.machines[host.index()].pauses == number => self.resume(host),
+            Due::Resume { host, number } if self.machines[host.index()].pauses == number => {
+                self.host_mut(host).resume()
+            }
             Due::Feed { host, number } if self.machines[host.index()].appetites == number => self.burst(host),
             ref due => self.net.handle(&mut self.queue, due),
         }

@@ -50,7 +50,7 @@ enum End {
 
 impl Outsider {
     pub(super) fn new(world: &mut World, number: u8, attacks: &[Attack]) -> Outsider {
-        let sources = (1..=SOURCES).map(|last| world.raw_host(&format!("10.66.{number}.{last}"))).collect();
+        let sources = (1..=SOURCES).map(|last| world.net_mut().raw_host(&format!("10.66.{number}.{last}"))).collect();
         Outsider { attacks: attacks.to_vec(), sources, lines: VecDeque::new() }
     }
 
@@ -62,7 +62,7 @@ impl Outsider {
         for _ in 0..TENDED.min(self.lines.len()) {
             self.tend(world);
         }
-        let targets: Vec<SocketAddr> = world.running().into_iter().map(|host| world.addr(host)).collect();
+        let targets: Vec<SocketAddr> = world.running().into_iter().map(|host| world.host(host).addr()).collect();
         if targets.is_empty() {
             return;
         }

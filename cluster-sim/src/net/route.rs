@@ -33,7 +33,7 @@ pub enum Fate {
 /// What becomes of connections that a raw listener has got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Greeting {
-    /// They stand, and wait for the test to [accept](crate::World::raw_accept) them.
+    /// They stand, and wait for the test to [accept](crate::NetMut::raw_accept) them.
     Wait,
     /// They are closed at once.
     Close,

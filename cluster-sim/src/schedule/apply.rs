@@ -38,13 +38,13 @@ impl World {
 
     /// Adds the nodes of a schedule.
     pub(crate) fn populate(&mut self, schedule: &Schedule, config: &Config) {
-        self.set_buffers(schedule.profile.buffers());
+        self.net_mut().set_buffers(schedule.profile.buffers());
         if config.is_secure() {
             self.net.expect_secrecy();
         }
         let hosts = self.add_many(schedule.nodes as usize, config);
         for &host in &hosts {
-            self.set_acknowledging(host, schedule.profile.acknowledge);
+            self.host_mut(host).set_acknowledging(schedule.profile.acknowledge);
         }
         if schedule.profile.seeds == 0 {
             for &host in &hosts[1..] {
@@ -57,25 +57,28 @@ impl World {
     fn do_network(&mut self, op: &Op) -> bool {
         let hosts = |numbers: &[u32]| numbers.iter().map(|&number| HostId(number)).collect::<Vec<_>>();
         match *op {
-            Op::Latency { latency } => self.set_latency(latency),
-            Op::LatencyFrom { from, to, latency } => self.set_latency_from(HostId(from), HostId(to), latency),
+            Op::Latency { latency } => self.net_mut().set_latency(latency),
+            Op::LatencyFrom { from, to, latency } => self.net_mut().set_latency_from(HostId(from), HostId(to), latency),
             Op::Bandwidth { from, to, bytes_per_second } => {
-                self.set_bandwidth_from(HostId(from), HostId(to), bytes_per_second);
+                self.net_mut().set_bandwidth_from(HostId(from), HostId(to), bytes_per_second);
             }
-            Op::Clog { from, to, open, shut } => self.clog(HostId(from), HostId(to), open, shut),
-            Op::Cut { a, b } => self.cut(HostId(a), HostId(b)),
-            Op::CutOneWay { from, to } => self.cut_one_way(HostId(from), HostId(to)),
-            Op::Partition { ref one, ref other } => self.partition(&hosts(one), &hosts(other)),
-            Op::Isolate { host } => self.isolate(HostId(host)),
-            Op::Heal { a, b } => self.heal(HostId(a), HostId(b)),
-            Op::HealAll => self.heal_all(),
-            Op::BlockDials { from, to, how } => self.block_dials(HostId(from), HostId(to), how),
-            Op::AllowDials { from, to } => self.allow_dials(HostId(from), HostId(to)),
-            Op::DialFate { host, fate } => self.set_fate(self.addr(HostId(host)), fate),
-            Op::Reset { a, b } => return self.reset_connections(HostId(a), HostId(b)) > 0,
-            Op::ResetOneSide { at, peer } => return self.reset_one_side(HostId(at), HostId(peer)) > 0,
-            Op::HalfOpen { at, peer } => return self.half_open(HostId(at), HostId(peer)) > 0,
-            Op::Sever { a, b } => return self.sever_connections(HostId(a), HostId(b)) > 0,
+            Op::Clog { from, to, open, shut } => self.net_mut().clog(HostId(from), HostId(to), open, shut),
+            Op::Cut { a, b } => self.net_mut().cut(HostId(a), HostId(b)),
+            Op::CutOneWay { from, to } => self.net_mut().cut_one_way(HostId(from), HostId(to)),
+            Op::Partition { ref one, ref other } => self.net_mut().partition(&hosts(one), &hosts(other)),
+            Op::Isolate { host } => self.net_mut().isolate(HostId(host)),
+            Op::Heal { a, b } => self.net_mut().heal(HostId(a), HostId(b)),
+            Op::HealAll => self.net_mut().heal_all(),
+            Op::BlockDials { from, to, how } => self.net_mut().block_dials(HostId(from), HostId(to), how),
+            Op::AllowDials { from, to } => self.net_mut().allow_dials(HostId(from), HostId(to)),
+            Op::DialFate { host, fate } => {
+                let address = self.host(HostId(host)).addr();
+                self.net_mut().set_fate(address, fate);
+            }
+            Op::Reset { a, b } => return self.net_mut().reset_connections(HostId(a), HostId(b)) > 0,
+            Op::ResetOneSide { at, peer } => return self.net_mut().reset_one_side(HostId(at), HostId(peer)) > 0,
+            Op::HalfOpen { at, peer } => return self.net_mut().half_open(HostId(at), HostId(peer)) > 0,
+            Op::Sever { a, b } => return self.net_mut().sever_connections(HostId(a), HostId(b)) > 0,
             Op::Outsider { attack, tempo } => {
                 return self.may_add_hostile() && {
                     self.add_outsider(&[attack], tempo);
@@ -95,34 +98,32 @@ impl World {
 
     fn do_host(&mut self, op: &Op) -> bool {
         match *op {
-            Op::Crash { host, how } if self.is_running(HostId(host)) => self.crash(HostId(host), how),
-            Op::Restart { host, identity, moved } if !self.is_running(HostId(host)) => {
+            Op::Crash { host, how } if self.host(HostId(host)).is_running() => self.host_mut(HostId(host)).crash(how),
+            Op::Restart { host, identity, moved } if !self.host(HostId(host)).is_running() => {
                 let how = if moved { Restart::default().moved() } else { Restart::default() };
-                let Incarnation(before) = self.run(HostId(host)).incarnation;
-                self.restart(
-                    HostId(host),
-                    match identity {
-                        Identity::Same => how,
-                        Identity::Stale => how.incarnation(before.saturating_sub(STALE)),
-                        Identity::New => how.new_id(),
-                        Identity::Twin { of, run } => how.twin(self.run(HostId(of)), run),
-                    },
-                );
+                let Incarnation(before) = self.host(HostId(host)).run().incarnation;
+                let how = match identity {
+                    Identity::Same => how,
+                    Identity::Stale => how.incarnation(before.saturating_sub(STALE)),
+                    Identity::New => how.new_id(),
+                    Identity::Twin { of, run } => how.twin(self.host(HostId(of)).run(), run),
+                };
+                self.host_mut(HostId(host)).restart(how);
             }
-            Op::Pause { host } if self.can_act(HostId(host)) => self.pause(HostId(host)),
-            Op::Resume { host } if self.machines[host as usize].paused => self.resume(HostId(host)),
-            Op::Renumber { host } => self.renumber(HostId(host)),
-            Op::Late { host, up_to } => self.set_late(HostId(host), up_to),
-            Op::Drift { host, ppm } => self.set_drift(HostId(host), ppm),
-            Op::ClockForward { host, by } => self.clock_forward(HostId(host), by),
-            Op::ClockBack { host, by } => self.clock_back(HostId(host), by),
-            Op::ClockStop { host, stopped } => self.clock_stop(HostId(host), stopped),
-            Op::Consuming { host, consuming } => self.set_consuming(HostId(host), consuming),
-            Op::Consume { host, count } => self.consume(HostId(host), count),
-            Op::ConsumeInBursts { host, count, every } => self.consume_in_bursts(HostId(host), count, every),
-            Op::Reading { host, reading } => self.set_reading(HostId(host), reading),
-            Op::Read { host, bytes } => self.read(HostId(host), bytes),
-            Op::Exhaust { host, exhausted } => self.exhaust(HostId(host), exhausted),
+            Op::Pause { host } if self.host(HostId(host)).can_act() => self.host_mut(HostId(host)).pause(),
+            Op::Resume { host } if self.machines[host as usize].paused => self.host_mut(HostId(host)).resume(),
+            Op::Renumber { host } => self.host_mut(HostId(host)).renumber(),
+            Op::Late { host, up_to } => self.host_mut(HostId(host)).set_late(up_to),
+            Op::Drift { host, ppm } => self.host_mut(HostId(host)).set_drift(ppm),
+            Op::ClockForward { host, by } => self.host_mut(HostId(host)).clock_forward(by),
+            Op::ClockBack { host, by } => self.host_mut(HostId(host)).clock_back(by),
+            Op::ClockStop { host, stopped } => self.host_mut(HostId(host)).clock_stop(stopped),
+            Op::Consuming { host, consuming } => self.host_mut(HostId(host)).set_consuming(consuming),
+            Op::Consume { host, count } => self.host_mut(HostId(host)).consume(count),
+            Op::ConsumeInBursts { host, count, every } => self.host_mut(HostId(host)).consume_in_bursts(count, every),
+            Op::Reading { host, reading } => self.host_mut(HostId(host)).set_reading(reading),
+            Op::Read { host, bytes } => self.host_mut(HostId(host)).read(bytes),
+            Op::Exhaust { host, exhausted } => self.host_mut(HostId(host)).exhaust(exhausted),
             _ => return false,
         }
         true
@@ -131,23 +132,24 @@ impl World {
     /// The verbs of a node. Whether it has accepted what was asked of it is no matter here.
     fn do_user(&mut self, op: &Op) -> bool {
         match *op {
-            Op::Leave { host, timeout } if self.can_act(HostId(host)) => self.node(HostId(host)).leave(timeout),
-            Op::Disconnect { host, peer } if self.can_act(HostId(host)) => {
-                let peer = self.id(HostId(peer));
+            Op::Leave { host, timeout } if self.host(HostId(host)).can_act() => self.node(HostId(host)).leave(timeout),
+            Op::Disconnect { host, peer } if self.host(HostId(host)).can_act() => {
+                let peer = self.host(HostId(peer)).id();
                 return self.node(HostId(host)).disconnect(peer).is_ok();
             }
-            Op::Join { host, to } if self.can_act(HostId(host)) => {
+            Op::Join { host, to } if self.host(HostId(host)).can_act() => {
                 return self.node(HostId(host)).join(HostId(to)).is_ok();
             }
-            Op::JoinThrough { host, to } if self.can_act(HostId(host)) => {
-                let public = self.forward(&public(to), self.addr(HostId(to)));
+            Op::JoinThrough { host, to } if self.host(HostId(host)).can_act() => {
+                let inner = self.host(HostId(to)).addr();
+                let public = self.net_mut().forward(&public(to), inner);
                 return self.node(HostId(host)).join(public).is_ok();
             }
-            Op::AddSeed { host, to } if self.can_act(HostId(host)) => {
+            Op::AddSeed { host, to } if self.host(HostId(host)).can_act() => {
                 return self.node(HostId(host)).add_seed(HostId(to)).is_ok();
             }
-            Op::Forget { host } if self.can_act(HostId(host)) => self.node(HostId(host)).forget_lost(),
-            Op::SetConfig { host, ref setting } if self.can_act(HostId(host)) => {
+            Op::Forget { host } if self.host(HostId(host)).can_act() => self.node(HostId(host)).forget_lost(),
+            Op::SetConfig { host, ref setting } if self.host(HostId(host)).can_act() => {
                 let config = self.node(HostId(host)).config();
                 let config = match setting {
                     Setting::Metadata(length) => config.metadata(vec![0; *length as usize]),
@@ -155,14 +157,14 @@ impl World {
                 };
                 return self.node(HostId(host)).set_config(config).is_ok();
             }
-            Op::Send { from, to, length, count } if from != to && self.can_act(HostId(from)) => {
+            Op::Send { from, to, length, count } if from != to && self.host(HostId(from)).can_act() => {
                 return (0..count).take_while(|_| self.send_some(HostId(from), HostId(to), length)).count() > 0;
             }
-            Op::Broadcast { from, length } if self.can_act(HostId(from)) => {
+            Op::Broadcast { from, length } if self.host(HostId(from)).can_act() => {
                 return self.node(HostId(from)).broadcast(zeroes(length)).is_ok();
             }
-            Op::Flush { from, to } if self.can_act(HostId(from)) => {
-                let to = self.id(HostId(to));
+            Op::Flush { from, to } if self.host(HostId(from)).can_act() => {
+                let to = self.host(HostId(to)).id();
                 return self.node(HostId(from)).flush(to).is_ok();
             }
             _ => return false,
@@ -176,10 +178,10 @@ impl World {
 
     fn send_some(&mut self, from: HostId, to: HostId, length: u64) -> bool {
         if length < SHORTEST as u64 {
-            let to = self.id(to);
+            let to = self.host(to).id();
             return self.node(from).send(to, zeroes(length)).is_ok();
         }
-        self.send_numbered(from, to, length as usize).is_ok()
+        self.node(from).send_numbered(to, length as usize).is_ok()
     }
 }
 
@@ -263,13 +265,13 @@ mod tests {
     #[test]
     fn a_node_can_move_and_be_stale() {
         let mut world = world();
-        let (before, address) = (world.run(HostId(2)), world.addr(HostId(2)));
+        let (before, address) = (world.host(HostId(2)).run(), world.host(HostId(2)).addr());
         for identity in [Identity::Stale, Identity::New] {
             assert_eq!(world.apply(&Op::Crash { host: 2, how: Crash::Reset }), Ok(true));
             assert_eq!(world.apply(&Op::Restart { host: 2, identity, moved: true }), Ok(true));
             world.expect("a mesh", Duration::from_secs(60), World::is_complete);
-            assert_eq!(world.id(HostId(2)) == before.id, identity == Identity::Stale);
-            assert_ne!(world.addr(HostId(2)), address);
+            assert_eq!(world.host(HostId(2)).id() == before.id, identity == Identity::Stale);
+            assert_ne!(world.host(HostId(2)).addr(), address);
         }
     }
 }

@@ -32,17 +32,17 @@ const MAX_DRIFT: u32 = 500_000;
 #[non_exhaustive]
 #[allow(missing_docs, reason = "the fields are the parameters of the verb that is named")]
 pub enum Op {
-    /// [`World::set_latency`](crate::World::set_latency).
+    /// [`NetMut::set_latency`](crate::NetMut::set_latency).
     Latency { latency: Latency },
-    /// [`World::set_latency_from`](crate::World::set_latency_from).
+    /// [`NetMut::set_latency_from`](crate::NetMut::set_latency_from).
     LatencyFrom { from: u32, to: u32, latency: Latency },
-    /// [`World::set_bandwidth_from`](crate::World::set_bandwidth_from).
+    /// [`NetMut::set_bandwidth_from`](crate::NetMut::set_bandwidth_from).
     Bandwidth { from: u32, to: u32, bytes_per_second: Option<u64> },
-    /// [`World::cut`](crate::World::cut).
+    /// [`NetMut::cut`](crate::NetMut::cut).
     Cut { a: u32, b: u32 },
-    /// [`World::cut_one_way`](crate::World::cut_one_way).
+    /// [`NetMut::cut_one_way`](crate::NetMut::cut_one_way).
     CutOneWay { from: u32, to: u32 },
-    /// [`World::clog`](crate::World::clog).
+    /// [`NetMut::clog`](crate::NetMut::clog).
     Clog {
         from: u32,
         to: u32,
@@ -51,76 +51,76 @@ pub enum Op {
         #[serde(with = "span")]
         shut: Duration,
     },
-    /// [`World::partition`](crate::World::partition). Hosts on neither side reach both.
+    /// [`NetMut::partition`](crate::NetMut::partition). Hosts on neither side reach both.
     Partition { one: Vec<u32>, other: Vec<u32> },
-    /// [`World::isolate`](crate::World::isolate).
+    /// [`NetMut::isolate`](crate::NetMut::isolate).
     Isolate { host: u32 },
-    /// [`World::heal`](crate::World::heal).
+    /// [`NetMut::heal`](crate::NetMut::heal).
     Heal { a: u32, b: u32 },
-    /// [`World::heal_all`](crate::World::heal_all).
+    /// [`NetMut::heal_all`](crate::NetMut::heal_all).
     HealAll,
-    /// [`World::block_dials`](crate::World::block_dials).
+    /// [`NetMut::block_dials`](crate::NetMut::block_dials).
     BlockDials { from: u32, to: u32, how: Block },
-    /// [`World::allow_dials`](crate::World::allow_dials).
+    /// [`NetMut::allow_dials`](crate::NetMut::allow_dials).
     AllowDials { from: u32, to: u32 },
-    /// [`World::set_fate`](crate::World::set_fate) of the address at which `host` listens.
+    /// [`NetMut::set_fate`](crate::NetMut::set_fate) of the address at which `host` listens.
     DialFate { host: u32, fate: Option<Fate> },
-    /// [`World::reset_connections`](crate::World::reset_connections).
+    /// [`NetMut::reset_connections`](crate::NetMut::reset_connections).
     Reset { a: u32, b: u32 },
-    /// [`World::reset_one_side`](crate::World::reset_one_side).
+    /// [`NetMut::reset_one_side`](crate::NetMut::reset_one_side).
     ResetOneSide { at: u32, peer: u32 },
-    /// [`World::half_open`](crate::World::half_open).
+    /// [`NetMut::half_open`](crate::NetMut::half_open).
     HalfOpen { at: u32, peer: u32 },
-    /// [`World::sever_connections`](crate::World::sever_connections).
+    /// [`NetMut::sever_connections`](crate::NetMut::sever_connections).
     Sever { a: u32, b: u32 },
-    /// [`World::crash`](crate::World::crash).
+    /// [`HostMut::crash`](crate::HostMut::crash).
     Crash { host: u32, how: Crash },
-    /// [`World::restart`](crate::World::restart), at another address if it has `moved`.
+    /// [`HostMut::restart`](crate::HostMut::restart), at another address if it has `moved`.
     Restart { host: u32, identity: Identity, moved: bool },
-    /// [`World::renumber`](crate::World::renumber).
+    /// [`HostMut::renumber`](crate::HostMut::renumber).
     Renumber { host: u32 },
-    /// [`World::pause`](crate::World::pause).
+    /// [`HostMut::pause`](crate::HostMut::pause).
     Pause { host: u32 },
-    /// [`World::resume`](crate::World::resume).
+    /// [`HostMut::resume`](crate::HostMut::resume).
     Resume { host: u32 },
-    /// [`World::set_late`](crate::World::set_late).
+    /// [`HostMut::set_late`](crate::HostMut::set_late).
     Late {
         host: u32,
         #[serde(with = "span")]
         up_to: Duration,
     },
-    /// [`World::set_drift`](crate::World::set_drift).
+    /// [`HostMut::set_drift`](crate::HostMut::set_drift).
     Drift { host: u32, ppm: i32 },
-    /// [`World::clock_forward`](crate::World::clock_forward).
+    /// [`HostMut::clock_forward`](crate::HostMut::clock_forward).
     ClockForward {
         host: u32,
         #[serde(with = "span")]
         by: Duration,
     },
-    /// [`World::clock_back`](crate::World::clock_back).
+    /// [`HostMut::clock_back`](crate::HostMut::clock_back).
     ClockBack {
         host: u32,
         #[serde(with = "span")]
         by: Duration,
     },
-    /// [`World::clock_stop`](crate::World::clock_stop).
+    /// [`HostMut::clock_stop`](crate::HostMut::clock_stop).
     ClockStop { host: u32, stopped: bool },
-    /// [`World::set_consuming`](crate::World::set_consuming).
+    /// [`HostMut::set_consuming`](crate::HostMut::set_consuming).
     Consuming { host: u32, consuming: bool },
-    /// [`World::consume`](crate::World::consume).
+    /// [`HostMut::consume`](crate::HostMut::consume).
     Consume { host: u32, count: u64 },
-    /// [`World::consume_in_bursts`](crate::World::consume_in_bursts).
+    /// [`HostMut::consume_in_bursts`](crate::HostMut::consume_in_bursts).
     ConsumeInBursts {
         host: u32,
         count: u64,
         #[serde(with = "span")]
         every: Duration,
     },
-    /// [`World::set_reading`](crate::World::set_reading).
+    /// [`HostMut::set_reading`](crate::HostMut::set_reading).
     Reading { host: u32, reading: bool },
-    /// [`World::read`](crate::World::read).
+    /// [`HostMut::read`](crate::HostMut::read).
     Read { host: u32, bytes: u64 },
-    /// [`World::exhaust`](crate::World::exhaust).
+    /// [`HostMut::exhaust`](crate::HostMut::exhaust).
     Exhaust { host: u32, exhausted: bool },
     /// [`NodeMut::leave`](crate::NodeMut::leave).
     Leave {
@@ -141,7 +141,7 @@ pub enum Op {
     Forget { host: u32 },
     /// [`NodeMut::set_config`](crate::NodeMut::set_config), with one setting changed.
     SetConfig { host: u32, setting: Setting },
-    /// [`World::send_numbered`](crate::World::send_numbered), `count` times; a message too short for a number is sent
+    /// [`NodeMut::send_numbered`](crate::NodeMut::send_numbered), `count` times; a message too short for a number is sent
     /// by [`NodeMut::send`](crate::NodeMut::send).
     Send { from: u32, to: u32, length: u64, count: u32 },
     /// [`NodeMut::broadcast`](crate::NodeMut::broadcast) of zeroes.

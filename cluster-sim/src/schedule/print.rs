@@ -19,13 +19,13 @@ impl Schedule {
         let _ = writeln!(text, "    let mut world = World::new({});", self.seed);
         let _ = writeln!(text, "    let profile = {};", profile(&self.profile));
         if self.profile.buffers() != Buffers::default() {
-            let _ = writeln!(text, "    world.set_buffers(profile.buffers());");
+            let _ = writeln!(text, "    world.net_mut().set_buffers(profile.buffers());");
         }
         let _ = writeln!(text, "    let n = world.add_many({0}, &profile.config({0}));", self.nodes);
         if self.profile.acknowledge > 0 {
             let _ = writeln!(
                 text,
-                "    for &host in &n {{\n        world.set_acknowledging(host, profile.acknowledge);\n    }}"
+                "    for &host in &n {{\n        world.host_mut(host).set_acknowledging(profile.acknowledge);\n    }}"
             );
         }
         if self.profile.seeds == 0 && self.nodes > 1 {
@@ -129,54 +129,52 @@ fn pace(pace: Pace) -> String {
 fn verb(op: &Op) -> String {
     let list = |hosts: &[u32]| hosts.iter().map(|host| format!("n[{host}]")).collect::<Vec<_>>().join(", ");
     match op {
-        Op::Latency { latency } => format!("world.set_latency({});", shape(*latency)),
+        Op::Latency { latency } => format!("world.net_mut().set_latency({});", shape(*latency)),
         Op::LatencyFrom { from, to, latency } => {
-            format!("world.set_latency_from(n[{from}], n[{to}], {});", shape(*latency))
+            format!("world.net_mut().set_latency_from(n[{from}], n[{to}], {});", shape(*latency))
         }
         Op::Bandwidth { from, to, bytes_per_second } => {
             let rate =
                 bytes_per_second.map_or_else(|| "None".to_owned(), |rate| format!("Some({})", grouped(rate.into())));
-            format!("world.set_bandwidth_from(n[{from}], n[{to}], {rate});")
+            format!("world.net_mut().set_bandwidth_from(n[{from}], n[{to}], {rate});")
         }
         Op::Clog { from, to, open, shut } => {
-            format!("world.clog(n[{from}], n[{to}], {}, {});", duration(*open), duration(*shut))
+            format!("world.net_mut().clog(n[{from}], n[{to}], {}, {});", duration(*open), duration(*shut))
         }
-        Op::Cut { a, b } => format!("world.cut(n[{a}], n[{b}]);"),
-        Op::CutOneWay { from, to } => format!("world.cut_one_way(n[{from}], n[{to}]);"),
-        Op::Partition { one, other } => format!("world.partition(&[{}], &[{}]);", list(one), list(other)),
-        Op::Isolate { host } => format!("world.isolate(n[{host}]);"),
-        Op::Heal { a, b } => format!("world.heal(n[{a}], n[{b}]);"),
-        Op::HealAll => "world.heal_all();".to_owned(),
-        Op::BlockDials { from, to, how } => format!("world.block_dials(n[{from}], n[{to}], Block::{how:?});"),
-        Op::AllowDials { from, to } => format!("world.allow_dials(n[{from}], n[{to}]);"),
+        Op::Cut { a, b } => format!("world.net_mut().cut(n[{a}], n[{b}]);"),
+        Op::CutOneWay { from, to } => format!("world.net_mut().cut_one_way(n[{from}], n[{to}]);"),
+        Op::Partition { one, other } => format!("world.net_mut().partition(&[{}], &[{}]);", list(one), list(other)),
+        Op::Isolate { host } => format!("world.net_mut().isolate(n[{host}]);"),
+        Op::Heal { a, b } => format!("world.net_mut().heal(n[{a}], n[{b}]);"),
+        Op::HealAll => "world.net_mut().heal_all();".to_owned(),
+        Op::BlockDials { from, to, how } => format!("world.net_mut().block_dials(n[{from}], n[{to}], Block::{how:?});"),
+        Op::AllowDials { from, to } => format!("world.net_mut().allow_dials(n[{from}], n[{to}]);"),
         Op::DialFate { host, fate } => {
             let fate = fate.map_or_else(|| "None".to_owned(), |fate| format!("Some(Fate::{fate:?})"));
-            format!("world.set_fate(world.addr(n[{host}]), {fate});")
+            format!("let address = world.host(n[{host}]).addr();\n    world.net_mut().set_fate(address, {fate});")
         }
-        Op::Reset { a, b } => format!("world.reset_connections(n[{a}], n[{b}]);"),
-        Op::ResetOneSide { at, peer } => format!("world.reset_one_side(n[{at}], n[{peer}]);"),
-        Op::HalfOpen { at, peer } => format!("world.half_open(n[{at}], n[{peer}]);"),
-        Op::Sever { a, b } => format!("world.sever_connections(n[{a}], n[{b}]);"),
-        Op::Crash { host, how } => format!("world.crash(n[{host}], Crash::{how:?});"),
-        Op::Restart { host, identity, moved } => {
-            format!("world.restart(n[{host}], {});", restart(*host, *identity, *moved))
-        }
-        Op::Renumber { host } => format!("world.renumber(n[{host}]);"),
-        Op::Pause { host } => format!("world.pause(n[{host}]);"),
-        Op::Resume { host } => format!("world.resume(n[{host}]);"),
-        Op::Late { host, up_to } => format!("world.set_late(n[{host}], {});", duration(*up_to)),
-        Op::Drift { host, ppm } => format!("world.set_drift(n[{host}], {ppm});"),
-        Op::ClockForward { host, by } => format!("world.clock_forward(n[{host}], {});", duration(*by)),
-        Op::ClockBack { host, by } => format!("world.clock_back(n[{host}], {});", duration(*by)),
-        Op::ClockStop { host, stopped } => format!("world.clock_stop(n[{host}], {stopped});"),
-        Op::Consuming { host, consuming } => format!("world.set_consuming(n[{host}], {consuming});"),
-        Op::Consume { host, count } => format!("world.consume(n[{host}], {count});"),
+        Op::Reset { a, b } => format!("world.net_mut().reset_connections(n[{a}], n[{b}]);"),
+        Op::ResetOneSide { at, peer } => format!("world.net_mut().reset_one_side(n[{at}], n[{peer}]);"),
+        Op::HalfOpen { at, peer } => format!("world.net_mut().half_open(n[{at}], n[{peer}]);"),
+        Op::Sever { a, b } => format!("world.net_mut().sever_connections(n[{a}], n[{b}]);"),
+        Op::Crash { host, how } => format!("world.host_mut(n[{host}]).crash(Crash::{how:?});"),
+        Op::Restart { host, identity, moved } => restart(*host, *identity, *moved),
+        Op::Renumber { host } => format!("world.host_mut(n[{host}]).renumber();"),
+        Op::Pause { host } => format!("world.host_mut(n[{host}]).pause();"),
+        Op::Resume { host } => format!("world.host_mut(n[{host}]).resume();"),
+        Op::Late { host, up_to } => format!("world.host_mut(n[{host}]).set_late({});", duration(*up_to)),
+        Op::Drift { host, ppm } => format!("world.host_mut(n[{host}]).set_drift({ppm});"),
+        Op::ClockForward { host, by } => format!("world.host_mut(n[{host}]).clock_forward({});", duration(*by)),
+        Op::ClockBack { host, by } => format!("world.host_mut(n[{host}]).clock_back({});", duration(*by)),
+        Op::ClockStop { host, stopped } => format!("world.host_mut(n[{host}]).clock_stop({stopped});"),
+        Op::Consuming { host, consuming } => format!("world.host_mut(n[{host}]).set_consuming({consuming});"),
+        Op::Consume { host, count } => format!("world.host_mut(n[{host}]).consume({count});"),
         Op::ConsumeInBursts { host, count, every } => {
-            format!("world.consume_in_bursts(n[{host}], {count}, {});", duration(*every))
+            format!("world.host_mut(n[{host}]).consume_in_bursts({count}, {});", duration(*every))
         }
-        Op::Reading { host, reading } => format!("world.set_reading(n[{host}], {reading});"),
-        Op::Read { host, bytes } => format!("world.read(n[{host}], {bytes});"),
-        Op::Exhaust { host, exhausted } => format!("world.exhaust(n[{host}], {exhausted});"),
+        Op::Reading { host, reading } => format!("world.host_mut(n[{host}]).set_reading({reading});"),
+        Op::Read { host, bytes } => format!("world.host_mut(n[{host}]).read({bytes});"),
+        Op::Exhaust { host, exhausted } => format!("world.host_mut(n[{host}]).exhaust({exhausted});"),
         Op::Outsider { attack, tempo } => {
             format!("world.add_outsider(&[Attack::{attack:?}], Tempo::{tempo:?});")
         }
@@ -202,16 +200,17 @@ fn shape(latency: Latency) -> String {
     }
 }
 
+/// A call with what it needs from the world: a handle to a host leaves no room for another.
 fn restart(host: u32, identity: Identity, moved: bool) -> String {
     let moved = if moved { ".moved()" } else { "" };
-    match identity {
-        Identity::Same => format!("Restart::default(){moved}"),
-        Identity::New => format!("Restart::default(){moved}.new_id()"),
-        Identity::Twin { of, run } => format!("Restart::default(){moved}.twin(world.run(n[{of}]), Twin::{run:?})"),
-        Identity::Stale => {
-            format!("Restart::default(){moved}.incarnation(world.run(n[{host}]).incarnation.0 - 10_000_000)")
-        }
-    }
+    let run = |of: u32| format!("let run = world.host(n[{of}]).run();\n    ");
+    let (before, how) = match identity {
+        Identity::Same => (String::new(), String::new()),
+        Identity::New => (String::new(), ".new_id()".to_owned()),
+        Identity::Twin { of, run: twin } => (run(of), format!(".twin(run, Twin::{twin:?})")),
+        Identity::Stale => (run(host), ".incarnation(run.incarnation.0 - 10_000_000)".to_owned()),
+    };
+    format!("{before}world.host_mut(n[{host}]).restart(Restart::default(){moved}{how});")
 }
 
 /// The verbs of nodes. What they return is no matter.
@@ -219,12 +218,13 @@ fn user_verb(op: &Op) -> String {
     match op {
         Op::Leave { host, timeout } => format!("world.node(n[{host}]).leave({});", duration(*timeout)),
         Op::Disconnect { host, peer } => {
-            format!("let id = world.id(n[{peer}]);\n    let _ = world.node(n[{host}]).disconnect(id);")
+            format!("let id = world.host(n[{peer}]).id();\n    let _ = world.node(n[{host}]).disconnect(id);")
         }
         Op::Join { host, to } => format!("let _ = world.node(n[{host}]).join(n[{to}]);"),
         Op::JoinThrough { host, to } => {
-            let public = format!("let public = world.forward(\"{}\", world.addr(n[{to}]));", public(*to));
-            format!("{public}\n    let _ = world.node(n[{host}]).join(public);")
+            let inner = format!("let inner = world.host(n[{to}]).addr();");
+            let public = format!("let public = world.net_mut().forward(\"{}\", inner);", public(*to));
+            format!("{inner}\n    {public}\n    let _ = world.node(n[{host}]).join(public);")
         }
         Op::AddSeed { host, to } => format!("let _ = world.node(n[{host}]).add_seed(n[{to}]);"),
         Op::Forget { host } => format!("world.node(n[{host}]).forget_lost();"),
@@ -238,19 +238,19 @@ fn user_verb(op: &Op) -> String {
             )
         }
         Op::Send { from, to, length, count } if *length < SHORTEST as u64 => {
-            let id = format!("let id = world.id(n[{to}]);");
+            let id = format!("let id = world.host(n[{to}]).id();");
             let send = format!("let _ = world.node(n[{from}]).send(id, vec![0; {length}]);");
             format!("{id}\n    {}", repeated(*count, &send))
         }
         Op::Send { from, to, length, count } => {
             let length = grouped(u128::from(*length));
-            repeated(*count, &format!("let _ = world.send_numbered(n[{from}], n[{to}], {length});"))
+            repeated(*count, &format!("let _ = world.node(n[{from}]).send_numbered(n[{to}], {length});"))
         }
         Op::Broadcast { from, length } => {
             format!("let _ = world.node(n[{from}]).broadcast(vec![0; {}]);", grouped(u128::from(*length)))
         }
         Op::Flush { from, to } => {
-            format!("let id = world.id(n[{to}]);\n    let _ = world.node(n[{from}]).flush(id);")
+            format!("let id = world.host(n[{to}]).id();\n    let _ = world.node(n[{from}]).flush(id);")
         }
         _ => String::new(),
     }

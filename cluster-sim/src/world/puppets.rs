@@ -4,13 +4,13 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 use cluster_core::wire::Profile;
-use cluster_core::{Advertised, ChannelError, Config, Frame, Identity, Incarnation, NodeId, Run};
+use cluster_core::{Advertised, Config, Frame, Identity, Incarnation, NodeId, Run};
 use cluster_timeline::record::HostId;
 
 use super::World;
 use crate::io::Io;
 use crate::machine::{Process, Spec};
-use crate::puppet::{Heard, Puppet, PuppetLink, PuppetState, Script};
+use crate::puppet::{Puppet, PuppetLink, PuppetState, Script};
 use crate::rng::{Purpose, Rng};
 
 /// A puppet, to do something with.
@@ -29,7 +29,7 @@ impl World {
     pub fn add_puppet(&mut self, ip: &str, script: Script) -> HostId {
         let spec = Spec::new(Config::insecure_plaintext()).ip(ip).port(7_000).stopped();
         let host = self.add_machine(spec, Process::None);
-        let address = self.addr(host);
+        let address = self.host(host).addr();
         self.net.listen(host, address, None);
         let mut rng = Rng::new(self.seed, Purpose::Puppet, host.0, 0);
         let drawn = Run { id: NodeId::from_bytes(rng.bytes()), incarnation: Incarnation(self.wall_clock()) };
@@ -65,68 +65,16 @@ impl World {
         PuppetMut { world: self, host }
     }
 
-    /// Every frame that a puppet has received, oldest first.
-    ///
-    /// # Panics
-    ///
-    /// If there is no puppet on `host`.
-    #[must_use]
-    #[track_caller]
-    pub fn heard(&self, host: HostId) -> &[Heard] {
-        self.puppet_ref(host).heard()
-    }
-
-    /// Every whole message that a puppet has received, oldest first; empty unless its script acknowledges.
-    ///
-    /// # Panics
-    ///
-    /// If there is no puppet on `host`.
-    #[must_use]
-    #[track_caller]
-    pub fn puppet_messages(&self, host: HostId) -> &[Bytes] {
-        self.puppet_ref(host).messages()
-    }
-
-    /// How the links of a puppet are doing, in the order in which they were opened.
-    ///
-    /// # Panics
-    ///
-    /// If there is no puppet on `host`.
-    #[must_use]
-    #[track_caller]
-    pub fn puppet_links(&self, host: HostId) -> Vec<PuppetState> {
-        self.puppet_ref(host).states()
-    }
-
-    /// What a puppet's channel made of what came on a link, if that was not the protocol.
-    ///
-    /// # Panics
-    ///
-    /// If there is no puppet on `host`, or no such link.
-    #[must_use]
-    #[track_caller]
-    pub fn puppet_error(&self, host: HostId, link: PuppetLink) -> Option<ChannelError> {
-        self.puppet_ref(host).error(link)
-    }
-
     /// The links of a puppet that are not over, in the order in which they began.
     pub(crate) fn open_puppet_links(&self, host: HostId) -> Vec<(PuppetLink, PuppetState)> {
-        self.puppet_ref(host).alive().collect()
-    }
-
-    #[track_caller]
-    fn puppet_ref(&self, host: HostId) -> &Puppet {
-        match &self.machine(host).process {
-            Process::Puppet(puppet) => puppet,
-            Process::None | Process::Node(_) => panic!("there is no puppet on {host}"),
-        }
+        self.host(host).puppet().alive().collect()
     }
 }
 
 impl PuppetMut<'_> {
     /// Dials an address. The answer is the name of the link.
     pub fn dial(&mut self, to: SocketAddr) -> PuppetLink {
-        let run = self.world.puppet_ref(self.host).run();
+        let run = self.world.host(self.host).puppet().run();
         self.dial_as(to, run)
     }
 
@@ -142,7 +90,7 @@ impl PuppetMut<'_> {
 
     /// Sends a frame on the latest link.
     pub fn send(&mut self, frame: Frame) {
-        let Some(link) = self.world.puppet_ref(self.host).latest() else {
+        let Some(link) = self.world.host(self.host).puppet().latest() else {
             panic!("the puppet on {} has no link", self.host)
         };
         self.send_on(link, frame);

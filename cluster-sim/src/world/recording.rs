@@ -50,7 +50,7 @@ impl World {
     #[track_caller]
     pub fn timeline(&mut self) -> Timeline {
         self.observe();
-        let addresses: Vec<_> = self.hosts().map(|host| self.addr(host)).collect();
+        let addresses: Vec<_> = self.hosts().map(|host| self.host(host).addr()).collect();
         match self.trace.recorder() {
             Some(recorder) => recorder.timeline(self.seed, self.trace_hash(), self.now(), &addresses),
             None => panic!("this world does not record: call `record` first"),
