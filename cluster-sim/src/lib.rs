@@ -179,6 +179,7 @@ mod catch;
 mod driver;
 mod explain;
 mod failure;
+mod faults;
 mod hostile;
 mod io;
 mod liveness;

@@ -1,5 +1,7 @@
 //! What a step of a schedule does.
 
+use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -11,7 +13,7 @@ use crate::restart::{Crash, Twin};
 use crate::way::Latency;
 
 /// The most bytes that one message of a step may have.
-pub(super) const MAX_LENGTH: u64 = 64 << 20;
+pub(crate) const MAX_LENGTH: u64 = 64 << 20;
 
 /// The most messages that one step may send.
 const MAX_COUNT: u32 = 100_000;
@@ -21,6 +23,192 @@ const SHORTEST_INTERVAL: Duration = Duration::from_millis(1);
 
 /// By how many millionths a clock may be wrong, too fast or too slow.
 const MAX_DRIFT: u32 = 500_000;
+
+/// The kinds of fault, and of what users do, that a schedule can be drawn with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Fault {
+    /// Ways become slow, all of them or one.
+    Latency,
+    /// Little gets through in one direction.
+    Bandwidth,
+
+    /// Two hosts are cut off from each other.
+    Cut,
+    /// Nothing gets through in one direction.
+    OneWay,
+    /// Nothing gets through in one direction now and then.
+    Clog,
+    /// The hosts fall into two sides, sometimes with hosts between that reach both.
+    Partition,
+    /// One host is cut off from all others.
+    Isolate,
+    /// Dials from one host to another are kept out.
+    Firewall,
+    /// Dials to an address are refused, hang, find no way, or reach somebody who says nothing, closes or resets.
+    DialFate,
+    /// The connections between two hosts are reset.
+    Reset,
+    /// The connections between two hosts are reset again and again.
+    Flap,
+    /// Connections between two hosts break, and only one side, or none, is told.
+    OneSided,
+    /// A node dies and comes back as a later run of itself.
+    Crash,
+    /// A node dies and comes back with another id.
+    NewIdentity,
+    /// A node dies and comes back with its wall clock set back.
+    Stale,
+    /// A node dies, and a copy of another one starts in its place.
+    Clone,
+    /// A node dies and comes back at another address, or its host gets another one while it runs, and it starts again
+    /// later.
+    Move,
+    /// A process does not run for 10 ms to 30 min.
+    Pause,
+    /// A process runs late again and again.
+    Late,
+    /// A monotonic clock jumps.
+    ClockJump,
+    /// A monotonic clock stops.
+    ClockStop,
+    /// A monotonic clock is too fast or too slow.
+    Drift,
+    /// A user takes no messages, or a few now and then.
+    Consumer,
+    /// A process does not read from its sockets, or little.
+    Reader,
+    /// A host runs out of descriptors.
+    Exhaust,
+    /// A node leaves, and comes back later.
+    Leave,
+    /// A user disconnects a peer, and wants it back later.
+    Disconnect,
+    /// A user joins a node, or adds it as a seed.
+    Join,
+    /// A user changes settings.
+    Config,
+    /// Somebody who belongs to no cluster attacks in one way until the end.
+    Outsider,
+    /// A member misbehaves in one way until the end. One that claims to be another node does so only where nodes have a
+    /// secret, and prove who they are: elsewhere it rightly keeps a pair apart that is not connected.
+    Insider,
+    /// A user has the lost peers forgotten.
+    Forget,
+    /// Very little gets through between two hosts that send each other as much as they may: the connections are there
+    /// before, or are made meanwhile, or carry something when it begins.
+    Slow,
+}
+
+impl Fault {
+    /// Every kind.
+    pub const ALL: [Fault; 33] = [
+        Fault::Latency,
+        Fault::Bandwidth,
+        Fault::Cut,
+        Fault::OneWay,
+        Fault::Clog,
+        Fault::Partition,
+        Fault::Isolate,
+        Fault::Firewall,
+        Fault::DialFate,
+        Fault::Reset,
+        Fault::Flap,
+        Fault::OneSided,
+        Fault::Crash,
+        Fault::NewIdentity,
+        Fault::Stale,
+        Fault::Clone,
+        Fault::Move,
+        Fault::Pause,
+        Fault::Late,
+        Fault::ClockJump,
+        Fault::ClockStop,
+        Fault::Drift,
+        Fault::Consumer,
+        Fault::Reader,
+        Fault::Exhaust,
+        Fault::Leave,
+        Fault::Disconnect,
+        Fault::Join,
+        Fault::Config,
+        Fault::Outsider,
+        Fault::Insider,
+        Fault::Forget,
+        Fault::Slow,
+    ];
+
+    /// Its name on a command line, such as `one-way`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Fault::Latency => "latency",
+            Fault::Bandwidth => "bandwidth",
+            Fault::Slow => "slow",
+            Fault::Cut => "cut",
+            Fault::OneWay => "one-way",
+            Fault::Clog => "clog",
+            Fault::Partition => "partition",
+            Fault::Isolate => "isolate",
+            Fault::Firewall => "firewall",
+            Fault::DialFate => "dial-fate",
+            Fault::Reset => "reset",
+            Fault::Flap => "flap",
+            Fault::OneSided => "one-sided",
+            Fault::Crash => "crash",
+            Fault::NewIdentity => "new-identity",
+            Fault::Stale => "stale",
+            Fault::Clone => "clone",
+            Fault::Move => "move",
+            Fault::Pause => "pause",
+            Fault::Late => "late",
+            Fault::ClockJump => "clock-jump",
+            Fault::ClockStop => "clock-stop",
+            Fault::Drift => "drift",
+            Fault::Consumer => "consumer",
+            Fault::Reader => "reader",
+            Fault::Exhaust => "exhaust",
+            Fault::Leave => "leave",
+            Fault::Disconnect => "disconnect",
+            Fault::Join => "join",
+            Fault::Config => "config",
+            Fault::Outsider => "outsider",
+            Fault::Insider => "insider",
+            Fault::Forget => "forget",
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Fault {
+    type Err = UnknownFault;
+
+    fn from_str(text: &str) -> Result<Fault, UnknownFault> {
+        let found = Fault::ALL.into_iter().find(|fault| fault.name() == text);
+        found.ok_or_else(|| UnknownFault { name: text.to_owned() })
+    }
+}
+
+/// There is no fault of this name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownFault {
+    /// The name.
+    pub name: String,
+}
+
+impl fmt::Display for UnknownFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<&str> = Fault::ALL.iter().map(|fault| fault.name()).collect();
+        write!(f, "there is no fault {:?}; there are: {}", self.name, names.join(", "))
+    }
+}
+
+impl std::error::Error for UnknownFault {}
 
 /// One verb of a [`World`](crate::World), with its parameters. Hosts are numbers from 0, in the order in which they
 /// were added.
@@ -274,4 +462,17 @@ fn check_interval(span: Duration) -> Result<(), WorldError> {
 
 fn at_most(amount: u64, most: u64) -> Result<(), WorldError> {
     if amount > most { Err(WorldError::TooMuch { amount, most }) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_has_a_name_and_a_place_of_its_own() {
+        for (index, fault) in Fault::ALL.into_iter().enumerate() {
+            assert_eq!((fault as usize, fault.name().parse()), (index, Ok(fault)));
+        }
+        assert!("quake".parse::<Fault>().unwrap_err().to_string().contains("one-way"));
+    }
 }

@@ -3,11 +3,10 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use super::apply::public;
-use super::{Identity, Op, Pace, Profile, Schedule, Setting};
-use crate::Latency;
+use super::words::{duration, grouped, pace};
+use super::{Profile, Schedule};
+use crate::faults;
 use crate::net::Buffers;
-use crate::numbered::SHORTEST;
 
 impl Schedule {
     /// The text of a Rust test that does what the steps do, by calling the verbs of a [`World`](crate::World), and then
@@ -36,7 +35,7 @@ impl Schedule {
         for step in &self.steps {
             pass(&mut text, step.at - now);
             now = step.at;
-            let _ = writeln!(text, "    {}", verb(&step.op));
+            let _ = writeln!(text, "    {}", faults::print(&step.op));
         }
         pass(&mut text, self.duration - now);
         if self.nodes > 1 {
@@ -72,25 +71,6 @@ fn pass(text: &mut String, span: Duration) {
     }
 }
 
-fn duration(span: Duration) -> String {
-    let nanos = span.as_nanos();
-    let (unit, count) = match nanos {
-        0 => return "Duration::ZERO".to_owned(),
-        _ if nanos.is_multiple_of(1_000_000_000) => ("secs", nanos / 1_000_000_000),
-        _ if nanos.is_multiple_of(1_000_000) => ("millis", nanos / 1_000_000),
-        _ if nanos.is_multiple_of(1_000) => ("micros", nanos / 1_000),
-        _ => ("nanos", nanos),
-    };
-    format!("Duration::from_{unit}({})", grouped(count))
-}
-
-/// A number as `rustfmt` and people like it.
-fn grouped(number: u128) -> String {
-    let digits = number.to_string();
-    let groups: Vec<&str> = digits.as_bytes().rchunks(3).rev().map(|g| std::str::from_utf8(g).unwrap_or("")).collect();
-    groups.join("_")
-}
-
 fn profile(profile: &Profile) -> String {
     let default = Profile::default();
     let mut fields = Vec::new();
@@ -119,143 +99,4 @@ fn profile(profile: &Profile) -> String {
         return "Profile::default()".to_owned();
     }
     format!("Profile {{ {}, ..Profile::default() }}", fields.join(", "))
-}
-
-fn pace(pace: Pace) -> String {
-    format!("Pace::{pace:?}")
-}
-
-/// The call that an operation stands for.
-fn verb(op: &Op) -> String {
-    let list = |hosts: &[u32]| hosts.iter().map(|host| format!("n[{host}]")).collect::<Vec<_>>().join(", ");
-    match op {
-        Op::Latency { latency } => format!("world.net_mut().set_latency({});", shape(*latency)),
-        Op::LatencyFrom { from, to, latency } => {
-            format!("world.net_mut().set_latency_from(n[{from}], n[{to}], {});", shape(*latency))
-        }
-        Op::Bandwidth { from, to, bytes_per_second } => {
-            let rate =
-                bytes_per_second.map_or_else(|| "None".to_owned(), |rate| format!("Some({})", grouped(rate.into())));
-            format!("world.net_mut().set_bandwidth_from(n[{from}], n[{to}], {rate});")
-        }
-        Op::Clog { from, to, open, shut } => {
-            format!("world.net_mut().clog(n[{from}], n[{to}], {}, {});", duration(*open), duration(*shut))
-        }
-        Op::Cut { a, b } => format!("world.net_mut().cut(n[{a}], n[{b}]);"),
-        Op::CutOneWay { from, to } => format!("world.net_mut().cut_one_way(n[{from}], n[{to}]);"),
-        Op::Partition { one, other } => format!("world.net_mut().partition(&[{}], &[{}]);", list(one), list(other)),
-        Op::Isolate { host } => format!("world.net_mut().isolate(n[{host}]);"),
-        Op::Heal { a, b } => format!("world.net_mut().heal(n[{a}], n[{b}]);"),
-        Op::HealAll => "world.net_mut().heal_all();".to_owned(),
-        Op::BlockDials { from, to, how } => format!("world.net_mut().block_dials(n[{from}], n[{to}], Block::{how:?});"),
-        Op::AllowDials { from, to } => format!("world.net_mut().allow_dials(n[{from}], n[{to}]);"),
-        Op::DialFate { host, fate } => {
-            let fate = fate.map_or_else(|| "None".to_owned(), |fate| format!("Some(Fate::{fate:?})"));
-            format!("let address = world.host(n[{host}]).addr();\n    world.net_mut().set_fate(address, {fate});")
-        }
-        Op::Reset { a, b } => format!("world.net_mut().reset_connections(n[{a}], n[{b}]);"),
-        Op::ResetOneSide { at, peer } => format!("world.net_mut().reset_one_side(n[{at}], n[{peer}]);"),
-        Op::HalfOpen { at, peer } => format!("world.net_mut().half_open(n[{at}], n[{peer}]);"),
-        Op::Sever { a, b } => format!("world.net_mut().sever_connections(n[{a}], n[{b}]);"),
-        Op::Crash { host, how } => format!("world.host_mut(n[{host}]).crash(Crash::{how:?});"),
-        Op::Restart { host, identity, moved } => restart(*host, *identity, *moved),
-        Op::Renumber { host } => format!("world.host_mut(n[{host}]).renumber();"),
-        Op::Pause { host } => format!("world.host_mut(n[{host}]).pause();"),
-        Op::Resume { host } => format!("world.host_mut(n[{host}]).resume();"),
-        Op::Late { host, up_to } => format!("world.host_mut(n[{host}]).set_late({});", duration(*up_to)),
-        Op::Drift { host, ppm } => format!("world.host_mut(n[{host}]).set_drift({ppm});"),
-        Op::ClockForward { host, by } => format!("world.host_mut(n[{host}]).clock_forward({});", duration(*by)),
-        Op::ClockBack { host, by } => format!("world.host_mut(n[{host}]).clock_back({});", duration(*by)),
-        Op::ClockStop { host, stopped } => format!("world.host_mut(n[{host}]).clock_stop({stopped});"),
-        Op::Consuming { host, consuming } => format!("world.host_mut(n[{host}]).set_consuming({consuming});"),
-        Op::Consume { host, count } => format!("world.host_mut(n[{host}]).consume({count});"),
-        Op::ConsumeInBursts { host, count, every } => {
-            format!("world.host_mut(n[{host}]).consume_in_bursts({count}, {});", duration(*every))
-        }
-        Op::Reading { host, reading } => format!("world.host_mut(n[{host}]).set_reading({reading});"),
-        Op::Read { host, bytes } => format!("world.host_mut(n[{host}]).read({bytes});"),
-        Op::Exhaust { host, exhausted } => format!("world.host_mut(n[{host}]).exhaust({exhausted});"),
-        Op::Outsider { attack, tempo } => {
-            format!("world.add_outsider(&[Attack::{attack:?}], Tempo::{tempo:?});")
-        }
-        Op::Insider { abuse, tempo } => format!("world.add_insider(&[Abuse::{abuse:?}], Tempo::{tempo:?});"),
-        _ => user_verb(op),
-    }
-}
-
-fn shape(latency: Latency) -> String {
-    match latency {
-        Latency::Constant(base) => duration(base),
-        Latency::Uniform { base, jitter } => {
-            format!("Latency::Uniform {{ base: {}, jitter: {} }}", duration(base), duration(jitter))
-        }
-        Latency::LongTail { base, half, cap } => {
-            let (base, half, cap) = (duration(base), duration(half), duration(cap));
-            format!("Latency::LongTail {{ base: {base}, half: {half}, cap: {cap} }}")
-        }
-        Latency::Spikes { base, jitter, one_in, spike } => {
-            let (base, jitter, spike) = (duration(base), duration(jitter), duration(spike));
-            format!("Latency::Spikes {{ base: {base}, jitter: {jitter}, one_in: {one_in}, spike: {spike} }}")
-        }
-    }
-}
-
-/// A call with what it needs from the world: a handle to a host leaves no room for another.
-fn restart(host: u32, identity: Identity, moved: bool) -> String {
-    let moved = if moved { ".moved()" } else { "" };
-    let run = |of: u32| format!("let run = world.host(n[{of}]).run();\n    ");
-    let (before, how) = match identity {
-        Identity::Same => (String::new(), String::new()),
-        Identity::New => (String::new(), ".new_id()".to_owned()),
-        Identity::Twin { of, run: twin } => (run(of), format!(".twin(run, Twin::{twin:?})")),
-        Identity::Stale => (run(host), ".incarnation(run.incarnation.0 - 10_000_000)".to_owned()),
-    };
-    format!("{before}world.host_mut(n[{host}]).restart(Restart::default(){moved}{how});")
-}
-
-/// The verbs of nodes. What they return is no matter.
-fn user_verb(op: &Op) -> String {
-    match op {
-        Op::Leave { host, timeout } => format!("world.node(n[{host}]).leave({});", duration(*timeout)),
-        Op::Disconnect { host, peer } => {
-            format!("let id = world.host(n[{peer}]).id();\n    let _ = world.node(n[{host}]).disconnect(id);")
-        }
-        Op::Join { host, to } => format!("let _ = world.node(n[{host}]).join(n[{to}]);"),
-        Op::JoinThrough { host, to } => {
-            let inner = format!("let inner = world.host(n[{to}]).addr();");
-            let public = format!("let public = world.net_mut().forward(\"{}\", inner);", public(*to));
-            format!("{inner}\n    {public}\n    let _ = world.node(n[{host}]).join(public);")
-        }
-        Op::AddSeed { host, to } => format!("let _ = world.node(n[{host}]).add_seed(n[{to}]);"),
-        Op::Forget { host } => format!("world.node(n[{host}]).forget_lost();"),
-        Op::SetConfig { host, setting } => {
-            let change = match setting {
-                Setting::Metadata(length) => format!("config.metadata(vec![0; {length}])"),
-                Setting::Pace(of) => format!("{}.of(config)", pace(*of)),
-            };
-            format!(
-                "let config = world.node(n[{host}]).config();\n    let _ = world.node(n[{host}]).set_config({change});"
-            )
-        }
-        Op::Send { from, to, length, count } if *length < SHORTEST as u64 => {
-            let id = format!("let id = world.host(n[{to}]).id();");
-            let send = format!("let _ = world.node(n[{from}]).send(id, vec![0; {length}]);");
-            format!("{id}\n    {}", repeated(*count, &send))
-        }
-        Op::Send { from, to, length, count } => {
-            let length = grouped(u128::from(*length));
-            repeated(*count, &format!("let _ = world.node(n[{from}]).send_numbered(n[{to}], {length});"))
-        }
-        Op::Broadcast { from, length } => {
-            format!("let _ = world.node(n[{from}]).broadcast(vec![0; {}]);", grouped(u128::from(*length)))
-        }
-        Op::Flush { from, to } => {
-            format!("let id = world.host(n[{to}]).id();\n    let _ = world.node(n[{from}]).flush(id);")
-        }
-        _ => String::new(),
-    }
-}
-
-fn repeated(count: u32, line: &str) -> String {
-    if count == 1 { line.to_owned() } else { format!("for _ in 0..{count} {{\n        {line}\n    }}") }
 }
