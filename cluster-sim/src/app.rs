@@ -17,9 +17,9 @@ pub(crate) use self::resident::{Resident, Told};
 
 /// A distributed program under test: what one process of it does with what its node tells it.
 ///
-/// There is one for each process: a crash loses it, and a restart has the factory of the [`World`](crate::World) make another, which
-/// finds on the [`Disk`] what the ones before have kept there. A process that is paused is told nothing, and its timers
-/// come late. It takes messages as they come, unless a fault makes it slow
+/// There is one for each process: a crash loses it, and a restart has the factory of the [`World`](crate::World) make
+/// another, which finds on the [`Disk`] what the ones before have kept there. A process that is paused is told nothing,
+/// and its timers come late. It takes messages as they come, unless a fault makes it slow
 /// ([`set_consuming`](crate::HostMut::set_consuming)).
 ///
 /// Everything it is told comes in the order in which its node told it, at the time of the step that caused it. What it

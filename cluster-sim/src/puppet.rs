@@ -27,8 +27,8 @@ use crate::socket::{Read, Sock, Wake};
 pub struct Script {
     /// The secrets it has: the first is the one it dials with. `None`: it speaks without any protection.
     pub secrets: Option<Keyring>,
-    /// The run it says it is. Default: an id drawn from the seed, and the wall clock. With a secret nobody can choose an
-    /// id, and only the incarnation counts.
+    /// The run it says it is. Default: an id drawn from the seed, and the wall clock. With a secret nobody can choose
+    /// an id, and only the incarnation counts.
     pub run: Option<Run>,
     /// The cluster it says it belongs to.
     pub cluster: Name,
@@ -54,7 +54,8 @@ pub struct Script {
     pub hold: bool,
     /// Its claims say that a user of its own asked for the connection.
     pub rejoin: bool,
-    /// The frames and messages that it receives are kept, for [`Host::heard`](crate::Host::heard) and [`Host::puppet_messages`](crate::Host::puppet_messages).
+    /// The frames and messages that it receives are kept, for [`Host::heard`](crate::Host::heard) and
+    /// [`Host::puppet_messages`](crate::Host::puppet_messages).
     pub keep: bool,
 }
 

@@ -352,12 +352,6 @@ impl World {
         assert!(host.index() < hosts, "{host} is no host of this world, which has {hosts}: it is of another one");
     }
 
-    #[track_caller]
-    pub(crate) fn machine_mut(&mut self, host: HostId) -> &mut Machine {
-        self.assert_here(host);
-        &mut self.machines[host.index()]
-    }
-
     /// Something happens to a host once.
     #[track_caller]
     pub(crate) fn fault(&mut self, host: HostId, text: String) {

@@ -13,8 +13,8 @@ use crate::world::{HostMut, World};
 
 /// What a test does to clocks.
 impl HostMut<'_> {
-    /// The process on the host is woken for its deadlines late, each time by anything up to `up_to`; zero: in time. What
-    /// the network has for it wakes it in time, and then it also sees what is due.
+    /// The process on the host is woken for its deadlines late, each time by anything up to `up_to`; zero: in time.
+    /// What the network has for it wakes it in time, and then it also sees what is due.
     #[track_caller]
     pub fn set_late(&mut self, up_to: Duration) {
         let host = self.host;

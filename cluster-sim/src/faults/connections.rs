@@ -18,7 +18,7 @@ impl NetMut<'_> {
         self.world.net.set_block(from, to, Some(how));
     }
 
-    /// Undoes [`block_dials`](crate::NetMut::block_dials).
+    /// Undoes [`block_dials`](Self::block_dials).
     #[track_caller]
     pub fn allow_dials(&mut self, from: HostId, to: HostId) {
         self.world.assert_here(to);

@@ -28,8 +28,8 @@ impl HostMut<'_> {
         self.world.set_appetite(host, Some(count));
     }
 
-    /// The user of the host's node takes at most `count` messages now, and again each time that `every` has passed: a slow
-    /// consumer, or one that works in batches. Until something else is said.
+    /// The user of the host's node takes at most `count` messages now, and again each time that `every` has passed: a
+    /// slow consumer, or one that works in batches. Until something else is said.
     ///
     /// # Panics
     ///
@@ -91,7 +91,7 @@ impl World {
 
     #[track_caller]
     fn set_appetite(&mut self, host: HostId, appetite: Option<u64>) {
-        let machine = self.machine_mut(host);
+        let machine = &mut self.machines[host.index()];
         machine.appetite = appetite;
         machine.bursts = None;
         machine.appetites = machine.appetites.wrapping_add(1);

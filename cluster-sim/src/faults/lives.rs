@@ -129,8 +129,9 @@ impl HostMut<'_> {
     }
 
     /// The host gets another address, at once and without a restart, as by DHCP. Its node goes on listening only if it
-    /// is bound to [no address in particular](crate::Spec::unspecified), and is told nothing. Connections that stand keep
-    /// their addresses and go on, as over a tunnel; [`sever_connections`](crate::NetMut::sever_connections) ends that.
+    /// is bound to [no address in particular](crate::Spec::unspecified), and is told nothing. Connections that stand
+    /// keep their addresses and go on, as over a tunnel; [`sever_connections`](crate::NetMut::sever_connections) ends
+    /// that.
     ///
     /// # Panics
     ///

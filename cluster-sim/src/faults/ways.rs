@@ -34,7 +34,7 @@ impl NetMut<'_> {
     ///
     /// # Panics
     ///
-    /// If it is 0: that is a [cut](crate::NetMut::cut).
+    /// If it is 0: that is a [cut](Self::cut).
     pub fn set_bandwidth(&mut self, bytes_per_second: Option<u64>) {
         assert_ne!(bytes_per_second, Some(0), "a way that carries nothing is cut");
         self.world.trace.add(self.world.queue.now(), None, Record::Fault(format!("bandwidth: {bytes_per_second:?}")));
@@ -42,11 +42,11 @@ impl NetMut<'_> {
     }
 
     /// How many bytes a second get from one host to another; `None`: as many as by
-    /// [`set_bandwidth`](crate::NetMut::set_bandwidth).
+    /// [`set_bandwidth`](Self::set_bandwidth).
     ///
     /// # Panics
     ///
-    /// If it is 0: that is a [cut](crate::NetMut::cut_one_way).
+    /// If it is 0: that is a [cut](Self::cut_one_way).
     #[track_caller]
     pub fn set_bandwidth_from(&mut self, from: HostId, to: HostId, bytes_per_second: Option<u64>) {
         self.world.assert_here(to);
@@ -78,7 +78,7 @@ impl NetMut<'_> {
         self.world.net.set_cut(&mut self.world.queue, from, to, true);
     }
 
-    /// Undoes [`cut`](crate::NetMut::cut), [`cut_one_way`](crate::NetMut::cut_one_way) and [`clog`](NetMut::clog) in both directions.
+    /// Undoes [`cut`](Self::cut), [`cut_one_way`](Self::cut_one_way) and [`clog`](Self::clog) in both directions.
     #[track_caller]
     pub fn heal(&mut self, a: HostId, b: HostId) {
         self.heal_one_way(a, b);
@@ -104,7 +104,7 @@ impl NetMut<'_> {
     }
 
     /// From now on nothing gets from `from` to `to` for a random span of up to `shut`, then everything for one of up to
-    /// `open`, and so on, until the way is [healed](crate::NetMut::heal_one_way). Nothing is lost, and nobody is told.
+    /// `open`, and so on, until the way is [healed](Self::heal_one_way). Nothing is lost, and nobody is told.
     ///
     /// # Panics
     ///

@@ -23,7 +23,7 @@ pub struct Host<'w> {
 }
 
 impl World {
-    /// A host, to look at.
+    /// Returns what can be seen of a host.
     ///
     /// # Panics
     ///
@@ -126,8 +126,8 @@ impl<'w> Host<'w> {
         self.machine().log.taken
     }
 
-    /// How many [numbered](crate::NodeMut::send_numbered) messages of the present run on `from` the present run on the host has
-    /// taken.
+    /// How many [numbered](crate::NodeMut::send_numbered) messages of the present run on `from` the present run on the
+    /// host has taken.
     #[must_use]
     #[track_caller]
     pub fn numbered(self, from: HostId) -> u64 {

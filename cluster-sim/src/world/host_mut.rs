@@ -18,7 +18,7 @@ pub struct HostMut<'w> {
 }
 
 impl World {
-    /// A host, to do something to.
+    /// Returns a handle through which a test does something to a host.
     ///
     /// # Panics
     ///
@@ -53,8 +53,8 @@ impl HostMut<'_> {
         self.world.net.set_buffers(host, buffers);
     }
 
-    /// Calls a function with the application on the host, as a client of the program would. What it asks for has happened
-    /// when this returns.
+    /// Calls a function with the application on the host, as a client of the program would. What it asks for has
+    /// happened when this returns.
     ///
     /// # Panics
     ///

@@ -27,13 +27,13 @@ pub struct NetMut<'w> {
 }
 
 impl World {
-    /// The network, to look at.
+    /// Returns what can be seen of the network.
     #[must_use]
     pub fn net(&self) -> Net<'_> {
         Net { world: self }
     }
 
-    /// The network, to do something to.
+    /// Returns a handle through which a test does something to the network.
     pub fn net_mut(&mut self) -> NetMut<'_> {
         NetMut { world: self }
     }
@@ -55,7 +55,8 @@ impl<'w> Net<'w> {
         self.world.net.connections()
     }
 
-    /// The bytes that were written since [`tap_wire`](crate::NetMut::tap_wire): one direction of one connection after the other.
+    /// The bytes that were written since [`tap_wire`](crate::NetMut::tap_wire): one direction of one connection after
+    /// the other.
     pub fn tapped(self) -> impl Iterator<Item = &'w [u8]> {
         self.world.net.tapped()
     }
@@ -148,7 +149,7 @@ impl NetMut<'_> {
         }
     }
 
-    /// Listens at `address` by hand. With [`Greeting::Wait`], connections are for [`raw_accept`](crate::NetMut::raw_accept);
+    /// Listens at `address` by hand. With [`Greeting::Wait`], connections are for [`raw_accept`](Self::raw_accept);
     /// those never accepted stand and are silent.
     ///
     /// # Panics
@@ -172,7 +173,7 @@ impl NetMut<'_> {
         self.world.wake_all();
     }
 
-    /// The host with this address, made if there is none; for [cuts](crate::NetMut::cut) and the like.
+    /// The host with this address, made if there is none; for [cuts](Self::cut) and the like.
     ///
     /// # Panics
     ///

@@ -48,9 +48,9 @@ impl From<&str> for Dest {
     }
 }
 
-/// The node of a host, with the verbs of every adapter. Each acts at the present virtual time, and what follows from
-/// it at that time has happened when it returns. None waits, for only the test lets time pass: what waits elsewhere, such
-/// as `recv`, is [`try_recv`](crate::NodeMut::try_recv) here, after a [`run_until`](World::run_until); and a `send` for which
+/// The node of a host, with the verbs of every adapter. Each acts at the present virtual time, and what follows from it
+/// at that time has happened when it returns. None waits, for only the test lets time pass: what waits elsewhere, such
+/// as `recv`, is [`try_recv`](NodeMut::try_recv) here, after a [`run_until`](World::run_until); and a `send` for which
 /// there is no room is refused, as `try_send` is everywhere.
 #[derive(Debug)]
 pub struct NodeMut<'w> {
@@ -124,7 +124,7 @@ impl NodeMut<'_> {
         Ok(number)
     }
 
-    /// Sends to one peer if there is room: the same as [`send`](crate::NodeMut::send), which does not wait here.
+    /// Sends to one peer if there is room: the same as [`send`](NodeMut::send), which does not wait here.
     ///
     /// # Errors
     ///
