@@ -1,6 +1,6 @@
 // Appended to a page by its test: uses the page as a reader would, and writes down what the reader sees.
 
-// The browser passes virtual time at once, and draws when it does.
+// Long enough for the page to draw.
 const settle = () => new Promise((done) => setTimeout(done, 100));
 const pixel = (left, top) => [...ctx.getImageData(left * devicePixelRatio, top * devicePixelRatio, 1, 1).data].join();
 
