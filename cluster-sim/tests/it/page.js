@@ -33,9 +33,13 @@ async function read() {
 
   fit();
   await settle();
+  // Where no arrow lies over the bar.
   const lane = view.lanes[0];
   const state = lane.host.states[0];
-  click(canvas, x((state.from + state.to) / 2), barTop(lane) + lane.bar - 1);
+  const middle = barMiddle(lane);
+  const shares = Array.from({ length: 99 }, (_, index) => (index + 1) / 100);
+  const left = shares.map((share) => x(state.from + share * (state.to - state.from))).find((px) => under(px, middle) === state);
+  click(canvas, left, middle);
   await settle();
   const details = $("details").hidden ? "" : $("details").innerText;
   return { lanes: lanes.join(" "), story: $("story").children.length, found, match, details };
