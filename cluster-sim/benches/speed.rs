@@ -112,7 +112,7 @@ fn talk(nodes: usize, checks: bool) -> Measured {
             let to = hosts[world.draw(nodes as u64) as usize];
             if from != to {
                 let length = world.draw(1_000) as usize;
-                world.send_numbered(from, to, length).unwrap();
+                world.node(from).send_numbered(to, length).unwrap();
             }
             world.run_for(Duration::from_micros(100));
         }
@@ -124,12 +124,12 @@ fn messages(checks: bool, chunked: bool) -> Measured {
     const MESSAGES: u64 = 300_000;
     let mut world = World::new(1);
     world.set_checks(checks);
-    world.set_chunked(chunked);
+    world.net_mut().set_chunked(chunked);
     let (mut world, hosts) = mesh(world, 2);
-    let id = world.id(hosts[1]);
+    let id = world.host(hosts[1]).id();
     let payload = Bytes::from_static(&[7; 64]);
     measure(|| {
-        while world.taken(hosts[1]) < MESSAGES {
+        while world.host(hosts[1]).taken() < MESSAGES {
             for _ in 0..1_000 {
                 world.node(hosts[0]).send(id, payload.clone()).unwrap();
             }
@@ -143,17 +143,17 @@ fn messages(checks: bool, chunked: bool) -> Measured {
 fn all_to_all(checks: bool) -> Measured {
     let mut world = World::new(1);
     world.set_checks(checks);
-    world.set_chunked(false);
-    world.set_latency(Duration::from_millis(1));
+    world.net_mut().set_chunked(false);
+    world.net_mut().set_latency(Duration::from_millis(1));
     let (mut world, hosts) = mesh(world, 10);
-    let ids: Vec<_> = hosts.iter().map(|&host| world.id(host)).collect();
+    let ids: Vec<_> = hosts.iter().map(|&host| world.host(host).id()).collect();
     let payload = Bytes::from_static(&[7; 64]);
-    let taken = |world: &World| hosts.iter().map(|&host| world.taken(host)).sum::<u64>();
+    let taken = |world: &World| hosts.iter().map(|&host| world.host(host).taken()).sum::<u64>();
     measure(|| {
         let before = taken(&world);
         for _ in 0..1_000 {
             for &host in &hosts {
-                let me = world.id(host);
+                let me = world.host(host).id();
                 for &to in ids.iter().filter(|&&to| to != me) {
                     world.node(host).send(to, payload.clone()).unwrap();
                 }
@@ -182,15 +182,15 @@ fn minute(seed: u64) -> u64 {
         let from = hosts[world.draw(3) as usize];
         let to = hosts[world.draw(3) as usize];
         match world.draw(100) {
-            0 => world.cut(from, to),
-            1 => world.cut_one_way(from, to),
-            2..4 => world.heal_all(),
-            4 => drop(world.reset_connections(from, to)),
-            5 if world.is_running(from) => world.crash(from, Crash::Power),
-            5..7 if !world.is_running(from) => world.restart(from, Restart::default()),
-            _ if from != to && world.is_running(from) => {
+            0 => world.net_mut().cut(from, to),
+            1 => world.net_mut().cut_one_way(from, to),
+            2..4 => world.net_mut().heal_all(),
+            4 => drop(world.net_mut().reset_connections(from, to)),
+            5 if world.host(from).is_running() => world.host_mut(from).crash(Crash::Power),
+            5..7 if !world.host(from).is_running() => world.host_mut(from).restart(Restart::default()),
+            _ if from != to && world.host(from).is_running() => {
                 let length = world.draw(10_000) as usize;
-                let _ = world.send_numbered(from, to, length);
+                let _ = world.node(from).send_numbered(to, length);
             }
             _ => {}
         }
@@ -210,10 +210,10 @@ fn heals() -> Measured {
     measure(|| {
         let (mut world, hosts) = mesh(World::new(1), 100);
         let (one, other) = hosts.split_at(50);
-        world.partition(one, other);
+        world.net_mut().partition(one, other);
         world.run_for(Duration::from_secs(60));
-        assert!(!world.sees(one[0], other[0]));
-        world.heal_all();
+        assert!(!world.host(one[0]).sees(other[0]));
+        world.net_mut().heal_all();
         world.expect("the mesh is whole again", Duration::from_secs(120), World::is_complete);
         1
     })
@@ -224,7 +224,7 @@ fn mesh(mut world: World, nodes: usize) -> (World, Vec<HostId>) {
     world.keep_lines(0);
     let hosts = world.add_many(nodes, &Config::insecure_plaintext());
     for &host in &hosts {
-        world.keep_messages(host, false);
+        world.host_mut(host).keep_messages(false);
     }
     for &host in &hosts[1..] {
         world.node(host).join(hosts[0]).unwrap();

@@ -82,7 +82,7 @@ impl App for Counter {
 
 /// Nobody may know of more than was counted.
 fn nothing_counts_twice(world: &World) -> Result<(), String> {
-    let counted: u64 = world.hosts().map(|host| world.disk(host).read_u64("mine").unwrap_or(0)).sum();
+    let counted: u64 = world.hosts().map(|host| world.host(host).disk().read_u64("mine").unwrap_or(0)).sum();
     match world.apps::<Counter>().find(|(_, counter)| counter.total() > counted) {
         Some((host, counter)) => Err(format!("{host} has a total of {}, but {counted} were counted", counter.total())),
         None => Ok(()),

@@ -83,10 +83,10 @@ fn dials_for_links_that_never_last() -> usize {
     for _ in 0..2 * 1_200 {
         world.run_for(Duration::from_millis(500));
         if world.linked(a, b) {
-            world.reset_connections(a, b);
+            world.net_mut().reset_connections(a, b);
         }
     }
-    world.dials().len()
+    world.net().dials().len()
 }
 
 #[cfg(not(cluster_mutants))]

@@ -13,13 +13,13 @@ fn main() {
     let n: Vec<_> = world.hosts().collect();
     world.expect("a complete mesh", Duration::from_secs(10), World::is_complete);
 
-    world.partition(&n[..2], &n[2..]);
+    world.net_mut().partition(&n[..2], &n[2..]);
     world.expect("two meshes", Duration::from_secs(10), |world| world.is_mesh(&n[..2]) && world.is_mesh(&n[2..]));
-    assert_eq!(world.downs(n[0], n[4]), 1);
+    assert_eq!(world.host(n[0]).downs(n[4]), 1);
 
-    world.heal_all();
+    world.net_mut().heal_all();
     world.expect("one mesh again", Duration::from_secs(60), World::is_complete);
-    assert_eq!(world.ups(n[0], n[4]), 2);
+    assert_eq!(world.host(n[0]).ups(n[4]), 2);
     println!("a partition of five nodes healed after {:?}", world.now());
 }
 

@@ -5,7 +5,7 @@ mod disk;
 mod resident;
 mod timers;
 
-use std::any::{Any, type_name};
+use std::any::Any;
 use std::fmt;
 use std::rc::Rc;
 
@@ -14,15 +14,13 @@ use cluster_core::{Event, Message, NodeId};
 pub use self::ctx::Ctx;
 pub use self::disk::Disk;
 pub(crate) use self::resident::{Resident, Told};
-use crate::host::HostId;
-use crate::world::World;
 
 /// A distributed program under test: what one process of it does with what its node tells it.
 ///
-/// There is one for each process: a crash loses it, and a restart has the factory of the [`World`] make another, which
-/// finds on the [`Disk`] what the ones before have kept there. A process that is paused is told nothing, and its timers
-/// come late. It takes messages as they come, unless a fault makes it slow
-/// ([`set_consuming`](World::set_consuming)).
+/// There is one for each process: a crash loses it, and a restart has the factory of the [`World`](crate::World) make
+/// another, which finds on the [`Disk`] what the ones before have kept there. A process that is paused is told nothing,
+/// and its timers come late. It takes messages as they come, unless a fault makes it slow
+/// ([`set_consuming`](crate::HostMut::set_consuming)).
 ///
 /// Everything it is told comes in the order in which its node told it, at the time of the step that caused it. What it
 /// asks for with the [`Ctx`] is done when the method returns.
@@ -101,56 +99,6 @@ impl Factory {
 impl fmt::Debug for Factory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Factory")
-    }
-}
-
-/// Applications.
-impl World {
-    /// Every node that starts from now on runs an application, which `make` makes when the node has just started. It may
-    /// set timers, and read the disk.
-    pub fn set_app<A: App>(&mut self, make: impl Fn(&mut Ctx<'_>) -> A + 'static) {
-        self.set_factory(Some(Factory::new(make)));
-    }
-
-    /// The application on `host`, to look at.
-    ///
-    /// # Panics
-    ///
-    /// If none of this type runs there.
-    #[must_use]
-    #[track_caller]
-    pub fn app<A: App>(&self, host: HostId) -> &A {
-        self.find_app(host).unwrap_or_else(|| panic!("no {} runs on {host}", type_name::<A>()))
-    }
-
-    /// Every application of this type that runs, in the order of hosts.
-    pub fn apps<A: App>(&self) -> impl Iterator<Item = (HostId, &A)> {
-        self.hosts().filter_map(|host| Some((host, self.find_app(host)?)))
-    }
-
-    /// Calls a function with the application on `host`, as a client of the program would. What it asks for has happened
-    /// when this returns.
-    ///
-    /// # Panics
-    ///
-    /// If no application of this type runs there, or it is paused.
-    #[track_caller]
-    pub fn with_app<A: App, T>(&mut self, host: HostId, act: impl FnOnce(&mut A, &mut Ctx<'_>) -> T) -> T {
-        assert!(!self.machine(host).paused, "{host} is paused: its process does not run");
-        assert!(self.find_app::<A>(host).is_some(), "no {} runs on {host}", type_name::<A>());
-        self.with_driver(host, |driver, io| driver.with_app(io, act)).expect("it was found")
-    }
-
-    /// What the applications of `host` have kept.
-    #[must_use]
-    #[track_caller]
-    pub fn disk(&self, host: HostId) -> &Disk {
-        &self.machine(host).disk
-    }
-
-    #[track_caller]
-    fn find_app<A: App>(&self, host: HostId) -> Option<&A> {
-        self.machine(host).process.driver()?.app()?.downcast_ref()
     }
 }
 

@@ -1,18 +1,16 @@
 //! Worlds that run by themselves: described once, run with any seed.
 
-use std::fmt;
-use std::rc::Rc;
 use std::time::Duration;
 
 use cluster_core::{Config, Instant};
+use cluster_timeline::{Breach, Timeline};
 
 use crate::app::{App, Ctx, Factory};
 use crate::catch::{Caught, caught};
-use crate::failure::{Cause, Failure};
+use crate::failure::Cause;
 use crate::marks::Marks;
 use crate::schedule::{Fault, Faults, Op, Profile, Rate, Schedule, ScheduleError};
-use crate::timeline::{Breach, Timeline};
-use crate::world::World;
+use crate::world::{Invariants, World};
 
 /// Describes a run: nodes, what happens to them, and what must hold. Made by [`World::builder`].
 ///
@@ -168,7 +166,7 @@ impl Builder {
     /// Something that must hold after every step of the simulation; if not, why.
     #[must_use]
     pub fn invariant(mut self, holds: impl Fn(&World) -> Result<(), String> + 'static) -> Builder {
-        self.invariants.0.push(Rc::new(holds));
+        self.invariants.add(holds);
         self
     }
 
@@ -209,17 +207,6 @@ impl Builder {
         world.be_loud();
         world.populate(&self.schedule, &config);
         Ok(world)
-    }
-
-    /// Runs the schedule.
-    ///
-    /// # Errors
-    ///
-    /// If anything is wrong in it: with the shortest schedule that shows the same, which takes some hundred runs to
-    /// find.
-    pub fn run(&self) -> Result<Summary, Box<Failure>> {
-        let schedule = self.plan().map_err(|error| Failure::impossible(self, error))?;
-        self.attempt(&schedule).map_err(|cause| Failure::explain(self, schedule, cause))
     }
 
     /// Runs the schedule as it is, looks for no shorter one, and tells how it ended and what happened until then.
@@ -321,29 +308,6 @@ pub(crate) struct Attempt {
     pub(crate) end: Instant,
     /// How many steps were simulated until then.
     pub(crate) steps: u64,
-}
-
-/// What users want to hold.
-#[derive(Clone, Default)]
-pub(crate) struct Invariants(Vec<Invariant>);
-
-type Invariant = Rc<dyn Fn(&World) -> Result<(), String>>;
-
-impl Invariants {
-    /// Why the first of them that does not hold does not.
-    pub(crate) fn broken(&self, world: &World) -> Option<String> {
-        self.0.iter().find_map(|holds| holds(world).err())
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-}
-
-impl fmt::Debug for Invariants {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} invariants", self.0.len())
-    }
 }
 
 #[cfg(test)]

@@ -7,9 +7,9 @@ use cluster_core::{
     Broadcast, Config, ConfigError, FlushError, FlushId, Instant, JoinError, JoinId, Node, NodeId, Receipt, Run,
     SendError, Target, UnknownPeer,
 };
+use cluster_timeline::record::Record;
 
 use crate::io::Io;
-use crate::trace::What;
 
 /// A node whose verbs are called. Whoever calls them then [drains](crate::host::Driver::drain) the node.
 #[derive(Debug)]
@@ -38,14 +38,14 @@ impl Calls<'_> {
     }
 
     pub(crate) fn send(&mut self, to: NodeId, payload: Bytes) -> Result<(), SendError> {
-        self.io.trace(What::Send(to, payload.len()));
+        self.io.trace(Record::Send(to, payload.len()));
         self.node.send(self.io.clock(), to, payload.clone())?;
         self.accepted(to, payload);
         Ok(())
     }
 
     pub(crate) fn broadcast(&mut self, payload: Bytes) -> Result<Broadcast, SendError> {
-        self.io.trace(What::Broadcast(payload.len()));
+        self.io.trace(Record::Broadcast(payload.len()));
         let report = self.node.broadcast(self.io.clock(), payload.clone())?;
         for &to in &report.queued {
             self.accepted(to, payload.clone());
@@ -102,6 +102,6 @@ impl Calls<'_> {
     }
 
     fn trace(&mut self, text: String) {
-        self.io.trace(What::Verb(text));
+        self.io.trace(Record::Verb(text));
     }
 }

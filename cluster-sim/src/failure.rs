@@ -1,14 +1,10 @@
 //! What is told of a run that failed.
 
 use std::fmt;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use crate::builder::{Attempt, Builder};
-use crate::schedule::{Schedule, ScheduleError, Tried, shrink, test_of_builder};
-use crate::timeline::Timeline;
+use crate::schedule::{Schedule, ScheduleError};
 use crate::violation::Violation;
-use crate::world::shown_lines;
 
 /// Why a run failed.
 #[derive(Clone, Debug, PartialEq)]
@@ -91,10 +87,6 @@ pub struct Failure {
 }
 
 impl Failure {
-    pub(crate) fn impossible(builder: &Builder, error: ScheduleError) -> Box<Failure> {
-        Failure::plain(builder.template().clone(), Cause::Impossible(error))
-    }
-
     /// A failure of which there is nothing to explain.
     pub(crate) fn plain(schedule: Schedule, cause: Cause) -> Box<Failure> {
         let file = Err("it was not written".to_owned());
@@ -109,30 +101,6 @@ impl Failure {
             file: file.clone(),
             timeline: file,
         })
-    }
-
-    /// Why a schedule fails, with the trace: it runs once more for that.
-    pub(crate) fn with_trace(builder: &Builder, schedule: &Schedule, cause: Cause) -> Cause {
-        builder.attempt_with(schedule, shown_lines()).result.err().unwrap_or(cause)
-    }
-
-    /// Finds the shortest schedule that shows the same, and writes it and its timeline to files.
-    pub(crate) fn explain(builder: &Builder, found: Schedule, cause: Cause) -> Box<Failure> {
-        if let Cause::Impossible(_) = cause {
-            return Failure::plain(found, cause);
-        }
-        let symptom = cause.symptom();
-        let (schedule, runs) = shrink(&found, |schedule| {
-            let Attempt { result, end, steps } = builder.attempt_with(schedule, 0);
-            let fails = result.is_err_and(|cause| cause.symptom() == symptom);
-            Tried { failed: fails.then_some(end), steps }
-        });
-        let cause = Failure::with_trace(builder, &schedule, cause);
-        let test = if builder.is_plain() { schedule.to_test() } else { test_of_builder(&schedule) };
-        let file = keep(&schedule, "json", |path| std::fs::write(path, schedule.to_json()));
-        let timeline = timeline_of(builder, &schedule)
-            .and_then(|timeline| keep(&schedule, "html", |path| timeline.write_html(path)));
-        Box::new(Failure { seed: found.seed, cause, found, schedule, runs: runs + 1, test, file, timeline })
     }
 }
 
@@ -160,19 +128,3 @@ impl fmt::Display for Failure {
 }
 
 impl std::error::Error for Failure {}
-
-/// What happens in the minimal schedule. It runs once more, for that.
-fn timeline_of(builder: &Builder, schedule: &Schedule) -> Result<Timeline, String> {
-    let told = builder.clone().schedule(schedule.clone()).timeline();
-    told.map(|(_, timeline)| timeline).map_err(|error| error.to_string())
-}
-
-/// Keeps something of a schedule where the next run of the same seed overwrites it: in the directory that the environment
-/// variable `CLUSTER_SIM_DIR` names, or `cluster-sim` below that for temporary files.
-fn keep(schedule: &Schedule, ending: &str, write: impl FnOnce(&Path) -> io::Result<()>) -> Result<PathBuf, String> {
-    let named = std::env::var_os("CLUSTER_SIM_DIR").map(PathBuf::from);
-    let directory = named.unwrap_or_else(|| std::env::temp_dir().join("cluster-sim"));
-    let path = directory.join(format!("seed-{}.{ending}", schedule.seed));
-    let written = std::fs::create_dir_all(&directory).and_then(|()| write(&path));
-    written.map(|()| path.clone()).map_err(|error| format!("{}: {error}", path.display()))
-}

@@ -7,14 +7,15 @@ use cluster_core::{
     CloseMode, Disconnect, Event, Frame, Instant, LinkId, Message, Node, NodeId, Notice, Proven, Reason, Refused, Run,
     Target,
 };
+use cluster_timeline::record::{Brief, FrameKind, HostId, Record};
 
 use crate::app::Disk;
-use crate::host::{HostId, Link};
 use crate::log::{Closed, Dialled, Ended, Log, Logged, Noticed, Taken};
-use crate::net::{Net, Read, Side, Sock};
+use crate::net::Net;
 use crate::oracle::{Oracle, When};
 use crate::queue::{Due, Queue};
-use crate::trace::{Brief, FrameKind, Trace, What};
+use crate::socket::{Read, Side, Sock};
+use crate::trace::Trace;
 
 /// The most that one read takes.
 const READ: usize = 64 << 10;
@@ -75,18 +76,18 @@ impl Io<'_> {
     }
 
     pub(crate) fn resolve(&mut self, target: Target) {
-        self.trace(What::Resolve(target.clone()));
+        self.trace(Record::Resolve(target.clone()));
         let due = Due::Resolved { host: self.host, life: self.life, target: Box::new(target) };
         self.queue.push_after(LOOK_UP, due);
     }
 
     pub(crate) fn dial(&mut self, link: LinkId, to: SocketAddr) -> Option<Sock> {
-        self.trace(What::Dial(link, to));
+        self.trace(Record::Dial(link, to));
         self.dials.push(Dialled { at: self.at(), from: self.host, link, to });
         self.oracle.dial(self.host, link, to, self.when());
         let sock = self.net.dial(self.queue, self.host, to, false);
         if let (Some(recorder), Some(sock)) = (self.trace.recording(), sock) {
-            recorder.socket(self.host, link, sock);
+            recorder.connection(self.host, link, sock.into());
         }
         sock
     }
@@ -148,7 +149,7 @@ impl Io<'_> {
         if let Some(appetite) = &mut *self.appetite {
             *appetite -= 1;
         }
-        self.trace(What::Message(message.from, message.payload.len()));
+        self.trace(Record::Message(message.from, message.payload.len()));
         if let Some(recorder) = self.trace.recording() {
             recorder.message_taken(Instant::from_nanos(self.queue.now()), self.run, &message);
         }
@@ -161,7 +162,7 @@ impl Io<'_> {
     }
 
     pub(crate) fn event(&mut self, event: Event) {
-        self.trace(What::Event(event.clone()));
+        self.trace(Record::Event(event.clone()));
         self.oracle.event(self.host, &event, self.when());
         match event {
             Event::PeerUp(_) => self.log.up += 1,
@@ -172,7 +173,7 @@ impl Io<'_> {
     }
 
     pub(crate) fn notice(&mut self, notice: Notice) {
-        self.trace(What::Notice(notice.clone()));
+        self.trace(Record::Notice(notice.clone()));
         self.log.notices.push(Noticed { at: self.at(), notice });
     }
 
@@ -182,14 +183,14 @@ impl Io<'_> {
 
     pub(crate) fn admitted(&mut self, link: LinkId, sock: Sock, from: SocketAddr) {
         debug_assert_eq!(self.net.end(sock).host, self.host, "a socket of another host");
-        self.trace(What::Admitted(link, from));
+        self.trace(Record::Admitted(link, from));
         if let Some(recorder) = self.trace.recording() {
-            recorder.socket(self.host, link, sock);
+            recorder.connection(self.host, link, sock.into());
         }
     }
 
     pub(crate) fn refused(&mut self, refused: &Refused) {
-        self.trace(What::Refused(refused.from, refused.reason.clone()));
+        self.trace(Record::Refused(refused.from, refused.reason.clone()));
         self.oracle.refused(self.host);
         self.log.refused += 1;
     }
@@ -205,28 +206,26 @@ impl Io<'_> {
     }
 
     pub(crate) fn connected(&mut self, link: LinkId, sock: Sock, proven: Proven) {
-        self.trace(What::Connected(link, proven.run));
+        self.trace(Record::Connected(link, proven.run));
         self.oracle.connected(self.host, link, proven, self.local(sock), self.when());
     }
 
     pub(crate) fn disconnected(&mut self, link: LinkId, cause: &Disconnect) {
-        self.trace(What::Disconnected(link, cause.clone()));
+        self.trace(Record::Disconnected(link, cause.clone()));
         self.oracle.gone(self.host, link, cause);
         self.log.ends.push(Ended { at: self.at(), link, cause: cause.clone() });
     }
 
-    pub(crate) fn close_asked(&mut self, link: LinkId, mode: CloseMode, reason: &Reason, entry: Option<&Link>) {
-        self.trace(What::Close(link, mode, reason.clone()));
+    pub(crate) fn close_asked(&mut self, link: LinkId, mode: CloseMode, reason: &Reason, peer: Option<Run>) {
+        self.trace(Record::Close(link, mode, reason.clone()));
         self.oracle.closed(self.host, link, reason, self.when());
-        let peer = entry.and_then(|entry| entry.peer);
         self.log.closes.push(Closed { at: self.at(), link, peer, mode, reason: reason.clone() });
     }
 
-    pub(crate) fn got(&mut self, id: LinkId, frame: &Frame, link: &mut Link) {
-        self.trace(What::Got(id, Brief::of(frame)));
-        let ip = self.net.end(link.sock).remote.ip();
+    pub(crate) fn got(&mut self, id: LinkId, frame: &Frame, sock: Sock) {
+        self.trace(Record::Got(id, Brief::of(frame)));
+        let ip = self.net.end(sock).remote.ip();
         self.oracle.got(self.host, id, frame, ip);
-        link.granted |= matches!(frame, Frame::Accept(_));
     }
 
     /// Bytes of a link were read.
@@ -245,11 +244,10 @@ impl Io<'_> {
     }
 
     /// A frame is about to be written.
-    pub(crate) fn sent(&mut self, id: LinkId, frame: &Frame, link: &mut Link) {
-        self.trace(What::Sent(id, Brief::of(frame)));
-        let width = if matches!(frame, Frame::Data(_)) { self.net.width(link.sock) } else { None };
+    pub(crate) fn sent(&mut self, id: LinkId, frame: &Frame, sock: Sock) {
+        self.trace(Record::Sent(id, Brief::of(frame)));
+        let width = if matches!(frame, Frame::Data(_)) { self.net.width(sock) } else { None };
         self.oracle.sent(self.host, id, frame, width, self.when());
-        link.granted |= matches!(frame, Frame::Accept(_));
         let bytes = match frame {
             Frame::Data(data) => data.bytes.len() + MAX_DATA_HEAD,
             control => control.encode().len(),
@@ -267,7 +265,7 @@ impl Io<'_> {
         self.oracle.fail(self.host, format!("{actions} actions at one moment, and no end of them"));
     }
 
-    pub(crate) fn trace(&mut self, what: What) {
+    pub(crate) fn trace(&mut self, what: Record) {
         self.trace.add(self.queue.now(), Some(self.host), what);
     }
 

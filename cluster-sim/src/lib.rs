@@ -17,13 +17,13 @@
 //! let n: Vec<_> = world.hosts().collect();
 //! world.expect("a complete mesh", Duration::from_secs(10), World::is_complete);
 //!
-//! world.partition(&n[..2], &n[2..]);
+//! world.net_mut().partition(&n[..2], &n[2..]);
 //! world.expect("two meshes", Duration::from_secs(10), |world| world.is_mesh(&n[..2]) && world.is_mesh(&n[2..]));
-//! assert_eq!(world.downs(n[0], n[4]), 1);
+//! assert_eq!(world.host(n[0]).downs(n[4]), 1);
 //!
-//! world.heal_all();
+//! world.net_mut().heal_all();
 //! world.expect("one mesh again", Duration::from_secs(60), World::is_complete);
-//! assert_eq!(world.ups(n[0], n[4]), 2);
+//! assert_eq!(world.host(n[0]).ups(n[4]), 2);
 //! ```
 //!
 //! With hosts that are added one by one: three nodes form a mesh, one of them loses power, and comes back as a later run
@@ -44,19 +44,19 @@
 //! world.expect("a complete mesh", Duration::from_secs(2), World::is_complete);
 //!
 //! // The checks see to it that numbered messages come in order, once, and to nobody else.
-//! world.send_numbered(bob, carol, 100_000).unwrap();
-//! world.expect("it arrives", Duration::from_secs(1), |world| world.numbered(carol, bob) == 1);
+//! world.node(bob).send_numbered(carol, 100_000).unwrap();
+//! world.expect("it arrives", Duration::from_secs(1), |world| world.host(carol).numbered(bob) == 1);
 //!
-//! world.crash(carol, Crash::Power);
+//! world.host_mut(carol).crash(Crash::Power);
 //! world.expect("the others notice", Duration::from_secs(7), |world| {
-//!     world.downs(alice, carol) == 1 && world.downs(bob, carol) == 1
+//!     world.host(alice).downs(carol) == 1 && world.host(bob).downs(carol) == 1
 //! });
 //! let timeout = |event: &Event| matches!(event, Event::PeerDown { reason: Reason::Timeout, .. });
-//! assert_eq!(world.count_events(alice, timeout), 1);
+//! assert_eq!(world.host(alice).count_events(timeout), 1);
 //!
-//! world.restart(carol, Restart::default());
+//! world.host_mut(carol).restart(Restart::default());
 //! world.expect("the mesh is whole again", Duration::from_secs(60), World::is_complete);
-//! assert_eq!(world.ups(alice, carol), 2);
+//! assert_eq!(world.host(alice).ups(carol), 2);
 //! ```
 //!
 //! # Testing your own program
@@ -119,23 +119,16 @@
 //! |---|---|
 //! | make a world and hosts with nodes | [`World::new`], [`add`](World::add), [`add_many`](World::add_many), [`Spec`] |
 //! | let time pass | [`run_for`](World::run_for), [`run_until`](World::run_until), [`expect`](World::expect), [`settle`](World::settle) |
-//! | use a node as its user does | [`World::node`] → [`NodeMut`], [`send_numbered`](World::send_numbered) |
-//! | run a program of yours on every node | [`App`], [`Ctx`], [`Disk`]; [`Builder::app`], [`set_app`](World::set_app), [`app`](World::app), [`apps`](World::apps), [`with_app`](World::with_app), [`disk`](World::disk) |
+//! | use a node as its user does | [`World::node`] → [`NodeMut`] |
+//! | run a program of yours on every node | [`App`], [`Ctx`], [`Disk`]; [`Builder::app`], [`set_app`](World::set_app), [`apps`](World::apps), [`Host::app`], [`HostMut::with_app`] |
 //! | run many seeds, each with other faults | [`World::builder`] → [`Builder`], [`check_seeds`], [`Swarm`], [`Schedule`] |
-//! | look at a node | [`core`](World::core), [`run`](World::run), [`id`](World::id), [`addr`](World::addr), [`sees`](World::sees), [`linked`](World::linked), [`is_mesh`](World::is_mesh), [`is_complete`](World::is_complete) |
-//! | look at what was told | [`events`](World::events), [`count_events`](World::count_events), [`ups`](World::ups), [`downs`](World::downs), [`notices`](World::notices), [`messages`](World::messages), [`numbered`](World::numbered) |
-//! | look at links and the wire | [`links`](World::links), [`closes`](World::closes), [`ends`](World::ends), [`dials`](World::dials), [`dials_to`](World::dials_to), [`opened`](World::opened), [`wire`](World::wire) |
-//! | end and start nodes | [`crash`](World::crash), [`restart`](World::restart), [`pause`](World::pause), [`pause_for`](World::pause_for), [`resume`](World::resume) |
-//! | copy them, move them | [`add_clone`](World::add_clone), [`Restart::twin`], [`change_address`](World::change_address), [`renumber`](World::renumber), [`Restart::moved`] |
-//! | slow users and readers | [`set_consuming`](World::set_consuming), [`consume`](World::consume), [`consume_in_bursts`](World::consume_in_bursts), [`set_acknowledging`](World::set_acknowledging), [`set_reading`](World::set_reading), [`read`](World::read) |
-//! | clocks | [`clock_forward`](World::clock_forward), [`clock_back`](World::clock_back), [`clock_stop`](World::clock_stop), [`set_drift`](World::set_drift), [`set_late`](World::set_late) |
-//! | cut hosts off | [`cut`](World::cut), [`cut_one_way`](World::cut_one_way), [`partition`](World::partition), [`isolate`](World::isolate), [`clog`](World::clog), [`heal`](World::heal), [`heal_all`](World::heal_all) |
-//! | keep dials out, or spoil them | [`block_dials`](World::block_dials), [`set_fate`](World::set_fate), [`exhaust`](World::exhaust) |
-//! | break connections | [`reset_connections`](World::reset_connections), [`reset_one_side`](World::reset_one_side), [`half_open`](World::half_open), [`sever_connections`](World::sever_connections) |
-//! | names, port-forwards, NAT | [`set_name`](World::set_name), [`forward`](World::forward), [`masquerade`](World::masquerade) |
-//! | the wires | [`set_latency`](World::set_latency), [`set_latency_from`](World::set_latency_from), [`set_bandwidth`](World::set_bandwidth), [`set_bandwidth_from`](World::set_bandwidth_from), [`set_chunked`](World::set_chunked), [`set_buffers`](World::set_buffers), [`set_give_up`](World::set_give_up) |
-//! | strangers, byte by byte | [`raw_dial`](World::raw_dial), [`raw_listen`](World::raw_listen), [`raw_accept`](World::raw_accept), [`raw`](World::raw) → [`RawMut`] |
-//! | members that misbehave | [`add_puppet`](World::add_puppet) with a [`Script`], [`puppet`](World::puppet) → [`PuppetMut`], [`heard`](World::heard) |
+//! | look at a host: its node, events, messages, links | [`World::host`] → [`Host`] |
+//! | end, start, pause and move a node, turn its clock, slow its user down | [`World::host_mut`] → [`HostMut`] with [`Crash`], [`Restart`], [`Twin`] |
+//! | look at the network: dials, connections | [`World::net`] → [`Net`] |
+//! | cut and heal ways, slow them down, break connections, forward ports, give names | [`World::net_mut`] → [`NetMut`] with [`Latency`], [`Block`], [`Fate`], [`Buffers`] |
+//! | ask whether nodes form a mesh | [`linked`](World::linked), [`is_mesh`](World::is_mesh), [`is_complete`](World::is_complete) |
+//! | strangers, byte by byte | [`raw_dial`](NetMut::raw_dial), [`raw_listen`](NetMut::raw_listen), [`raw_accept`](NetMut::raw_accept), [`raw`](World::raw) → [`RawMut`] |
+//! | members that misbehave | [`add_puppet`](World::add_puppet) with a [`Script`], [`puppet`](World::puppet) → [`PuppetMut`], [`heard`](Host::heard) |
 //! | hosts that mean harm, by themselves | [`add_outsider`](World::add_outsider) with [`Attack`]s, [`add_insider`](World::add_insider) with [`Abuse`]s |
 //! | see what happened | [`record`](World::record), [`timeline`](World::timeline) → [`Timeline`]: a page, a text, lines of JSON |
 //! | demand that what is healed recovers | [`heal_and_converge`](World::heal_and_converge), [`recover`](World::recover), [`heal_core`](World::heal_core), [`converge`](World::converge), [`stay_quiet`](World::stay_quiet), [`bound`](World::bound), [`are_linked`](World::are_linked) |
@@ -183,9 +176,10 @@ mod app;
 mod builder;
 mod calls;
 mod catch;
+mod driver;
+mod explain;
 mod failure;
 mod faults;
-mod host;
 mod hostile;
 mod io;
 mod liveness;
@@ -194,18 +188,16 @@ mod machine;
 mod marks;
 mod net;
 mod numbered;
-mod observe;
 mod oracle;
 mod pipe;
 mod puppet;
 mod queue;
-mod raw;
+mod restart;
 mod rng;
 mod schedule;
+mod socket;
 mod swarm;
-pub mod timeline;
 mod trace;
-mod verbs;
 mod violation;
 mod way;
 mod world;
@@ -213,25 +205,23 @@ mod world;
 pub use app::{App, Ctx, Disk};
 pub use builder::{Builder, Summary};
 pub use cluster_core;
+pub use cluster_timeline as timeline;
+pub use cluster_timeline::Timeline;
+pub use cluster_timeline::record::{FrameKind, HostId};
 pub use failure::{Cause, Failure};
-pub use faults::{Crash, Restart, Twin};
-pub use host::HostId;
 pub use hostile::{Abuse, Attack, Tempo};
 pub use log::{Closed, Dialled, Ended, LinkView, Logged, Noticed, Taken, Wire};
 pub use machine::Spec;
 pub use marks::{Mark, Marks};
 pub use net::{Block, Buffers, Fate, Greeting};
-pub use puppet::{Heard, PuppetLink, PuppetMut, PuppetState, Script};
-pub use raw::{RawConn, RawMut, RawState};
+pub use puppet::{Heard, PuppetLink, PuppetState, Script};
+pub use restart::{Crash, Restart, Twin};
 pub use schedule::{
     Fault, Faults, Identity, Op, Pace, Profile, Rate, Schedule, ScheduleError, Setting, Step, UnknownFault, WorldError,
 };
 #[cfg(feature = "proptest")]
 pub use schedule::{ScheduleTree, Schedules, schedules};
 pub use swarm::{Progress, Swarm, Tally, check_seeds};
-pub use timeline::Timeline;
-pub use trace::FrameKind;
-pub use verbs::{Dest, NodeMut};
 pub use violation::Violation;
 pub use way::Latency;
-pub use world::World;
+pub use world::{Dest, Host, HostMut, Net, NetMut, NodeMut, PuppetMut, RawConn, RawMut, RawState, World};

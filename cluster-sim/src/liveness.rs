@@ -19,12 +19,11 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use cluster_core::{Event, Instant, PeerInfo, PeerState, Reason, Run};
+use cluster_timeline::record::{FrameKind, HostId};
 
-use crate::faults::{Crash, Restart};
-use crate::host::HostId;
 use crate::log::Logged;
 use crate::machine::{Bind, Process};
-use crate::trace::FrameKind;
+use crate::restart::{Crash, Restart};
 use crate::world::World;
 
 /// What was said before everything healed has arrived by then: who is disconnected knows of it, for instance.
@@ -96,26 +95,28 @@ impl World {
         for &host in core {
             self.heal_host(host);
             for &other in core.iter().filter(|&&other| other != host) {
-                self.heal_one_way(host, other);
-                self.allow_dials(host, other);
-                self.clear_way(host, other);
+                self.net_mut().heal_one_way(host, other);
+                self.net_mut().allow_dials(host, other);
+                self.net_mut().clear_way(host, other);
             }
         }
-        let leaving = |world: &World| core.iter().any(|&host| world.is_running(host) && world.core(host).is_leaving());
+        let leaving = |world: &World| {
+            core.iter().any(|&host| world.host(host).is_running() && world.host(host).core().is_leaving())
+        };
         if !self.run_until(LEAVING, |world| !leaving(world)) {
             self.fail(&format!("a node that leaves has not left within {LEAVING:?}"));
         }
         for &host in core {
             if self.is_contested(host) || self.is_deaf(host) {
-                self.crash(host, Crash::Kill);
+                self.host_mut(host).crash(Crash::Kill);
             }
-            if !self.is_running(host) {
-                self.restart(host, Restart::default());
+            if !self.host(host).is_running() {
+                self.host_mut(host).restart(Restart::default());
             }
         }
         for host in self.twins(core) {
-            self.crash(host, Crash::Kill);
-            self.restart(host, Restart::default().new_id());
+            self.host_mut(host).crash(Crash::Kill);
+            self.host_mut(host).restart(Restart::default().new_id());
         }
         self.run_for(UNDER_WAY);
         self.introduce(core);
@@ -137,9 +138,9 @@ impl World {
     #[must_use]
     pub fn bound(&self, core: &[HostId]) -> Duration {
         let longest = |of: &dyn Fn(&cluster_core::Timing) -> Duration| {
-            core.iter().map(|&host| of(self.core(host).timing())).max().unwrap_or_default()
+            core.iter().map(|&host| of(self.host(host).core().timing())).max().unwrap_or_default()
         };
-        let interval = core.iter().map(|&host| self.core(host).limits().dial_interval).max().unwrap_or_default();
+        let interval = core.iter().map(|&host| self.host(host).core().limits().dial_interval).max().unwrap_or_default();
         let detect = longest(&|timing| timing.peer_timeout);
         let wait = longest(&|timing| timing.reconnect_max.max(timing.seed_interval));
         let handshakes = longest(&|timing| timing.handshake_timeout) * 2;
@@ -161,7 +162,7 @@ impl World {
 
     /// How long a core may really take: L6, three times as long while somebody means harm, and keeps it busy.
     fn allowed(&self, core: &[HostId]) -> Duration {
-        self.bound(core) * if self.hostiles.is_empty() { 1 } else { 3 }
+        self.bound(core) * if self.actors.is_empty() { 1 } else { 3 }
     }
 
     #[track_caller]
@@ -194,10 +195,10 @@ impl World {
     /// If that is not so.
     #[track_caller]
     pub fn stay_quiet(&mut self, core: &[HostId], span: Duration) {
-        let gossip = core.iter().map(|&host| self.core(host).timing().gossip_interval).max().unwrap_or_default();
+        let gossip = core.iter().map(|&host| self.host(host).core().timing().gossip_interval).max().unwrap_or_default();
         self.run_for(HEARSAY + gossip);
         let begin = self.now();
-        let before = core.iter().map(|&host| self.wire(host).clone()).collect::<Vec<_>>();
+        let before = core.iter().map(|&host| self.host(host).wire().clone()).collect::<Vec<_>>();
         let links = self.connections(core);
         self.run_for(span);
         let undisturbed = self.is_undisturbed(core);
@@ -232,18 +233,18 @@ impl World {
     }
 
     fn heal_host(&mut self, host: HostId) {
-        self.power_on(host);
-        self.clock_stop(host, false);
-        self.set_drift(host, 0);
-        self.set_late(host, Duration::ZERO);
+        self.host_mut(host).power_on();
+        self.host_mut(host).clock_stop(false);
+        self.host_mut(host).set_drift(0);
+        self.host_mut(host).set_late(Duration::ZERO);
         let behind = self.machines[host.index()].clock.behind();
-        self.clock_forward(host, behind);
-        self.resume(host);
-        self.exhaust(host, false);
-        self.set_reading(host, true);
-        self.set_consuming(host, true);
+        self.host_mut(host).clock_forward(behind);
+        self.host_mut(host).resume();
+        self.host_mut(host).exhaust(false);
+        self.host_mut(host).set_reading(true);
+        self.host_mut(host).set_consuming(true);
         if self.machines[host.index()].acknowledging > 0 {
-            self.set_acknowledging(host, 1);
+            self.host_mut(host).set_acknowledging(1);
         }
         self.net.forget_fates(host);
     }
@@ -251,7 +252,9 @@ impl World {
     /// The hosts of the core whose nodes have an id that others have as well.
     fn twins(&self, core: &[HostId]) -> Vec<HostId> {
         let is_twin = |host: HostId| {
-            self.others(host).into_iter().any(|other| self.is_running(other) && self.id(other) == self.id(host))
+            self.others(host)
+                .into_iter()
+                .any(|other| self.host(other).is_running() && self.host(other).id() == self.host(host).id())
         };
         core.iter().copied().filter(|&host| is_twin(host)).collect()
     }
@@ -265,8 +268,8 @@ impl World {
             let bound = self.allowed(core);
             let over = self.run_until(bound, |world| world.are_linked(core) || contested(world).is_some());
             let Some(host) = contested(self).filter(|_| over) else { return last };
-            self.crash(host, Crash::Kill);
-            self.restart(host, Restart::default());
+            self.host_mut(host).crash(Crash::Kill);
+            self.host_mut(host).restart(Restart::default());
             self.introduce(core);
             last = Some(self.now());
         }
@@ -276,26 +279,26 @@ impl World {
     /// Whether the node on `host` is to listen at an address that its host has no more.
     fn is_deaf(&self, host: HostId) -> bool {
         let machine = &self.machines[host.index()];
-        self.is_running(host) && machine.spec.bind == Bind::Address && machine.listen.is_none()
+        self.host(host).is_running() && machine.spec.bind == Bind::Address && machine.listen.is_none()
     }
 
     /// Whether the node on `host` has told that its id is in use, or was by a later run.
     fn is_contested(&self, host: HostId) -> bool {
-        let run = self.run(host);
+        let run = self.host(host).run();
         let told = |logged: &Logged| {
             logged.run == run && matches!(logged.event, Event::DuplicateIdentity { newcomer } if newcomer == run)
         };
-        self.is_running(host) && self.events(host).iter().rev().any(told)
+        self.host(host).is_running() && self.host(host).events().iter().rev().any(told)
     }
 
     /// Has users join where nodes cannot find each other by themselves.
     fn introduce(&mut self, core: &[HostId]) {
         let is_apart = |world: &World, &(a, b): &(HostId, HostId)| {
-            world.oracle.is_apart(a, world.id(b)) || world.oracle.is_apart(b, world.id(a))
+            world.oracle.is_apart(a, world.host(b).id()) || world.oracle.is_apart(b, world.host(a).id())
         };
         let apart: Vec<_> = pairs(core).filter(|pair| is_apart(self, pair)).collect();
         // Whoever joins before the goodbye has come has joined a peer that is up.
-        let told = |world: &World| !apart.iter().any(|&(a, b)| world.sees(a, b) || world.sees(b, a));
+        let told = |world: &World| !apart.iter().any(|&(a, b)| world.host(a).sees(b) || world.host(b).sees(a));
         let _ = self.run_until(GOODBYE, told);
         for (a, b) in apart {
             self.introduce_pair(a, b);
@@ -322,18 +325,18 @@ impl World {
     fn introduce_pair(&mut self, a: HostId, b: HostId) {
         let (from, to) = if self.machines[b.index()].listen.is_some() { (a, b) } else { (b, a) };
         for _ in 0..JOINS {
-            let before = self.events(from).len();
+            let before = self.host(from).events().len();
             // If very many joins are under way, one of them is as good.
             let Ok(join) = self.node(from).join(to) else { return };
             let outcome = |world: &World| {
-                let later = world.events(from).get(before..).unwrap_or_default();
+                let later = world.host(from).events().get(before..).unwrap_or_default();
                 later.iter().find_map(|logged| match logged.event {
                     Event::Joined { join: of, .. } if of == join => Some(true),
                     Event::JoinFailed { join: of, .. } if of == join => Some(false),
                     _ => None,
                 })
             };
-            let timeout = self.core(from).timing().join_timeout;
+            let timeout = self.host(from).core().timing().join_timeout;
             if self.run_until(timeout, |world| outcome(world).is_some()) && outcome(self) == Some(true) {
                 return;
             }
@@ -342,13 +345,13 @@ impl World {
 
     /// Whether the node on `host` will dial, by itself, an address that leads to `peer`.
     fn knows(&self, host: HostId, peer: HostId) -> bool {
-        let node = self.core(host);
+        let node = self.host(host).core();
         let configured = node.config().seeds().iter().filter_map(|seed| self.look_up(seed).ok()).flatten();
         let seeds = configured.chain(self.oracle.seeds(host));
         // Who is at the address of another is found only as long as that one is looked for.
         let kept = node.timing().forget_after.is_none_or(|span| span > self.allowed(&[host, peer]));
         let sought = |info: &PeerInfo| {
-            info.run.id == self.id(peer) && (info.state == PeerState::Up || kept && !self.shuns(host, peer))
+            info.run.id == self.host(peer).id() && (info.state == PeerState::Up || kept && !self.shuns(host, peer))
         };
         let peers = node.peers().filter(sought).filter_map(|info| info.address);
         seeds.chain(peers).any(|address| self.net.leads_to(address) == Some(peer))
@@ -357,9 +360,14 @@ impl World {
     /// Whether the node on `host` leaves `peer` alone for a while, because a rule was broken: a node whose clock stood still
     /// thinks so of everybody who talks to it.
     fn shuns(&self, host: HostId, peer: HostId) -> bool {
-        let span = self.core(host).timing().violation_backoff * 5 / 4;
-        let of = |event: &Event| matches!(event, Event::PeerDown { peer: run, .. } if run.id == self.id(peer));
-        let last = self.events(host).iter().rev().find(|logged| logged.run == self.run(host) && of(&logged.event));
+        let span = self.host(host).core().timing().violation_backoff * 5 / 4;
+        let of = |event: &Event| matches!(event, Event::PeerDown { peer: run, .. } if run.id == self.host(peer).id());
+        let last = self
+            .host(host)
+            .events()
+            .iter()
+            .rev()
+            .find(|logged| logged.run == self.host(host).run() && of(&logged.event));
         last.is_some_and(|logged| {
             let broke = matches!(logged.event, Event::PeerDown { reason: Reason::Protocol(_), .. });
             broke && self.now() - logged.at < span
@@ -374,7 +382,7 @@ impl World {
     /// What the core has accepted for itself is delivered, if a little later: nothing is wrong any more.
     #[track_caller]
     fn expect_outcomes(&mut self, core: &[HostId]) {
-        let runs: Vec<Run> = core.iter().map(|&host| self.run(host)).collect();
+        let runs: Vec<Run> = core.iter().map(|&host| self.host(host).run()).collect();
         let debts = self.oracle.accepted_between(&runs);
         let (bound, begin) = (self.allowed(core), self.now());
         if !self.run_until(bound, |world| debts.iter().all(|debt| world.oracle.is_paid(debt).is_some())) {
@@ -384,7 +392,7 @@ impl World {
         // A link that was dead before anything healed may be noticed only now, and if that takes long its session may be
         // over by then, by clocks that may go faster.
         let most = bound.min((self.now() - begin) * 2);
-        let kept = core.iter().all(|&host| self.core(host).timing().session_ttl >= most);
+        let kept = core.iter().all(|&host| self.host(host).core().timing().session_ttl >= most);
         if let Some(lost) = debts.iter().find(|debt| kept && self.oracle.is_paid(debt) != Some(true)) {
             self.fail(&format!("L3: of {lost:?} some were not delivered, although all are linked"));
         }
@@ -392,15 +400,15 @@ impl World {
 
     #[track_caller]
     fn expect_dead_to_be_down(&mut self, core: &[HostId], healed: Instant) {
-        let timeout = core.iter().map(|&host| self.core(host).timing().peer_timeout).max().unwrap_or_default();
+        let timeout = core.iter().map(|&host| self.host(host).core().timing().peer_timeout).max().unwrap_or_default();
         let deadline = healed + timeout * 3;
         self.run_for(deadline - self.now());
-        let running: BTreeSet<Run> = self.running().into_iter().map(|host| self.run(host)).collect();
+        let running: BTreeSet<Run> = self.running().into_iter().map(|host| self.host(host).run()).collect();
         let ended = self.machines.iter().filter(|machine| matches!(machine.process, Process::None));
         let dead: Vec<Run> = ended.filter_map(|machine| machine.run).filter(|run| !running.contains(run)).collect();
         for &host in core {
             let up = |run: &&Run| {
-                let info = self.core(host).peer(run.id);
+                let info = self.host(host).core().peer(run.id);
                 info.is_some_and(|info| info.run == **run && info.state == PeerState::Up)
             };
             if let Some(run) = dead.iter().find(up).copied() {
@@ -410,9 +418,9 @@ impl World {
     }
 
     fn connections(&self, core: &[HostId]) -> BTreeSet<usize> {
-        let runs: BTreeSet<Run> = core.iter().map(|&host| self.run(host)).collect();
+        let runs: BTreeSet<Run> = core.iter().map(|&host| self.host(host).run()).collect();
         let among = |link: &crate::log::LinkView| link.peer.is_some_and(|peer| runs.contains(&peer));
-        core.iter().flat_map(|&host| self.links(host)).filter(among).map(|link| link.connection).collect()
+        core.iter().flat_map(|&host| self.host(host).links()).filter(among).map(|link| link.connection).collect()
     }
 
     fn dials_among(&self, core: &[HostId], since: Instant) -> Option<String> {
@@ -425,9 +433,9 @@ impl World {
     }
 
     fn changes_among(&self, core: &[HostId], since: Instant) -> Option<String> {
-        let runs: BTreeSet<Run> = core.iter().map(|&host| self.run(host)).collect();
+        let runs: BTreeSet<Run> = core.iter().map(|&host| self.host(host).run()).collect();
         core.iter().find_map(|&host| {
-            let recent = self.events(host).iter().rev().take_while(|logged| logged.at >= since);
+            let recent = self.host(host).events().iter().rev().take_while(|logged| logged.at >= since);
             let mut changes = recent.filter(|logged| match &logged.event {
                 Event::PeerUp(info) => runs.contains(&info.run),
                 Event::PeerDown { peer, .. } | Event::SessionReset { peer } => runs.contains(peer),
@@ -445,8 +453,8 @@ impl World {
 
     #[track_caller]
     fn expect_only_heartbeats(&mut self, host: HostId, before: &crate::log::Wire, span: Duration) {
-        let timing = self.core(host).timing();
-        let peers = self.core(host).peers().count() as u64;
+        let timing = self.host(host).core().timing();
+        let peers = self.host(host).core().peers().count() as u64;
         let times = |interval: Duration| 2 + (span.as_nanos() / interval.as_nanos().max(1)) as u64;
         let most = |kind: FrameKind| match kind {
             // What applications say to each other, and what follows from it.
@@ -459,7 +467,7 @@ impl World {
             FrameKind::Digest => times(timing.gossip_interval / 2),
             _ => 0,
         };
-        let wire = self.wire(host);
+        let wire = self.host(host).wire();
         let counts = FrameKind::ALL.map(|kind| (kind, wire.frames(kind) - before.frames(kind), most(kind)));
         if let Some((kind, count, most)) = counts.into_iter().find(|&(_, count, most)| count > most) {
             self.fail(&format!(
@@ -472,7 +480,10 @@ impl World {
     #[track_caller]
     fn expect_answers_only(&mut self, core: &[HostId], before: &[crate::log::Wire]) {
         let count = |kind: FrameKind| -> u64 {
-            core.iter().zip(before).map(|(&host, before)| self.wire(host).frames(kind) - before.frames(kind)).sum()
+            core.iter()
+                .zip(before)
+                .map(|(&host, before)| self.host(host).wire().frames(kind) - before.frames(kind))
+                .sum()
         };
         let (pings, pongs) = (count(FrameKind::Ping), count(FrameKind::Pong));
         // One of each link may have been asked for before.

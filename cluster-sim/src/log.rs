@@ -4,9 +4,7 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 use cluster_core::{CloseMode, Disconnect, Event, Instant, LinkId, NodeId, Notice, Reason, Receipt, Run};
-
-use crate::host::HostId;
-use crate::trace::FrameKind;
+use cluster_timeline::record::{FrameKind, HostId};
 
 /// An event that a node told its user.
 #[derive(Clone, Debug, PartialEq)]

@@ -5,14 +5,15 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use cluster_core::{Config, Incarnation, Input, Instant, LinkId, NodeId, Run, Target};
+use cluster_timeline::record::HostId;
 
 use crate::app::Disk;
-use crate::host::{Driver, HostId};
+use crate::driver::Driver;
 use crate::io::Io;
 use crate::log::Log;
-use crate::net::Wake;
 use crate::puppet::Puppet;
 use crate::rng::Rng;
+use crate::socket::Wake;
 
 /// Ticks in a row that leave another one due.
 const BUSY: u32 = 100;
@@ -29,7 +30,7 @@ const BUSY_APP: u32 = 100_000;
 /// let mut world = World::new(1);
 /// let spec = Spec::new(Config::insecure_plaintext()).ip("10.0.7.7").port(9_000);
 /// let host = world.add(spec);
-/// assert_eq!(world.addr(host), "10.0.7.7:9000".parse().unwrap());
+/// assert_eq!(world.host(host).addr(), "10.0.7.7:9000".parse().unwrap());
 /// ```
 #[derive(Clone, Debug)]
 pub struct Spec {
@@ -103,7 +104,7 @@ impl Spec {
         self
     }
 
-    /// The node does not start yet: [`World::restart`](crate::World::restart) does it.
+    /// The node does not start yet: [`HostMut::restart`](crate::HostMut::restart) does it.
     #[must_use]
     pub fn stopped(mut self) -> Spec {
         self.start = false;

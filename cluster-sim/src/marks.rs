@@ -230,13 +230,13 @@ mod tests {
     fn a_world_is_marked_by_what_its_nodes_tell() {
         let mut world = World::new(1);
         let hosts = world.add_many(2, &Config::insecure_plaintext());
-        let own = world.addr(hosts[0]);
+        let own = world.host(hosts[0]).addr();
         world.node(hosts[0]).join(hosts[1]).unwrap();
         world.node(hosts[0]).join(own).unwrap();
         world.run_for(Duration::from_secs(1));
         assert_eq!(Marks::of(&world).count(Mark::Restarted), 0);
-        world.crash(hosts[1], Crash::Power);
-        world.restart(hosts[1], Restart::default());
+        world.host_mut(hosts[1]).crash(Crash::Power);
+        world.host_mut(hosts[1]).restart(Restart::default());
         world.node(hosts[1]).join(hosts[0]).unwrap();
         world.run_for(Duration::from_secs(5));
         let marks = Marks::of(&world);

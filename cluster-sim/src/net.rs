@@ -16,8 +16,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
 use cluster_core::LinkId;
+use cluster_timeline::record::HostId;
 
-use crate::host::HostId;
 use crate::pipe::Pipe;
 use crate::queue::{Due, Queue};
 use crate::rng::{Purpose, Small};
@@ -28,9 +28,9 @@ use self::conns::Conns;
 use self::tape::{Tape, Wiretap};
 use self::ways::Ways;
 
-pub(crate) use conns::ConnId;
-pub use faults::Block;
+pub(crate) use crate::socket::{ConnId, DialError, EndState, Read, Side, Sock, Wake};
 pub use route::{Fate, Greeting};
+pub use ways::Block;
 
 /// How many connections a kernel completes for a process that does not accept them.
 const BACKLOG: usize = 128;
@@ -38,85 +38,6 @@ const BACKLOG: usize = 128;
 /// Requests for a connection that got no answer are repeated this often, first after a second, then after twice the
 /// time before.
 const SYN_RETRIES: u32 = 6;
-
-/// Which end of a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum Side {
-    /// The one that dialled.
-    Dialer,
-    /// The one that listened.
-    Listener,
-}
-
-impl Side {
-    pub(crate) fn other(self) -> Side {
-        match self {
-            Side::Dialer => Side::Listener,
-            Side::Listener => Side::Dialer,
-        }
-    }
-}
-
-/// One end of one connection: what a process holds a descriptor of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Sock {
-    pub(crate) conn: ConnId,
-    pub(crate) side: Side,
-}
-
-impl Sock {
-    /// The other end.
-    pub(crate) fn peer(self) -> Sock {
-        Sock { conn: self.conn, side: self.side.other() }
-    }
-}
-
-/// Why a dial came to nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum DialError {
-    Refused,
-    Unreachable,
-}
-
-/// What a process learns about its sockets. Repeated or late wakes do no harm.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Wake {
-    /// A connection waits to be accepted.
-    Incoming(SocketAddr),
-    /// A dial has ended.
-    Dialled(Sock, Result<(), DialError>),
-    /// There is something to read: bytes, the end, or an error.
-    Readable(Sock),
-    /// There is room to write.
-    Writable(Sock),
-}
-
-/// What a read returns.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Read {
-    Bytes(Bytes),
-    /// Nothing at present.
-    Blocked,
-    /// The other side has ended its stream.
-    Ended,
-    /// The connection was reset, or TCP gave up on it.
-    Reset,
-}
-
-/// The state of one end of a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum EndState {
-    Dialing,
-    Open,
-    /// The dial came to nothing.
-    Failed,
-    /// The other side reset the connection, or TCP gave up.
-    Reset,
-    /// The process has closed it; the kernel may still be delivering.
-    Closed,
-    /// The host lost power: not even the kernel remembers it.
-    Lost,
-}
 
 #[derive(Debug)]
 pub(crate) struct End {
@@ -200,7 +121,7 @@ pub(crate) struct Net {
     hosts: Vec<NetHost>,
     owners: BTreeMap<IpAddr, HostId>,
     listeners: BTreeMap<SocketAddr, Listener>,
-    conns: Conns,
+    conns: Conns<Conn>,
     ways: Ways,
     /// How many dials there were from each host to each other.
     dials: BTreeMap<(HostId, HostId), u32>,
@@ -241,6 +162,26 @@ impl Net {
             opened_in_all: 0,
             wakes: VecDeque::new(),
         }
+    }
+
+    /// Keeps everything that is written from now on.
+    pub(crate) fn tap(&mut self) {
+        self.wiretap.get_or_insert_default();
+    }
+
+    /// Everything that was kept, one direction of one connection after the other.
+    pub(crate) fn tapped(&self) -> impl Iterator<Item = &[u8]> {
+        self.wiretap.iter().flat_map(Wiretap::kept)
+    }
+
+    /// Starts to record the first words of those who dial.
+    pub(crate) fn tape(&mut self) {
+        self.tape.get_or_insert_default();
+    }
+
+    /// One of the recordings.
+    pub(crate) fn overheard(&self, choice: u64) -> Option<Bytes> {
+        self.tape.as_ref()?.pick(choice)
     }
 
     /// Numbered messages must not be readable on any wire from now on.

@@ -46,14 +46,16 @@ mod sessions;
 mod suspects;
 mod talk;
 mod user;
+mod verdict;
 mod watch;
 mod wire;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use cluster_core::{Event, Frame, Instant, LinkId, Node, NodeId, Run, Target, Timing};
+use cluster_timeline::record::HostId;
 
 use self::alive::{Alive, Wasted};
 use self::credit::Credit;
@@ -69,12 +71,9 @@ use self::runs::Runs;
 use self::sessions::Flow;
 use self::suspects::Suspects;
 use self::talk::Talks;
+pub(crate) use self::verdict::{Verdict, When, network};
 use self::watch::Watch;
-use crate::host::HostId;
 use crate::net::ConnId;
-
-/// What a check says: the words of the violation, if there is one.
-type Verdict = Result<(), String>;
 
 /// Every check of a world.
 #[derive(Debug)]
@@ -114,13 +113,6 @@ pub(crate) struct Debt {
 pub(crate) struct Broken {
     pub(crate) host: HostId,
     pub(crate) text: String,
-}
-
-/// When something happens: by the host's own clock, and by the world's.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct When {
-    pub(crate) clock: Instant,
-    pub(crate) world: u64,
 }
 
 impl Default for Oracle {
@@ -477,14 +469,6 @@ fn concerns_streams(frame: &Frame) -> bool {
     !matches!(frame, Ping { .. } | Pong { .. } | Digest(_) | List(_) | Announce(_) | Update(_))
 }
 
-/// What counts as one source: an IPv4 address, or the /64 that one IPv6 host may draw its addresses from.
-fn network(ip: IpAddr) -> IpAddr {
-    match ip.to_canonical() {
-        IpAddr::V6(v6) if !v6.is_loopback() => Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64).into(),
-        ip => ip,
-    }
-}
-
 /// How long a node remembers whom it has lost.
 fn memory(timing: &Timing) -> Duration {
     timing.forget_after.unwrap_or(Duration::MAX).min(timing.tombstone_ttl)
@@ -534,7 +518,7 @@ mod tests {
         let hosts = world.add_many(2, &Config::insecure_plaintext());
         world.node(hosts[0]).join(hosts[1]).unwrap();
         world.run_for(Duration::from_secs(1));
-        let peer = world.id(hosts[1]);
+        let peer = world.host(hosts[1]).id();
         (world.node(hosts[0]).flush(peer).unwrap(), world.node(hosts[0]).flush(peer).unwrap())
     }
 

@@ -11,26 +11,24 @@ use bytes::{Bytes, BytesMut};
 use cluster_core::limits::MAX_CHUNK;
 use cluster_core::wire::{Accept, Claim, Data, Offer, PeerStream, Profile, Resume, StreamId};
 use cluster_core::{
-    Advertised, Channel, ChannelError, Config, Credentials, Frame, Hello, Identity, Incarnation, Instant, Keyring,
-    Name, NodeId, Received, Role, Run, Suite,
+    Channel, ChannelError, Config, Credentials, Frame, Hello, Identity, Instant, Keyring, Name, Received, Role, Run,
+    Suite,
 };
+use cluster_timeline::record::{Brief, Record};
 
 use self::stream::{Inbound, encode};
-use crate::host::HostId;
 use crate::io::Io;
-use crate::machine::{Process, Spec};
-use crate::net::{Read, Sock, Wake};
-use crate::rng::{Purpose, Rng};
-use crate::trace::{Brief, What};
-use crate::world::World;
+
+use crate::rng::Rng;
+use crate::socket::{Read, Sock, Wake};
 
 /// What a puppet is and what it does by itself.
 #[derive(Clone, Debug)]
 pub struct Script {
     /// The secrets it has: the first is the one it dials with. `None`: it speaks without any protection.
     pub secrets: Option<Keyring>,
-    /// The run it says it is. Default: an id drawn from the seed, and the wall clock. With a secret nobody can choose an
-    /// id, and only the incarnation counts.
+    /// The run it says it is. Default: an id drawn from the seed, and the wall clock. With a secret nobody can choose
+    /// an id, and only the incarnation counts.
     pub run: Option<Run>,
     /// The cluster it says it belongs to.
     pub cluster: Name,
@@ -56,7 +54,8 @@ pub struct Script {
     pub hold: bool,
     /// Its claims say that a user of its own asked for the connection.
     pub rejoin: bool,
-    /// The frames and messages that it receives are kept, for [`World::heard`] and [`World::puppet_messages`].
+    /// The frames and messages that it receives are kept, for [`Host::heard`](crate::Host::heard) and
+    /// [`Host::puppet_messages`](crate::Host::puppet_messages).
     pub keep: bool,
 }
 
@@ -141,43 +140,9 @@ struct Strand {
     inbound: Inbound,
 }
 
-/// A puppet, to do something with.
-#[derive(Debug)]
-pub struct PuppetMut<'w> {
-    world: &'w mut World,
-    host: HostId,
-}
-
-impl World {
-    /// Adds a host at `ip` on which a puppet listens at port 7000.
-    ///
-    /// # Panics
-    ///
-    /// If the text is no IP address, or the address is taken.
-    pub fn add_puppet(&mut self, ip: &str, script: Script) -> HostId {
-        let spec = Spec::new(Config::insecure_plaintext()).ip(ip).port(7_000).stopped();
-        let host = self.add_machine(spec, Process::None);
-        let address = self.addr(host);
-        self.net.listen(host, address, None);
-        let mut rng = Rng::new(self.seed, Purpose::Puppet, host.0, 0);
-        let drawn = Run { id: NodeId::from_bytes(rng.bytes()), incarnation: Incarnation(self.wall_clock()) };
-        let identity = Identity::from_bytes(Rng::new(self.seed, Purpose::Identity, host.0, 0).bytes());
-        let mut run = script.run.unwrap_or(drawn);
-        if script.secrets.is_some() {
-            run.id = identity.id();
-        }
-        let profile = script.profile.clone().unwrap_or_else(|| Profile {
-            name: None,
-            metadata: Bytes::new(),
-            addresses: vec![Advertised::Socket(address)],
-            max_message: 16 << 20,
-            window: 256 << 10,
-        });
-        let machine = &mut self.machines[host.index()];
-        machine.life = 1;
-        machine.run = Some(run);
-        machine.listen = Some(address);
-        machine.process = Process::Puppet(Box::new(Puppet {
+impl Puppet {
+    pub(crate) fn new(script: Script, run: Run, identity: Identity, profile: Profile, rng: Rng) -> Puppet {
+        Puppet {
             script,
             run,
             identity,
@@ -188,171 +153,76 @@ impl World {
             by_sock: BTreeMap::new(),
             heard: Vec::new(),
             messages: Vec::new(),
-        }));
-        self.trace.name(run.id, host);
-        host
-    }
-
-    /// The puppet on `host`, to do something with.
-    ///
-    /// # Panics
-    ///
-    /// If it is no host of this world. Its methods panic if there is no puppet on it.
-    #[track_caller]
-    pub fn puppet(&mut self, host: HostId) -> PuppetMut<'_> {
-        self.assert_here(host);
-        PuppetMut { world: self, host }
-    }
-
-    /// Every frame that a puppet has received, oldest first.
-    ///
-    /// # Panics
-    ///
-    /// If there is no puppet on `host`.
-    #[must_use]
-    #[track_caller]
-    pub fn heard(&self, host: HostId) -> &[Heard] {
-        &self.puppet_ref(host).heard
-    }
-
-    /// Every whole message that a puppet has received, oldest first; empty unless its script acknowledges.
-    ///
-    /// # Panics
-    ///
-    /// If there is no puppet on `host`.
-    #[must_use]
-    #[track_caller]
-    pub fn puppet_messages(&self, host: HostId) -> &[Bytes] {
-        &self.puppet_ref(host).messages
-    }
-
-    /// How the links of a puppet are doing, in the order in which they were opened.
-    ///
-    /// # Panics
-    ///
-    /// If there is no puppet on `host`.
-    #[must_use]
-    #[track_caller]
-    pub fn puppet_links(&self, host: HostId) -> Vec<PuppetState> {
-        self.puppet_ref(host).links.iter().map(|strand| strand.state).collect()
-    }
-
-    /// What a puppet's channel made of what came on a link, if that was not the protocol.
-    ///
-    /// # Panics
-    ///
-    /// If there is no puppet on `host`, or no such link.
-    #[must_use]
-    #[track_caller]
-    pub fn puppet_error(&self, host: HostId, link: PuppetLink) -> Option<ChannelError> {
-        self.puppet_ref(host).links[link].error.clone()
-    }
-
-    /// The links of a puppet that are not over, in the order in which they began.
-    pub(crate) fn open_puppet_links(&self, host: HostId) -> Vec<(PuppetLink, PuppetState)> {
-        self.puppet_ref(host).alive().collect()
-    }
-
-    #[track_caller]
-    fn puppet_ref(&self, host: HostId) -> &Puppet {
-        match &self.machine(host).process {
-            Process::Puppet(puppet) => puppet,
-            Process::None | Process::Node(_) => panic!("there is no puppet on {host}"),
         }
     }
-}
 
-impl PuppetMut<'_> {
-    /// Dials an address. The answer is the name of the link.
-    pub fn dial(&mut self, to: SocketAddr) -> PuppetLink {
-        let run = self.world.puppet_ref(self.host).run;
-        self.dial_as(to, run)
+    pub(crate) fn run(&self) -> Run {
+        self.run
     }
 
-    /// Dials an address, and says there that it is this run. The answer is the name of the link.
-    pub fn dial_as(&mut self, to: SocketAddr, run: Run) -> PuppetLink {
-        self.act(|puppet, io| {
-            let Some(sock) = io.net.dial(io.queue, io.host, to, false) else { panic!("no descriptors left") };
-            puppet.open(sock, Role::Initiator, run)
-        })
+    pub(crate) fn heard(&self) -> &[Heard] {
+        &self.heard
     }
 
-    /// Is the next run of itself from now on, on links that are opened later.
-    pub fn age(&mut self) {
-        self.act(|puppet, io| {
-            puppet.run.incarnation.0 += 1;
-            io.trace(What::Puppet(format!("is {:?} from now on", puppet.run)));
-        });
+    pub(crate) fn messages(&self) -> &[Bytes] {
+        &self.messages
     }
 
-    /// Sends a frame on the latest link.
-    pub fn send(&mut self, frame: Frame) {
-        let last = self.world.puppet_ref(self.host).links.len().checked_sub(1);
-        let Some(link) = last else { panic!("the puppet on {} has no link", self.host) };
-        self.send_on(link, frame);
+    /// The state of every link, in the order in which they were made.
+    pub(crate) fn states(&self) -> Vec<PuppetState> {
+        self.links.iter().map(|strand| strand.state).collect()
     }
 
-    /// Sends a frame on a link, which must be connected.
-    pub fn send_on(&mut self, link: PuppetLink, frame: Frame) {
-        self.act(|puppet, io| puppet.send(io, link, frame));
+    pub(crate) fn error(&self, link: PuppetLink) -> Option<ChannelError> {
+        self.links[link].error.clone()
     }
 
-    /// Sends a message as a member would: the next bytes of the link's stream, without regard to credit.
-    pub fn say_on(&mut self, link: PuppetLink, payload: &[u8]) {
-        self.act(|puppet, io| {
-            let mut stream = BytesMut::from(&encode(payload)[..]);
-            while !stream.is_empty() {
-                let bytes = stream.split_to(stream.len().min(MAX_CHUNK)).freeze();
-                let offset = puppet.links[link].sent;
-                puppet.links[link].sent += bytes.len() as u64;
-                puppet.send(io, link, Frame::Data(Data { offset, bytes }));
-            }
-        });
+    /// The latest link.
+    pub(crate) fn latest(&self) -> Option<PuppetLink> {
+        self.links.len().checked_sub(1)
     }
 
-    /// Ends this direction of a link.
-    pub fn shutdown(&mut self, link: PuppetLink) {
-        self.act(|puppet, io| io.shutdown(puppet.links[link].sock));
+    pub(crate) fn dial(&mut self, io: &mut Io<'_>, to: SocketAddr, run: Run) -> PuppetLink {
+        let Some(sock) = io.net.dial(io.queue, io.host, to, false) else { panic!("no descriptors left") };
+        self.open(sock, Role::Initiator, run)
     }
 
-    /// Closes a link without a goodbye.
-    pub fn close(&mut self, link: PuppetLink) {
-        self.act(|puppet, io| {
-            io.close(puppet.links[link].sock);
-            puppet.links[link].state = PuppetState::Over;
-        });
+    pub(crate) fn age(&mut self, io: &mut Io<'_>) {
+        self.run.incarnation.0 += 1;
+        io.trace(Record::Puppet(format!("is {:?} from now on", self.run)));
     }
 
-    /// Resets a link.
-    pub fn reset(&mut self, link: PuppetLink) {
-        self.act(|puppet, io| {
-            io.reset(puppet.links[link].sock);
-            puppet.links[link].state = PuppetState::Over;
-        });
+    pub(crate) fn say(&mut self, io: &mut Io<'_>, link: PuppetLink, payload: &[u8]) {
+        let mut stream = BytesMut::from(&encode(payload)[..]);
+        while !stream.is_empty() {
+            let bytes = stream.split_to(stream.len().min(MAX_CHUNK)).freeze();
+            let offset = self.links[link].sent;
+            self.links[link].sent += bytes.len() as u64;
+            self.send(io, link, Frame::Data(Data { offset, bytes }));
+        }
     }
 
-    /// Changes what the puppet does by itself. What it is stays as it was.
-    pub fn script(&mut self, change: impl FnOnce(&mut Script)) {
-        self.act(|puppet, io| {
-            change(&mut puppet.script);
-            for link in puppet.alive().map(|(link, _)| link).collect::<Vec<_>>() {
-                puppet.readable(io, link);
-            }
-        });
+    pub(crate) fn shutdown(&self, io: &mut Io<'_>, link: PuppetLink) {
+        io.shutdown(self.links[link].sock);
     }
 
-    fn act<T>(&mut self, act: impl FnOnce(&mut Puppet, &mut Io<'_>) -> T) -> T {
-        let host = self.host;
-        let result = self.world.with_process(host, |process, io, _| match process {
-            Process::Puppet(puppet) => act(puppet, io),
-            Process::None | Process::Node(_) => panic!("there is no puppet on {host}"),
-        });
-        self.world.wake_all();
-        result
+    pub(crate) fn close(&mut self, io: &mut Io<'_>, link: PuppetLink) {
+        io.close(self.links[link].sock);
+        self.links[link].state = PuppetState::Over;
     }
-}
 
-impl Puppet {
+    pub(crate) fn reset(&mut self, io: &mut Io<'_>, link: PuppetLink) {
+        io.reset(self.links[link].sock);
+        self.links[link].state = PuppetState::Over;
+    }
+
+    pub(crate) fn change(&mut self, io: &mut Io<'_>, change: impl FnOnce(&mut Script)) {
+        change(&mut self.script);
+        for link in self.alive().map(|(link, _)| link).collect::<Vec<_>>() {
+            self.readable(io, link);
+        }
+    }
+
     pub(crate) fn wake(&mut self, io: &mut Io<'_>, wake: Wake) {
         match wake {
             Wake::Incoming(listener) => {
@@ -414,7 +284,7 @@ impl Puppet {
         link
     }
 
-    fn alive(&self) -> impl Iterator<Item = (PuppetLink, PuppetState)> + '_ {
+    pub(crate) fn alive(&self) -> impl Iterator<Item = (PuppetLink, PuppetState)> + '_ {
         let states = self.recent.iter().filter_map(|&link| Some((link, self.links.get(link)?.state)));
         states.filter(|(_, state)| *state != PuppetState::Over)
     }
@@ -443,7 +313,7 @@ impl Puppet {
                 Ok(Some(Received::Greeted)) => {}
                 Ok(Some(Received::Connected(proven))) => self.connected(io, link, proven.run),
                 Ok(Some(Received::Frame(frame))) => {
-                    io.trace(What::Puppet(format!("got {:?}", Brief::of(&frame))));
+                    io.trace(Record::Puppet(format!("got {:?}", Brief::of(&frame))));
                     let at = Instant::from_nanos(io.queue.now());
                     if self.script.keep {
                         self.heard.push(Heard { at, link, frame: frame.clone() });
@@ -498,8 +368,8 @@ impl Puppet {
         }
     }
 
-    fn send(&mut self, io: &mut Io<'_>, link: PuppetLink, frame: Frame) {
-        io.trace(What::Puppet(format!("sends {:?}", Brief::of(&frame))));
+    pub(crate) fn send(&mut self, io: &mut Io<'_>, link: PuppetLink, frame: Frame) {
+        io.trace(Record::Puppet(format!("sends {:?}", Brief::of(&frame))));
         self.links[link].channel.send(frame);
         self.pump(io, link);
     }

@@ -2,11 +2,12 @@
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
+use std::time::Duration;
 
 use cluster_core::Target;
+use cluster_timeline::record::HostId;
 
-use crate::host::HostId;
-use crate::net::{ConnId, DialError, Side};
+use crate::socket::{ConnId, DialError, Side};
 
 /// Something that happens to the world at a time of its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +38,11 @@ pub(crate) enum Due {
     Resume { host: HostId, number: u32 },
     /// The user of a node takes messages again.
     Feed { host: HostId, number: u32 },
+}
+
+/// A span in nanoseconds; at most 584 years.
+pub(crate) fn nanos(span: Duration) -> u64 {
+    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// The clock of the world and everything that is still to come.

@@ -1,30 +1,33 @@
 //! A run as plain data: the nodes, and what is done to them at which time.
 
-mod apply;
 mod draw;
 mod error;
-mod fault;
 mod op;
+mod populate;
 mod print;
 mod profile;
+mod rates;
 mod shrink;
 pub(crate) mod span;
 #[cfg(feature = "proptest")]
 mod strategy;
+pub(crate) mod words;
 
 use std::time::Duration;
 
 use cluster_core::limits::MAX_LIST;
+use cluster_timeline::record::HostId;
 use serde::{Deserialize, Serialize};
 
-use crate::host::HostId;
 use crate::rng::{Purpose, Rng};
 
+pub(crate) use self::draw::{Drawer, MOST, USUAL};
 pub use self::error::{ScheduleError, WorldError};
-pub use self::fault::{Fault, Faults, Rate, UnknownFault};
-pub use self::op::{Identity, Op, Setting};
+pub(crate) use self::op::MAX_LENGTH;
+pub use self::op::{Fault, Identity, Op, Setting, UnknownFault};
 pub(crate) use self::print::test_of_builder;
 pub use self::profile::{Pace, Profile};
+pub use self::rates::{Faults, Rate};
 pub(crate) use self::shrink::{Tried, shrink};
 #[cfg(feature = "proptest")]
 pub use self::strategy::{ScheduleTree, Schedules, schedules};

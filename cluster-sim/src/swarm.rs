@@ -217,13 +217,13 @@ fn attempt(builder: &Builder, schedule: &Schedule, twice: bool) -> Result<Summar
 fn fail(builder: &Builder, shrink: bool) -> Box<Failure> {
     let schedule = match builder.plan() {
         Ok(schedule) => schedule,
-        Err(error) => return Failure::impossible(builder, error),
+        Err(error) => return builder.impossible(error),
     };
     match attempt(builder, &schedule, true) {
         Err(cause @ Cause::NotRepeatable { .. }) => Failure::plain(schedule, cause),
-        Err(cause) if shrink => Failure::explain(builder, schedule, cause),
+        Err(cause) if shrink => builder.explain(schedule, cause),
         Err(cause) => {
-            let cause = Failure::with_trace(builder, &schedule, cause);
+            let cause = builder.with_trace(&schedule, cause);
             Failure::plain(schedule, cause)
         }
         Ok(summary) => {
@@ -275,7 +275,7 @@ mod tests {
 
     #[test]
     fn the_lowest_seed_that_fails_is_told_with_the_shortest_schedule() {
-        let crashed = |world: &World| match world.hosts().find(|&host| !world.is_running(host)) {
+        let crashed = |world: &World| match world.hosts().find(|&host| !world.host(host).is_running()) {
             None => Ok(()),
             Some(host) => Err(format!("nothing runs on {host}")),
         };

@@ -2,188 +2,19 @@
 
 use std::collections::VecDeque;
 use std::fmt::{self, Write as _};
-use std::net::SocketAddr;
 
-use cluster_core::wire::{Ack, Close};
-use cluster_core::{
-    CloseMode, Disconnect, Event, Frame, Instant, LinkId, NodeId, Notice, Reason, RejectCode, Run, Target,
-};
-
-use crate::host::HostId;
-use crate::timeline::Recorder;
+use cluster_core::{Instant, NodeId};
+use cluster_timeline::Recorder;
+use cluster_timeline::record::{HostId, Record};
 
 /// How many lines are kept for people unless the test wants more.
 const LINES: usize = 4_000;
-
-/// What happened at one time.
-#[derive(Clone, Debug)]
-#[expect(dead_code, reason = "read by its `Debug`, for the hash and for people")]
-pub(crate) enum What {
-    Fault(String),
-    Condition(String),
-    Verb(String),
-    Send(NodeId, usize),
-    Broadcast(usize),
-    Started(Run, SocketAddr),
-    Dial(LinkId, SocketAddr),
-    Admitted(LinkId, SocketAddr),
-    Refused(SocketAddr, Reason),
-    Connected(LinkId, Run),
-    Disconnected(LinkId, Disconnect),
-    Sent(LinkId, Brief),
-    Got(LinkId, Brief),
-    Close(LinkId, CloseMode, Reason),
-    Event(Event),
-    Notice(Notice),
-    Message(Run, usize),
-    Resolve(Target),
-    Resolved(Target, Result<Vec<SocketAddr>, String>),
-    Puppet(String),
-    App(String),
-}
-
-/// A frame without what is long in it.
-#[derive(Clone, Copy)]
-pub(crate) enum Brief {
-    Data { offset: u64, length: usize },
-    Runs { kind: FrameKind, runs: usize },
-    Token { kind: FrameKind, token: u64 },
-    Ack(Ack),
-    Claim { generation: u64 },
-    Reject(RejectCode),
-    Close(Close),
-    Other(FrameKind),
-}
-
-impl Brief {
-    pub(crate) fn of(frame: &Frame) -> Brief {
-        let kind = FrameKind::of(frame);
-        match frame {
-            Frame::Data(data) => Brief::Data { offset: data.offset, length: data.bytes.len() },
-            Frame::List(list) => Brief::Runs { kind, runs: list.entries.len() },
-            Frame::Announce(announce) => Brief::Runs { kind, runs: announce.entries.len() },
-            Frame::Ping { token } | Frame::Pong { token } => Brief::Token { kind, token: *token },
-            Frame::Ack(ack) => Brief::Ack(*ack),
-            Frame::Claim(claim) => Brief::Claim { generation: claim.generation },
-            Frame::Reject(reject) => Brief::Reject(reject.code),
-            Frame::Close(close) => Brief::Close(*close),
-            Frame::Accept(_) | Frame::Resume(_) | Frame::Digest(_) | Frame::Update(_) => Brief::Other(kind),
-        }
-    }
-
-    pub(crate) fn kind(&self) -> FrameKind {
-        match self {
-            Brief::Data { .. } => FrameKind::Data,
-            Brief::Runs { kind, .. } | Brief::Token { kind, .. } | Brief::Other(kind) => *kind,
-            Brief::Ack(_) => FrameKind::Ack,
-            Brief::Claim { .. } => FrameKind::Claim,
-            Brief::Reject(_) => FrameKind::Reject,
-            Brief::Close(_) => FrameKind::Close,
-        }
-    }
-}
-
-impl fmt::Debug for Brief {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Brief::Data { offset, length } => write!(f, "Data {{ offset: {offset}, {length} bytes }}"),
-            Brief::Runs { kind, runs } => write!(f, "{kind:?} {{ {runs} runs }}"),
-            Brief::Token { kind, token } => write!(f, "{kind:?} {{ token: {token} }}"),
-            Brief::Ack(ack) => ack.fmt(f),
-            Brief::Claim { generation } => write!(f, "Claim {{ generation: {generation} }}"),
-            Brief::Reject(code) => write!(f, "Reject({code})"),
-            Brief::Close(close) => write!(f, "Close({close:?})"),
-            Brief::Other(kind) => kind.fmt(f),
-        }
-    }
-}
-
-/// The kinds of frame, for counting what is on the wire.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[allow(missing_docs, reason = "each is the frame of the same name, documented there")]
-pub enum FrameKind {
-    Data,
-    Ping,
-    Pong,
-    Ack,
-    Claim,
-    Accept,
-    Reject,
-    Resume,
-    Close,
-    Digest,
-    List,
-    Announce,
-    Update,
-}
-
-impl FrameKind {
-    /// Every kind, in the order of their numbers on the wire.
-    pub const ALL: [FrameKind; FrameKind::COUNT] = [
-        FrameKind::Data,
-        FrameKind::Ping,
-        FrameKind::Pong,
-        FrameKind::Ack,
-        FrameKind::Claim,
-        FrameKind::Accept,
-        FrameKind::Reject,
-        FrameKind::Resume,
-        FrameKind::Close,
-        FrameKind::Digest,
-        FrameKind::List,
-        FrameKind::Announce,
-        FrameKind::Update,
-    ];
-
-    /// How many kinds there are.
-    pub const COUNT: usize = 13;
-
-    /// The name in lower case.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            FrameKind::Data => "data",
-            FrameKind::Ping => "ping",
-            FrameKind::Pong => "pong",
-            FrameKind::Ack => "ack",
-            FrameKind::Claim => "claim",
-            FrameKind::Accept => "accept",
-            FrameKind::Reject => "reject",
-            FrameKind::Resume => "resume",
-            FrameKind::Close => "close",
-            FrameKind::Digest => "digest",
-            FrameKind::List => "list",
-            FrameKind::Announce => "announce",
-            FrameKind::Update => "update",
-        }
-    }
-
-    /// The kind of a frame.
-    #[must_use]
-    pub fn of(frame: &Frame) -> FrameKind {
-        match frame {
-            Frame::Data(_) => FrameKind::Data,
-            Frame::Ping { .. } => FrameKind::Ping,
-            Frame::Pong { .. } => FrameKind::Pong,
-            Frame::Ack(_) => FrameKind::Ack,
-            Frame::Claim(_) => FrameKind::Claim,
-            Frame::Accept(_) => FrameKind::Accept,
-            Frame::Reject(_) => FrameKind::Reject,
-            Frame::Resume(_) => FrameKind::Resume,
-            Frame::Close(_) => FrameKind::Close,
-            Frame::Digest(_) => FrameKind::Digest,
-            Frame::List(_) => FrameKind::List,
-            Frame::Announce(_) => FrameKind::Announce,
-            Frame::Update(_) => FrameKind::Update,
-        }
-    }
-}
 
 #[derive(Clone, Debug)]
 struct Line {
     at: u64,
     host: Option<HostId>,
-    what: What,
+    what: Record,
 }
 
 /// The hash of everything, and the last lines.
@@ -234,19 +65,19 @@ impl Trace {
         }
     }
 
-    pub(crate) fn add(&mut self, at: u64, host: Option<HostId>, what: What) {
+    pub(crate) fn add(&mut self, at: u64, host: Option<HostId>, what: Record) {
         self.hash.word(at);
         self.hash.word(host.map_or(u64::MAX, |host| u64::from(host.0)));
         match &what {
             // Their bytes are in the hash already.
-            What::Sent(link, _) => self.hash.words([1, link.as_u64()]),
-            What::Got(link, _) => self.hash.words([2, link.as_u64()]),
-            What::Send(to, length) => {
+            Record::Sent(link, _) => self.hash.words([1, link.as_u64()]),
+            Record::Got(link, _) => self.hash.words([2, link.as_u64()]),
+            Record::Send(to, length) => {
                 self.hash.words([3, *length as u64]);
                 self.hash.bytes(to.as_bytes());
             }
-            What::Broadcast(length) => self.hash.words([4, *length as u64]),
-            What::Message(from, length) => {
+            Record::Broadcast(length) => self.hash.words([4, *length as u64]),
+            Record::Message(from, length) => {
                 self.hash.words([5, from.incarnation.0, *length as u64]);
                 self.hash.bytes(from.id.as_bytes());
             }

@@ -3,8 +3,7 @@
 use std::fmt;
 
 use cluster_core::Instant;
-
-use crate::host::HostId;
+use cluster_timeline::record::HostId;
 
 /// A promise that was broken in a world, or an expectation that did not come true.
 ///

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::queue::nanos;
 use crate::rng::Small;
 use crate::schedule::span;
-use crate::world::nanos;
 
 /// How long everything takes that goes from one host to another, drawn anew for each segment. What one connection
 /// carries stays in order. Acknowledgements, and the steps of a dial, take what `base` says.

@@ -1,24 +1,42 @@
 //! The world: what there is, and how time passes.
 
+mod host;
+mod host_mut;
+mod net;
+mod node;
+mod observe;
+mod puppets;
+mod raw;
+mod recording;
+
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::rc::Rc;
 use std::time::Duration;
 
 use cluster_core::{Config, Identity, Instant, Node, NodeId, Run, Start, Target};
+use cluster_timeline::record::{HostId, Record};
 
-use crate::app::{Disk, Factory};
-use crate::builder::Invariants;
-use crate::host::{Driver, HostId};
-use crate::hostile::Hostiles;
+use crate::app::{App, Ctx, Disk, Factory};
+use crate::driver::Driver;
 use crate::io::Io;
 use crate::log::{Dialled, Log};
 use crate::machine::{Bind, Clock, Inbox, Machine, Process, Spec, Tick};
-use crate::net::Net;
+use crate::net::Net as Kernel;
 use crate::oracle::{Broken, Oracle};
-use crate::queue::{Due, Queue};
+use crate::queue::{Due, Queue, nanos};
+use crate::restart::Twin;
 use crate::rng::{Purpose, Rng};
-use crate::trace::{Trace, What};
+use crate::trace::Trace;
 use crate::violation::Violation;
+
+pub use self::host::Host;
+pub use self::host_mut::HostMut;
+pub use self::net::{Net, NetMut};
+pub use self::node::{Dest, NodeMut};
+pub use self::puppets::PuppetMut;
+pub use self::raw::{RawConn, RawMut, RawState};
 
 /// How many lines a failure shows, unless the environment variable `CLUSTER_SIM_LINES` says otherwise.
 const SHOWN: usize = 200;
@@ -37,11 +55,12 @@ const CLOCKS: u64 = 10 * 24 * 3_600 * 1_000_000_000;
 pub struct World {
     pub(crate) seed: u64,
     pub(crate) queue: Queue,
-    pub(crate) net: Net,
+    pub(crate) net: Kernel,
     pub(crate) trace: Trace,
     pub(crate) machines: Vec<Machine>,
     pub(crate) oracle: Oracle,
-    pub(crate) hostiles: Hostiles,
+    /// Hosts that act on their own. One that is acting is not here.
+    pub(crate) actors: Vec<Option<Box<dyn Actor>>>,
     pub(crate) names: BTreeMap<String, Vec<IpAddr>>,
     pub(crate) dials: Vec<Dialled>,
     /// The keys of nodes with a secret, so that a restarted one is who it was.
@@ -68,11 +87,11 @@ impl World {
         World {
             seed,
             queue: Queue::default(),
-            net: Net::new(seed),
+            net: Kernel::new(seed),
             trace: Trace::new(),
             machines: Vec::new(),
             oracle: Oracle::default(),
-            hostiles: Hostiles::default(),
+            actors: Vec::new(),
             names: BTreeMap::new(),
             dials: Vec::new(),
             identities: BTreeMap::new(),
@@ -148,6 +167,33 @@ impl World {
         (0..count).map(|_| self.add(config.clone())).collect()
     }
 
+    /// Adds a host with the id and the config of the node that is, or was, on another. It has an address of its own.
+    ///
+    /// # Panics
+    ///
+    /// If no node has run there yet.
+    #[track_caller]
+    pub fn add_clone(&mut self, of: HostId, twin: Twin) -> HostId {
+        let run = self.host(of).run();
+        let later = self.wall_clock().max(run.incarnation.0.saturating_add(1));
+        let spec = Spec::new(self.machines[of.index()].spec.config.clone()).id(run.id);
+        self.add(spec.incarnation(match twin {
+            Twin::SameRun => run.incarnation.0,
+            Twin::LaterRun => later,
+        }))
+    }
+
+    /// Every node that starts from now on runs an application, which `make` makes when the node has just started. It may
+    /// set timers, and read the disk.
+    pub fn set_app<A: App>(&mut self, make: impl Fn(&mut Ctx<'_>) -> A + 'static) {
+        self.set_factory(Some(Factory::new(make)));
+    }
+
+    /// Every application of this type that runs, in the order of hosts.
+    pub fn apps<A: App>(&self) -> impl Iterator<Item = (HostId, &A)> {
+        self.hosts().filter_map(|host| Some((host, self.host(host).find_app()?)))
+    }
+
     /// The virtual time since the world began.
     #[must_use]
     pub fn now(&self) -> Instant {
@@ -163,16 +209,6 @@ impl World {
     /// A number below `bound` for the test's own choices, from the seed.
     pub fn draw(&mut self, bound: u64) -> u64 {
         self.rng.below(bound)
-    }
-
-    /// Keeps every byte that anybody writes into a connection from now on, for [`tapped`](World::tapped).
-    pub fn tap_wire(&mut self) {
-        self.net.tap();
-    }
-
-    /// The bytes that were written since [`tap_wire`](World::tap_wire): one direction of one connection after the other.
-    pub fn tapped(&self) -> impl Iterator<Item = &[u8]> {
-        self.net.tapped()
     }
 
     /// Lets `span` pass.
@@ -316,16 +352,22 @@ impl World {
         assert!(host.index() < hosts, "{host} is no host of this world, which has {hosts}: it is of another one");
     }
 
+    /// Something happens to a host once.
     #[track_caller]
-    pub(crate) fn machine(&self, host: HostId) -> &Machine {
+    pub(crate) fn fault(&mut self, host: HostId, text: String) {
         self.assert_here(host);
-        &self.machines[host.index()]
+        self.trace.add(self.queue.now(), Some(host), Record::Fault(text));
     }
 
+    /// Something holds of a host, or of a way from it, from now on, if it does not already.
     #[track_caller]
-    pub(crate) fn machine_mut(&mut self, host: HostId) -> &mut Machine {
+    pub(crate) fn condition(&mut self, host: HostId, text: String) {
         self.assert_here(host);
-        &mut self.machines[host.index()]
+        self.trace.add(self.queue.now(), Some(host), Record::Condition(text));
+    }
+
+    pub(crate) fn others(&self, host: HostId) -> Vec<HostId> {
+        self.machines.iter().map(|machine| machine.id).filter(|&other| other != host).collect()
     }
 
     pub(crate) fn add_machine(&mut self, spec: Spec, process: Process) -> HostId {
@@ -395,7 +437,7 @@ impl World {
             self.oracle.started(host, &driver.node, start_listen, clock);
         }
         self.trace.name(run.id, host);
-        self.trace.add(now, Some(host), What::Started(run, address));
+        self.trace.add(now, Some(host), Record::Started(run, address));
         let rng = Rng::new(self.seed, Purpose::App, host.0, self.machines[host.index()].life);
         let factory = self.factory.clone();
         self.with_driver(host, |driver, io| {
@@ -525,8 +567,10 @@ impl World {
                 }
             }
             Due::Resolved { host, life, ref target } => self.resolved(host, life, target),
-            Due::Hostile { index } => self.turn_hostile(index),
-            Due::Resume { host, number } if self.machines[host.index()].pauses == number => self.resume(host),
+            Due::Hostile { index } => self.turn_actor(index),
+            Due::Resume { host, number } if self.machines[host.index()].pauses == number => {
+                self.host_mut(host).resume()
+            }
             Due::Feed { host, number } if self.machines[host.index()].appetites == number => self.burst(host),
             ref due => self.net.handle(&mut self.queue, due),
         }
@@ -564,9 +608,23 @@ impl World {
         }
     }
 
+    /// Has an actor act from now on.
+    pub(crate) fn unleash(&mut self, actor: Box<dyn Actor>) {
+        let index = self.actors.len();
+        self.actors.push(Some(actor));
+        self.queue.push_after(0, Due::Hostile { index });
+    }
+
+    fn turn_actor(&mut self, index: usize) {
+        let Some(mut actor) = self.actors.get_mut(index).and_then(Option::take) else { return };
+        let wait = actor.act(self);
+        self.actors[index] = Some(actor);
+        self.queue.push_after(wait, Due::Hostile { index });
+    }
+
     fn resolved(&mut self, host: HostId, life: u32, target: &Target) {
         let outcome = self.look_up(target);
-        self.trace.add(self.queue.now(), Some(host), What::Resolved(target.clone(), outcome.clone()));
+        self.trace.add(self.queue.now(), Some(host), Record::Resolved(target.clone(), outcome.clone()));
         let machine = &mut self.machines[host.index()];
         if machine.life == life {
             if let Ok(addresses) = &outcome {
@@ -604,6 +662,39 @@ impl World {
     }
 }
 
+/// A host that acts in a world on its own, again and again.
+pub(crate) trait Actor: fmt::Debug {
+    /// Acts, and returns after how many nanoseconds it acts again.
+    fn act(&mut self, world: &mut World) -> u64;
+}
+
+/// What users want to hold.
+#[derive(Clone, Default)]
+pub(crate) struct Invariants(Vec<Invariant>);
+
+type Invariant = Rc<dyn Fn(&World) -> Result<(), String>>;
+
+impl Invariants {
+    pub(crate) fn add(&mut self, holds: impl Fn(&World) -> Result<(), String> + 'static) {
+        self.0.push(Rc::new(holds));
+    }
+
+    /// Why the first of them that does not hold does not.
+    pub(crate) fn broken(&self, world: &World) -> Option<String> {
+        self.0.iter().find_map(|holds| holds(world).err())
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl fmt::Debug for Invariants {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} invariants", self.0.len())
+    }
+}
+
 /// How many lines of the trace a failure shows.
 pub(crate) fn shown_lines() -> usize {
     std::env::var("CLUSTER_SIM_LINES").ok().and_then(|lines| lines.parse().ok()).unwrap_or(SHOWN)
@@ -620,7 +711,3 @@ impl Drop for World {
 
 /// A run for a host on which no node has run.
 const NOBODY: Run = Run { id: NodeId::from_bytes([0; 16]), incarnation: cluster_core::Incarnation(0) };
-
-pub(crate) fn nanos(span: Duration) -> u64 {
-    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
-}

@@ -7,13 +7,12 @@ use cluster_core::{
     Broadcast, Config, ConfigError, FlushError, FlushId, Instant, JoinError, JoinId, NodeId, PeerInfo, Receipt, Run,
     SendError, Target, UnknownPeer,
 };
+use cluster_timeline::record::{HostId, Record};
 
 use super::disk::Disk;
 use super::timers::{MAX_TIMERS, Timers};
 use crate::calls::Calls;
-use crate::host::HostId;
 use crate::rng::Rng;
-use crate::trace::What;
 
 /// The shortest time after which a timer is due, so that one that is set again and again lets time pass.
 const SHORTEST: Duration = Duration::from_micros(1);
@@ -174,6 +173,6 @@ impl Ctx<'_> {
 
     /// Writes a line into the trace: it is shown when a run fails, and in the [`Timeline`](crate::Timeline).
     pub fn log(&mut self, line: impl Into<String>) {
-        self.calls.io.trace(What::App(line.into()));
+        self.calls.io.trace(Record::App(line.into()));
     }
 }

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use cluster_core::Config;
 
-use crate::{Cause, Crash, Fault, Faults, Rate, Restart, Swarm, check_seeds};
+use crate::{Cause, Crash, Fault, Faults, HostId, Rate, Restart, Swarm, World, check_seeds};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -70,12 +70,12 @@ fn an_app_is_told_events_and_messages_and_has_timers() {
     let (mut world, hosts) = mesh(3);
     world.run_for(10 * SECOND);
     for &host in &hosts {
-        let greeter: &Greeter = world.app(host);
+        let greeter: &Greeter = world.host(host).app();
         assert_eq!((greeter.ups, greeter.downs), (2, 0));
         let pauses = greeter.greeted.windows(2).map(|pair| pair[1] - pair[0]);
         assert!(greeter.greeted.len() >= 10 && pauses.clone().all(|pause| pause == SECOND), "{greeter:?}");
         assert!(greeter.heard >= 18, "{greeter:?}");
-        assert_eq!(greeter.heard, world.taken(host));
+        assert_eq!(greeter.heard, world.host(host).taken());
     }
     assert!(world.dump(10_000).contains("life 1, drawn"));
 }
@@ -84,67 +84,67 @@ fn an_app_is_told_events_and_messages_and_has_timers() {
 fn a_crash_loses_an_app_and_what_it_wrote_to_disk_is_found_by_the_next_one() {
     let (mut world, hosts) = mesh(2);
     world.run_for(5 * SECOND);
-    world.crash(hosts[1], Crash::Power);
+    world.host_mut(hosts[1]).crash(Crash::Power);
     assert_eq!(world.apps::<Greeter>().map(|(host, _)| host).collect::<Vec<_>>(), [hosts[0]]);
-    world.restart(hosts[1], Restart::default());
-    let greeter: &Greeter = world.app(hosts[1]);
+    world.host_mut(hosts[1]).restart(Restart::default());
+    let greeter: &Greeter = world.host(hosts[1]).app();
     assert_eq!((greeter.life, greeter.heard), (2, 0));
-    assert_eq!(world.disk(hosts[1]).read_u64("lives"), Some(2));
+    assert_eq!(world.host(hosts[1]).disk().read_u64("lives"), Some(2));
     world.expect("a mesh", 60 * SECOND, World::is_complete);
-    assert_eq!(world.app::<Greeter>(hosts[0]).downs, 1);
+    assert_eq!(world.host(hosts[0]).app::<Greeter>().downs, 1);
 }
 
 #[test]
 fn an_app_that_is_paused_is_told_nothing_and_its_timer_comes_late_once() {
     let (mut world, hosts) = mesh(2);
     world.run_for(SECOND);
-    let before = world.app::<Greeter>(hosts[0]).greeted.len();
-    let heard = world.app::<Greeter>(hosts[0]).heard;
-    world.pause(hosts[0]);
+    let before = world.host(hosts[0]).app::<Greeter>().greeted.len();
+    let heard = world.host(hosts[0]).app::<Greeter>().heard;
+    world.host_mut(hosts[0]).pause();
     world.run_for(4 * SECOND);
-    assert_eq!(world.app::<Greeter>(hosts[0]).greeted.len(), before);
-    assert_eq!(world.app::<Greeter>(hosts[0]).heard, heard);
-    world.resume(hosts[0]);
-    assert_eq!(world.app::<Greeter>(hosts[0]).greeted.len(), before + 1);
-    assert!(world.app::<Greeter>(hosts[0]).heard >= heard + 3);
+    assert_eq!(world.host(hosts[0]).app::<Greeter>().greeted.len(), before);
+    assert_eq!(world.host(hosts[0]).app::<Greeter>().heard, heard);
+    world.host_mut(hosts[0]).resume();
+    assert_eq!(world.host(hosts[0]).app::<Greeter>().greeted.len(), before + 1);
+    assert!(world.host(hosts[0]).app::<Greeter>().heard >= heard + 3);
 }
 
 #[test]
 fn a_slow_user_is_given_no_messages() {
     let (mut world, hosts) = mesh(2);
-    world.set_consuming(hosts[0], false);
-    let heard = world.app::<Greeter>(hosts[0]).heard;
+    world.host_mut(hosts[0]).set_consuming(false);
+    let heard = world.host(hosts[0]).app::<Greeter>().heard;
     world.run_for(5 * SECOND);
-    assert_eq!(world.app::<Greeter>(hosts[0]).heard, heard);
-    world.set_consuming(hosts[0], true);
-    assert!(world.app::<Greeter>(hosts[0]).heard >= heard + 4);
+    assert_eq!(world.host(hosts[0]).app::<Greeter>().heard, heard);
+    world.host_mut(hosts[0]).set_consuming(true);
+    assert!(world.host(hosts[0]).app::<Greeter>().heard >= heard + 4);
 }
 
 #[test]
 fn an_app_that_found_no_room_is_told_when_there_is_some() {
     let (mut world, hosts) = mesh(2);
-    let peer = world.id(hosts[1]);
+    let peer = world.host(hosts[1]).id();
     let long = [b"hello".to_vec(), vec![0; 1 << 20]].concat();
-    let (full, before) = world.with_app(hosts[0], |greeter: &mut Greeter, ctx| {
+    let (full, before) = world.host_mut(hosts[0]).with_app(|greeter: &mut Greeter, ctx| {
         let full = (0..100).any(|_| ctx.send(peer, long.clone()).is_err());
         (full, greeter.writable)
     });
     assert_eq!((full, before), (true, 0));
-    world.expect("room", 5 * SECOND, |world| world.app::<Greeter>(hosts[0]).writable > 0);
+    world.expect("room", 5 * SECOND, |world| world.host(hosts[0]).app::<Greeter>().writable > 0);
 }
 
 #[test]
 fn a_client_can_ask_an_app_for_something() {
     let (mut world, hosts) = mesh(2);
-    let heard = world.app::<Greeter>(hosts[1]).heard;
-    let sent = world.with_app(hosts[0], |greeter: &mut Greeter, ctx| {
+    let heard = world.host(hosts[1]).app::<Greeter>().heard;
+    let sent = world.host_mut(hosts[0]).with_app(|greeter: &mut Greeter, ctx| {
         greeter.greeted.clear();
         ctx.cancel_timer(1);
         ctx.broadcast("hello").unwrap().queued.len()
     });
     world.run_for(5 * SECOND);
-    assert_eq!((sent, world.app::<Greeter>(hosts[0]).greeted.len()), (1, 0));
-    assert_eq!(world.app::<Greeter>(hosts[1]).heard, heard + 1);
+    assert_eq!((sent, world.host(hosts[0]).app::<Greeter>().greeted.len()), (1, 0));
+    assert_eq!(world.host(hosts[1]).app::<Greeter>().heard, heard + 1);
 }
 
 #[test]
@@ -155,7 +155,7 @@ fn an_app_can_be_set_in_a_world_made_by_hand() {
     let host = world.add(Config::insecure_plaintext());
     assert_eq!(world.apps::<Greeter>().map(|(host, _)| host).collect::<Vec<_>>(), [host]);
     world.node(plain).join(host).unwrap();
-    world.expect("it greets", 5 * SECOND, |world| world.taken(plain) == 3);
+    world.expect("it greets", 5 * SECOND, |world| world.host(plain).taken() == 3);
 }
 
 #[test]
@@ -170,10 +170,10 @@ fn equal_seeds_are_equal_runs_of_an_app_under_faults() {
 #[test]
 fn each_process_draws_from_a_stream_of_its_own() {
     let (mut world, hosts) = mesh(2);
-    let draw = |world: &mut World, host| world.with_app(host, |_: &mut Greeter, ctx| ctx.draw(u64::MAX));
+    let draw = |world: &mut World, host| world.host_mut(host).with_app(|_: &mut Greeter, ctx| ctx.draw(u64::MAX));
     let (first, other) = (draw(&mut world, hosts[0]), draw(&mut world, hosts[1]));
-    world.crash(hosts[0], Crash::Kill);
-    world.restart(hosts[0], Restart::default());
+    world.host_mut(hosts[0]).crash(Crash::Kill);
+    world.host_mut(hosts[0]).restart(Restart::default());
     let again = draw(&mut world, hosts[0]);
     assert!(first != other && first != again);
 }
@@ -232,5 +232,5 @@ fn time_passes_between_two_timers() {
 #[should_panic = "no cluster_sim::app::tests::Fragile runs on n0"]
 fn an_app_of_another_type_is_not_there() {
     let (world, hosts) = mesh(1);
-    let _: &Fragile = world.app(hosts[0]);
+    let _: &Fragile = world.host(hosts[0]).app();
 }

@@ -10,9 +10,9 @@ use cluster_core::wire::{
     StreamId, Update,
 };
 use cluster_core::{Advertised, Frame, Incarnation, NodeId, RejectCode, Run};
+use cluster_timeline::record::HostId;
 
 use super::Abuse;
-use crate::host::HostId;
 use crate::puppet::{PuppetLink, PuppetState, Script};
 use crate::rng::Rng;
 use crate::world::World;
@@ -94,7 +94,7 @@ impl Insider {
         for target in world.running() {
             let lost = self.links.get(&target).is_none_or(|&link| !open.iter().any(|(other, _)| *other == link));
             if lost && rng.below(4) == 0 {
-                let address = world.addr(target);
+                let address = world.host(target).addr();
                 let link = world.puppet(self.host).dial(address);
                 self.links.insert(target, link);
             }
@@ -114,9 +114,9 @@ impl Insider {
         let nodes = world.running();
         let pick = |rng: &mut Rng| nodes.get(rng.below(nodes.len() as u64) as usize).copied();
         let (Some(whom), Some(to)) = (pick(rng), pick(rng)) else { return };
-        let Run { id, incarnation: Incarnation(number) } = world.run(whom);
+        let Run { id, incarnation: Incarnation(number) } = world.host(whom).run();
         let other = [number.wrapping_add(1), number - 1, 0, u64::MAX, number + (1 << 40)][rng.below(5) as usize];
-        let address = world.addr(to);
+        let address = world.host(to).addr();
         world.puppet(self.host).dial_as(address, Run { id, incarnation: Incarnation(other) });
     }
 
@@ -124,7 +124,7 @@ impl Insider {
     fn linger(&mut self, world: &mut World, rng: &mut Rng) {
         let nodes = world.running();
         let Some(&whom) = nodes.get(rng.below(nodes.len().max(1) as u64) as usize) else { return };
-        let address = world.addr(whom);
+        let address = world.host(whom).addr();
         let open = world.open_puppet_links(self.host);
         self.held.retain(|held| open.iter().any(|(link, _)| link == held));
         let room = HELD.saturating_sub(self.held.len());
@@ -169,8 +169,8 @@ impl Insider {
 
 /// Something about the mesh that is not true.
 fn lie(world: &World, rng: &mut Rng) -> Frame {
-    let nodes: Vec<Run> = world.running().into_iter().map(|host| world.run(host)).collect();
-    let homes: Vec<SocketAddr> = world.running().into_iter().map(|host| world.addr(host)).collect();
+    let nodes: Vec<Run> = world.running().into_iter().map(|host| world.host(host).run()).collect();
+    let homes: Vec<SocketAddr> = world.running().into_iter().map(|host| world.host(host).addr()).collect();
     let count = [0, 1, 8, MAX_LIST as u64][rng.below(4) as usize];
     let entries: Vec<Entry> = (0..count)
         .map(|_| {

@@ -5,11 +5,11 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 use cluster_core::{Channel, Config, Credentials, Hello, Identity, Incarnation, NodeId, Role, Run, Secret, Suite};
+use cluster_timeline::record::HostId;
 
 use super::Attack;
-use crate::host::HostId;
-use crate::net::{EndState, Read, Sock};
 use crate::rng::Rng;
+use crate::socket::{EndState, Read, Sock};
 use crate::world::World;
 
 /// Connections that are kept open at most; the oldest is closed for a new one.
@@ -50,7 +50,7 @@ enum End {
 
 impl Outsider {
     pub(super) fn new(world: &mut World, number: u8, attacks: &[Attack]) -> Outsider {
-        let sources = (1..=SOURCES).map(|last| world.raw_host(&format!("10.66.{number}.{last}"))).collect();
+        let sources = (1..=SOURCES).map(|last| world.net_mut().raw_host(&format!("10.66.{number}.{last}"))).collect();
         Outsider { attacks: attacks.to_vec(), sources, lines: VecDeque::new() }
     }
 
@@ -62,7 +62,7 @@ impl Outsider {
         for _ in 0..TENDED.min(self.lines.len()) {
             self.tend(world);
         }
-        let targets: Vec<SocketAddr> = world.running().into_iter().map(|host| world.addr(host)).collect();
+        let targets: Vec<SocketAddr> = world.running().into_iter().map(|host| world.host(host).addr()).collect();
         if targets.is_empty() {
             return;
         }

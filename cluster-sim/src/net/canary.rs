@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{ConnId, Side, Sock};
 use crate::numbered::MAGIC;
+use crate::socket::{ConnId, Side, Sock};
 
 /// Looks at everything that is written, however it is cut into pieces.
 #[derive(Debug, Default)]

@@ -2,32 +2,23 @@
 
 use std::ops::{Index, IndexMut};
 
-use super::Conn;
+use crate::socket::ConnId;
 
-/// One connection, ever.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct ConnId {
-    /// Counts the connections: no two have the same.
-    pub(crate) serial: u32,
-    place: u32,
-}
-
-#[cfg(test)]
-impl ConnId {
-    pub(crate) fn nth(serial: u32) -> ConnId {
-        ConnId { serial, place: serial }
-    }
-}
-
-#[derive(Debug, Default)]
-pub(super) struct Conns {
-    places: Vec<Option<(ConnId, Box<Conn>)>>,
+#[derive(Debug)]
+pub(super) struct Conns<T> {
+    places: Vec<Option<(ConnId, Box<T>)>>,
     free: Vec<u32>,
     made: u32,
 }
 
-impl Conns {
-    pub(super) fn insert(&mut self, conn: Conn) -> ConnId {
+impl<T> Default for Conns<T> {
+    fn default() -> Conns<T> {
+        Conns { places: Vec::new(), free: Vec::new(), made: 0 }
+    }
+}
+
+impl<T> Conns<T> {
+    pub(super) fn insert(&mut self, conn: T) -> ConnId {
         let place = self.free.pop().unwrap_or_else(|| {
             self.places.push(None);
             self.places.len() as u32 - 1
@@ -38,11 +29,11 @@ impl Conns {
         id
     }
 
-    pub(super) fn get(&self, id: ConnId) -> Option<&Conn> {
+    pub(super) fn get(&self, id: ConnId) -> Option<&T> {
         self.places[id.place as usize].as_ref().filter(|(found, _)| *found == id).map(|(_, conn)| &**conn)
     }
 
-    pub(super) fn get_mut(&mut self, id: ConnId) -> Option<&mut Conn> {
+    pub(super) fn get_mut(&mut self, id: ConnId) -> Option<&mut T> {
         self.places[id.place as usize].as_mut().filter(|(found, _)| *found == id).map(|(_, conn)| &mut **conn)
     }
 
@@ -60,10 +51,10 @@ impl Conns {
 }
 
 /// For connections that cannot be over: an end of them is still held.
-impl Index<ConnId> for Conns {
-    type Output = Conn;
+impl<T> Index<ConnId> for Conns<T> {
+    type Output = T;
 
-    fn index(&self, id: ConnId) -> &Conn {
+    fn index(&self, id: ConnId) -> &T {
         match self.get(id) {
             Some(conn) => conn,
             None => panic!("the connection {id:?} is over"),
@@ -71,8 +62,8 @@ impl Index<ConnId> for Conns {
     }
 }
 
-impl IndexMut<ConnId> for Conns {
-    fn index_mut(&mut self, id: ConnId) -> &mut Conn {
+impl<T> IndexMut<ConnId> for Conns<T> {
+    fn index_mut(&mut self, id: ConnId) -> &mut T {
         match self.get_mut(id) {
             Some(conn) => conn,
             None => panic!("the connection {id:?} is over"),

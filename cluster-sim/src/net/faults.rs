@@ -3,23 +3,12 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use cluster_timeline::record::HostId;
 
-use super::ways::Ways;
+use super::ways::{Block, Ways};
 use super::{Buffers, ConnId, EndState, Net, Side, Sock, Wake};
-use crate::host::HostId;
 use crate::queue::{Due, Queue};
 use crate::way::Delay;
-
-/// How dials from one host to another are kept out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Block {
-    /// They are never answered, as by most firewalls.
-    Drop,
-    /// They are refused.
-    Refuse,
-}
 
 impl Net {
     /// How long everything takes; between two hosts, or wherever nothing else was said.

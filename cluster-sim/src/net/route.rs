@@ -3,10 +3,11 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
+use cluster_timeline::record::HostId;
+
 use serde::{Deserialize, Serialize};
 
 use super::{BACKLOG, Block, ConnId, DialError, End, EndState, Holder, Listener, Net, SYN_RETRIES, Side, Sock, Wake};
-use crate::host::HostId;
 use crate::queue::{Due, Queue};
 
 /// What becomes of every dial to an address, whoever is there.
@@ -32,7 +33,7 @@ pub enum Fate {
 /// What becomes of connections that a raw listener has got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Greeting {
-    /// They stand, and wait for the test to [accept](crate::World::raw_accept) them.
+    /// They stand, and wait for the test to [accept](crate::NetMut::raw_accept) them.
     Wait,
     /// They are closed at once.
     Close,

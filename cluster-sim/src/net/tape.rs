@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 
-use super::{ConnId, Net, Side, Sock};
+use crate::socket::{ConnId, Side, Sock};
 
 /// Connections that are recorded at most; the oldest makes room.
 const MAX_FLIGHTS: usize = 32;
@@ -31,6 +31,12 @@ impl Tape {
         let room = MAX_LENGTH.saturating_sub(flight.len());
         flight.extend_from_slice(&bytes[..bytes.len().min(room)]);
     }
+
+    /// One of the recordings.
+    pub(super) fn pick(&self, choice: u64) -> Option<Bytes> {
+        let place = choice.checked_rem(self.0.len() as u64)?;
+        self.0.get(place as usize).map(|(_, flight)| Bytes::copy_from_slice(flight))
+    }
 }
 
 /// Everything that was written into connections, by connection and direction.
@@ -41,29 +47,10 @@ impl Wiretap {
     pub(super) fn record(&mut self, sock: Sock, bytes: &[u8]) {
         self.0.entry((sock.conn, sock.side)).or_default().extend_from_slice(bytes);
     }
-}
 
-impl Net {
-    /// Keeps everything that is written from now on.
-    pub(crate) fn tap(&mut self) {
-        self.wiretap.get_or_insert_default();
-    }
-
-    /// Everything that was kept, one direction of one connection after the other.
-    pub(crate) fn tapped(&self) -> impl Iterator<Item = &[u8]> {
-        self.wiretap.iter().flat_map(|tap| tap.0.values().map(Vec::as_slice))
-    }
-
-    /// Starts to record.
-    pub(crate) fn tape(&mut self) {
-        self.tape.get_or_insert_default();
-    }
-
-    /// One of the recordings.
-    pub(crate) fn overheard(&self, choice: u64) -> Option<Bytes> {
-        let flights = &self.tape.as_ref()?.0;
-        let place = choice.checked_rem(flights.len() as u64)?;
-        flights.get(place as usize).map(|(_, flight)| Bytes::copy_from_slice(flight))
+    /// Everything, one direction of one connection after the other.
+    pub(super) fn kept(&self) -> impl Iterator<Item = &[u8]> {
+        self.0.values().map(Vec::as_slice)
     }
 }
 

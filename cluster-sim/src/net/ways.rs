@@ -3,10 +3,21 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::Block;
-use crate::host::HostId;
+use cluster_timeline::record::HostId;
+use serde::{Deserialize, Serialize};
+
 use crate::rng::{Purpose, Small};
 use crate::way::{Delay, Latency, Throttle, Transit};
+
+/// How dials from one host to another are kept out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Block {
+    /// They are never answered, as by most firewalls.
+    Drop,
+    /// They are refused.
+    Refuse,
+}
 
 /// What is usual, and what is different where.
 #[derive(Debug)]

@@ -1,8 +1,9 @@
 //! O2: when nothing is in flight on a connection and both kernels still have it, either both nodes hold it for the one
 //! that connects them, or neither does.
 
+use cluster_timeline::record::HostId;
+
 use super::{Broken, Oracle};
-use crate::host::HostId;
 use crate::machine::Machine;
 use crate::net::{ConnId, Net, Side, Sock};
 

@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use cluster_core::{Frame, LinkId, NodeId, Run};
+use cluster_timeline::record::FrameKind;
 
 use super::Verdict;
 use crate::net::Sock;
-use crate::trace::FrameKind;
 
 /// The links that one run of a node has, by what the driver was asked to do and what went over them.
 #[derive(Debug, Default)]

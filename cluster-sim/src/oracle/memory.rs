@@ -114,15 +114,15 @@ mod tests {
         world.settle();
         let mut held = Held::default();
         let none = Limits::default();
-        held.drained(world.core(hosts[0]), &none).unwrap();
-        world.set_consuming(hosts[1], false);
-        let (one, other) = (world.id(hosts[1]), world.id(hosts[2]));
+        held.drained(world.host(hosts[0]).core(), &none).unwrap();
+        world.host_mut(hosts[1]).set_consuming(false);
+        let (one, other) = (world.host(hosts[1]).id(), world.host(hosts[2]).id());
         for peer in [one, other] {
             world.node(hosts[0]).send(peer, vec![0; 1_000]).unwrap();
         }
         let mut tight = Limits::default();
         (tight.max_peers, tight.send_window, tight.max_message, tight.recv_budget) = (1, 100, 100, 100);
-        let node = world.core(hosts[0]);
+        let node = world.host(hosts[0]).core();
         held.drained(node, &tight).unwrap();
         held.touch(one);
         held.drained(node, &tight).unwrap_err();

@@ -2,9 +2,9 @@
 
 use bytes::Bytes;
 use cluster_core::{Acknowledge, FlushId, JoinId, Message, Node, Reason, Receipt, Run, Target};
+use cluster_timeline::record::HostId;
 
 use super::{Oracle, When, memory};
-use crate::host::HostId;
 
 impl Oracle {
     pub(crate) fn joined(&mut self, host: HostId, join: JoinId, target: Target, when: When) {

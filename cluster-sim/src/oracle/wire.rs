@@ -4,11 +4,11 @@ use std::net::{IpAddr, SocketAddr};
 
 use cluster_core::wire::{Close, Reject};
 use cluster_core::{Disconnect, Frame, Incarnation, LinkId, Proven, Reason, RejectCode, Run};
+use cluster_timeline::record::HostId;
 
 use super::alive::Width;
 use super::dials::Dialer;
 use super::{Oracle, Watch, When, concerns_streams};
-use crate::host::HostId;
 use crate::net::Sock;
 
 impl Oracle {

@@ -1,14 +1,19 @@
 //! What a step of a schedule does.
 
+use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::{Pace, WorldError, check_span, span};
-use crate::{Abuse, Attack, Block, Crash, Fate, Latency, Tempo, Twin};
+use crate::hostile::{Abuse, Attack, Tempo};
+use crate::net::{Block, Fate};
+use crate::restart::{Crash, Twin};
+use crate::way::Latency;
 
 /// The most bytes that one message of a step may have.
-pub(super) const MAX_LENGTH: u64 = 64 << 20;
+pub(crate) const MAX_LENGTH: u64 = 64 << 20;
 
 /// The most messages that one step may send.
 const MAX_COUNT: u32 = 100_000;
@@ -18,6 +23,192 @@ const SHORTEST_INTERVAL: Duration = Duration::from_millis(1);
 
 /// By how many millionths a clock may be wrong, too fast or too slow.
 const MAX_DRIFT: u32 = 500_000;
+
+/// The kinds of fault, and of what users do, that a schedule can be drawn with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Fault {
+    /// Ways become slow, all of them or one.
+    Latency,
+    /// Little gets through in one direction.
+    Bandwidth,
+
+    /// Two hosts are cut off from each other.
+    Cut,
+    /// Nothing gets through in one direction.
+    OneWay,
+    /// Nothing gets through in one direction now and then.
+    Clog,
+    /// The hosts fall into two sides, sometimes with hosts between that reach both.
+    Partition,
+    /// One host is cut off from all others.
+    Isolate,
+    /// Dials from one host to another are kept out.
+    Firewall,
+    /// Dials to an address are refused, hang, find no way, or reach somebody who says nothing, closes or resets.
+    DialFate,
+    /// The connections between two hosts are reset.
+    Reset,
+    /// The connections between two hosts are reset again and again.
+    Flap,
+    /// Connections between two hosts break, and only one side, or none, is told.
+    OneSided,
+    /// A node dies and comes back as a later run of itself.
+    Crash,
+    /// A node dies and comes back with another id.
+    NewIdentity,
+    /// A node dies and comes back with its wall clock set back.
+    Stale,
+    /// A node dies, and a copy of another one starts in its place.
+    Clone,
+    /// A node dies and comes back at another address, or its host gets another one while it runs, and it starts again
+    /// later.
+    Move,
+    /// A process does not run for 10 ms to 30 min.
+    Pause,
+    /// A process runs late again and again.
+    Late,
+    /// A monotonic clock jumps.
+    ClockJump,
+    /// A monotonic clock stops.
+    ClockStop,
+    /// A monotonic clock is too fast or too slow.
+    Drift,
+    /// A user takes no messages, or a few now and then.
+    Consumer,
+    /// A process does not read from its sockets, or little.
+    Reader,
+    /// A host runs out of descriptors.
+    Exhaust,
+    /// A node leaves, and comes back later.
+    Leave,
+    /// A user disconnects a peer, and wants it back later.
+    Disconnect,
+    /// A user joins a node, or adds it as a seed.
+    Join,
+    /// A user changes settings.
+    Config,
+    /// Somebody who belongs to no cluster attacks in one way until the end.
+    Outsider,
+    /// A member misbehaves in one way until the end. One that claims to be another node does so only where nodes have a
+    /// secret, and prove who they are: elsewhere it rightly keeps a pair apart that is not connected.
+    Insider,
+    /// A user has the lost peers forgotten.
+    Forget,
+    /// Very little gets through between two hosts that send each other as much as they may: the connections are there
+    /// before, or are made meanwhile, or carry something when it begins.
+    Slow,
+}
+
+impl Fault {
+    /// Every kind.
+    pub const ALL: [Fault; 33] = [
+        Fault::Latency,
+        Fault::Bandwidth,
+        Fault::Cut,
+        Fault::OneWay,
+        Fault::Clog,
+        Fault::Partition,
+        Fault::Isolate,
+        Fault::Firewall,
+        Fault::DialFate,
+        Fault::Reset,
+        Fault::Flap,
+        Fault::OneSided,
+        Fault::Crash,
+        Fault::NewIdentity,
+        Fault::Stale,
+        Fault::Clone,
+        Fault::Move,
+        Fault::Pause,
+        Fault::Late,
+        Fault::ClockJump,
+        Fault::ClockStop,
+        Fault::Drift,
+        Fault::Consumer,
+        Fault::Reader,
+        Fault::Exhaust,
+        Fault::Leave,
+        Fault::Disconnect,
+        Fault::Join,
+        Fault::Config,
+        Fault::Outsider,
+        Fault::Insider,
+        Fault::Forget,
+        Fault::Slow,
+    ];
+
+    /// Its name on a command line, such as `one-way`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Fault::Latency => "latency",
+            Fault::Bandwidth => "bandwidth",
+            Fault::Slow => "slow",
+            Fault::Cut => "cut",
+            Fault::OneWay => "one-way",
+            Fault::Clog => "clog",
+            Fault::Partition => "partition",
+            Fault::Isolate => "isolate",
+            Fault::Firewall => "firewall",
+            Fault::DialFate => "dial-fate",
+            Fault::Reset => "reset",
+            Fault::Flap => "flap",
+            Fault::OneSided => "one-sided",
+            Fault::Crash => "crash",
+            Fault::NewIdentity => "new-identity",
+            Fault::Stale => "stale",
+            Fault::Clone => "clone",
+            Fault::Move => "move",
+            Fault::Pause => "pause",
+            Fault::Late => "late",
+            Fault::ClockJump => "clock-jump",
+            Fault::ClockStop => "clock-stop",
+            Fault::Drift => "drift",
+            Fault::Consumer => "consumer",
+            Fault::Reader => "reader",
+            Fault::Exhaust => "exhaust",
+            Fault::Leave => "leave",
+            Fault::Disconnect => "disconnect",
+            Fault::Join => "join",
+            Fault::Config => "config",
+            Fault::Outsider => "outsider",
+            Fault::Insider => "insider",
+            Fault::Forget => "forget",
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Fault {
+    type Err = UnknownFault;
+
+    fn from_str(text: &str) -> Result<Fault, UnknownFault> {
+        let found = Fault::ALL.into_iter().find(|fault| fault.name() == text);
+        found.ok_or_else(|| UnknownFault { name: text.to_owned() })
+    }
+}
+
+/// There is no fault of this name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownFault {
+    /// The name.
+    pub name: String,
+}
+
+impl fmt::Display for UnknownFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<&str> = Fault::ALL.iter().map(|fault| fault.name()).collect();
+        write!(f, "there is no fault {:?}; there are: {}", self.name, names.join(", "))
+    }
+}
+
+impl std::error::Error for UnknownFault {}
 
 /// One verb of a [`World`](crate::World), with its parameters. Hosts are numbers from 0, in the order in which they
 /// were added.
@@ -29,17 +220,17 @@ const MAX_DRIFT: u32 = 500_000;
 #[non_exhaustive]
 #[allow(missing_docs, reason = "the fields are the parameters of the verb that is named")]
 pub enum Op {
-    /// [`World::set_latency`](crate::World::set_latency).
+    /// [`NetMut::set_latency`](crate::NetMut::set_latency).
     Latency { latency: Latency },
-    /// [`World::set_latency_from`](crate::World::set_latency_from).
+    /// [`NetMut::set_latency_from`](crate::NetMut::set_latency_from).
     LatencyFrom { from: u32, to: u32, latency: Latency },
-    /// [`World::set_bandwidth_from`](crate::World::set_bandwidth_from).
+    /// [`NetMut::set_bandwidth_from`](crate::NetMut::set_bandwidth_from).
     Bandwidth { from: u32, to: u32, bytes_per_second: Option<u64> },
-    /// [`World::cut`](crate::World::cut).
+    /// [`NetMut::cut`](crate::NetMut::cut).
     Cut { a: u32, b: u32 },
-    /// [`World::cut_one_way`](crate::World::cut_one_way).
+    /// [`NetMut::cut_one_way`](crate::NetMut::cut_one_way).
     CutOneWay { from: u32, to: u32 },
-    /// [`World::clog`](crate::World::clog).
+    /// [`NetMut::clog`](crate::NetMut::clog).
     Clog {
         from: u32,
         to: u32,
@@ -48,76 +239,76 @@ pub enum Op {
         #[serde(with = "span")]
         shut: Duration,
     },
-    /// [`World::partition`](crate::World::partition). Hosts on neither side reach both.
+    /// [`NetMut::partition`](crate::NetMut::partition). Hosts on neither side reach both.
     Partition { one: Vec<u32>, other: Vec<u32> },
-    /// [`World::isolate`](crate::World::isolate).
+    /// [`NetMut::isolate`](crate::NetMut::isolate).
     Isolate { host: u32 },
-    /// [`World::heal`](crate::World::heal).
+    /// [`NetMut::heal`](crate::NetMut::heal).
     Heal { a: u32, b: u32 },
-    /// [`World::heal_all`](crate::World::heal_all).
+    /// [`NetMut::heal_all`](crate::NetMut::heal_all).
     HealAll,
-    /// [`World::block_dials`](crate::World::block_dials).
+    /// [`NetMut::block_dials`](crate::NetMut::block_dials).
     BlockDials { from: u32, to: u32, how: Block },
-    /// [`World::allow_dials`](crate::World::allow_dials).
+    /// [`NetMut::allow_dials`](crate::NetMut::allow_dials).
     AllowDials { from: u32, to: u32 },
-    /// [`World::set_fate`](crate::World::set_fate) of the address at which `host` listens.
+    /// [`NetMut::set_fate`](crate::NetMut::set_fate) of the address at which `host` listens.
     DialFate { host: u32, fate: Option<Fate> },
-    /// [`World::reset_connections`](crate::World::reset_connections).
+    /// [`NetMut::reset_connections`](crate::NetMut::reset_connections).
     Reset { a: u32, b: u32 },
-    /// [`World::reset_one_side`](crate::World::reset_one_side).
+    /// [`NetMut::reset_one_side`](crate::NetMut::reset_one_side).
     ResetOneSide { at: u32, peer: u32 },
-    /// [`World::half_open`](crate::World::half_open).
+    /// [`NetMut::half_open`](crate::NetMut::half_open).
     HalfOpen { at: u32, peer: u32 },
-    /// [`World::sever_connections`](crate::World::sever_connections).
+    /// [`NetMut::sever_connections`](crate::NetMut::sever_connections).
     Sever { a: u32, b: u32 },
-    /// [`World::crash`](crate::World::crash).
+    /// [`HostMut::crash`](crate::HostMut::crash).
     Crash { host: u32, how: Crash },
-    /// [`World::restart`](crate::World::restart), at another address if it has `moved`.
+    /// [`HostMut::restart`](crate::HostMut::restart), at another address if it has `moved`.
     Restart { host: u32, identity: Identity, moved: bool },
-    /// [`World::renumber`](crate::World::renumber).
+    /// [`HostMut::renumber`](crate::HostMut::renumber).
     Renumber { host: u32 },
-    /// [`World::pause`](crate::World::pause).
+    /// [`HostMut::pause`](crate::HostMut::pause).
     Pause { host: u32 },
-    /// [`World::resume`](crate::World::resume).
+    /// [`HostMut::resume`](crate::HostMut::resume).
     Resume { host: u32 },
-    /// [`World::set_late`](crate::World::set_late).
+    /// [`HostMut::set_late`](crate::HostMut::set_late).
     Late {
         host: u32,
         #[serde(with = "span")]
         up_to: Duration,
     },
-    /// [`World::set_drift`](crate::World::set_drift).
+    /// [`HostMut::set_drift`](crate::HostMut::set_drift).
     Drift { host: u32, ppm: i32 },
-    /// [`World::clock_forward`](crate::World::clock_forward).
+    /// [`HostMut::clock_forward`](crate::HostMut::clock_forward).
     ClockForward {
         host: u32,
         #[serde(with = "span")]
         by: Duration,
     },
-    /// [`World::clock_back`](crate::World::clock_back).
+    /// [`HostMut::clock_back`](crate::HostMut::clock_back).
     ClockBack {
         host: u32,
         #[serde(with = "span")]
         by: Duration,
     },
-    /// [`World::clock_stop`](crate::World::clock_stop).
+    /// [`HostMut::clock_stop`](crate::HostMut::clock_stop).
     ClockStop { host: u32, stopped: bool },
-    /// [`World::set_consuming`](crate::World::set_consuming).
+    /// [`HostMut::set_consuming`](crate::HostMut::set_consuming).
     Consuming { host: u32, consuming: bool },
-    /// [`World::consume`](crate::World::consume).
+    /// [`HostMut::consume`](crate::HostMut::consume).
     Consume { host: u32, count: u64 },
-    /// [`World::consume_in_bursts`](crate::World::consume_in_bursts).
+    /// [`HostMut::consume_in_bursts`](crate::HostMut::consume_in_bursts).
     ConsumeInBursts {
         host: u32,
         count: u64,
         #[serde(with = "span")]
         every: Duration,
     },
-    /// [`World::set_reading`](crate::World::set_reading).
+    /// [`HostMut::set_reading`](crate::HostMut::set_reading).
     Reading { host: u32, reading: bool },
-    /// [`World::read`](crate::World::read).
+    /// [`HostMut::read`](crate::HostMut::read).
     Read { host: u32, bytes: u64 },
-    /// [`World::exhaust`](crate::World::exhaust).
+    /// [`HostMut::exhaust`](crate::HostMut::exhaust).
     Exhaust { host: u32, exhausted: bool },
     /// [`NodeMut::leave`](crate::NodeMut::leave).
     Leave {
@@ -138,7 +329,7 @@ pub enum Op {
     Forget { host: u32 },
     /// [`NodeMut::set_config`](crate::NodeMut::set_config), with one setting changed.
     SetConfig { host: u32, setting: Setting },
-    /// [`World::send_numbered`](crate::World::send_numbered), `count` times; a message too short for a number is sent
+    /// [`NodeMut::send_numbered`](crate::NodeMut::send_numbered), `count` times; a message too short for a number is sent
     /// by [`NodeMut::send`](crate::NodeMut::send).
     Send { from: u32, to: u32, length: u64, count: u32 },
     /// [`NodeMut::broadcast`](crate::NodeMut::broadcast) of zeroes.
@@ -271,4 +462,17 @@ fn check_interval(span: Duration) -> Result<(), WorldError> {
 
 fn at_most(amount: u64, most: u64) -> Result<(), WorldError> {
     if amount > most { Err(WorldError::TooMuch { amount, most }) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_has_a_name_and_a_place_of_its_own() {
+        for (index, fault) in Fault::ALL.into_iter().enumerate() {
+            assert_eq!((fault as usize, fault.name().parse()), (index, Ok(fault)));
+        }
+        assert!("quake".parse::<Fault>().unwrap_err().to_string().contains("one-way"));
+    }
 }

@@ -3,11 +3,10 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use super::apply::public;
-use super::{Identity, Op, Pace, Profile, Schedule, Setting};
-use crate::Latency;
+use super::words::{duration, grouped, pace};
+use super::{Profile, Schedule};
+use crate::faults;
 use crate::net::Buffers;
-use crate::numbered::SHORTEST;
 
 impl Schedule {
     /// The text of a Rust test that does what the steps do, by calling the verbs of a [`World`](crate::World), and then
@@ -19,13 +18,13 @@ impl Schedule {
         let _ = writeln!(text, "    let mut world = World::new({});", self.seed);
         let _ = writeln!(text, "    let profile = {};", profile(&self.profile));
         if self.profile.buffers() != Buffers::default() {
-            let _ = writeln!(text, "    world.set_buffers(profile.buffers());");
+            let _ = writeln!(text, "    world.net_mut().set_buffers(profile.buffers());");
         }
         let _ = writeln!(text, "    let n = world.add_many({0}, &profile.config({0}));", self.nodes);
         if self.profile.acknowledge > 0 {
             let _ = writeln!(
                 text,
-                "    for &host in &n {{\n        world.set_acknowledging(host, profile.acknowledge);\n    }}"
+                "    for &host in &n {{\n        world.host_mut(host).set_acknowledging(profile.acknowledge);\n    }}"
             );
         }
         if self.profile.seeds == 0 && self.nodes > 1 {
@@ -36,7 +35,7 @@ impl Schedule {
         for step in &self.steps {
             pass(&mut text, step.at - now);
             now = step.at;
-            let _ = writeln!(text, "    {}", verb(&step.op));
+            let _ = writeln!(text, "    {}", faults::print(&step.op));
         }
         pass(&mut text, self.duration - now);
         if self.nodes > 1 {
@@ -72,25 +71,6 @@ fn pass(text: &mut String, span: Duration) {
     }
 }
 
-fn duration(span: Duration) -> String {
-    let nanos = span.as_nanos();
-    let (unit, count) = match nanos {
-        0 => return "Duration::ZERO".to_owned(),
-        _ if nanos.is_multiple_of(1_000_000_000) => ("secs", nanos / 1_000_000_000),
-        _ if nanos.is_multiple_of(1_000_000) => ("millis", nanos / 1_000_000),
-        _ if nanos.is_multiple_of(1_000) => ("micros", nanos / 1_000),
-        _ => ("nanos", nanos),
-    };
-    format!("Duration::from_{unit}({})", grouped(count))
-}
-
-/// A number as `rustfmt` and people like it.
-fn grouped(number: u128) -> String {
-    let digits = number.to_string();
-    let groups: Vec<&str> = digits.as_bytes().rchunks(3).rev().map(|g| std::str::from_utf8(g).unwrap_or("")).collect();
-    groups.join("_")
-}
-
 fn profile(profile: &Profile) -> String {
     let default = Profile::default();
     let mut fields = Vec::new();
@@ -119,143 +99,4 @@ fn profile(profile: &Profile) -> String {
         return "Profile::default()".to_owned();
     }
     format!("Profile {{ {}, ..Profile::default() }}", fields.join(", "))
-}
-
-fn pace(pace: Pace) -> String {
-    format!("Pace::{pace:?}")
-}
-
-/// The call that an operation stands for.
-fn verb(op: &Op) -> String {
-    let list = |hosts: &[u32]| hosts.iter().map(|host| format!("n[{host}]")).collect::<Vec<_>>().join(", ");
-    match op {
-        Op::Latency { latency } => format!("world.set_latency({});", shape(*latency)),
-        Op::LatencyFrom { from, to, latency } => {
-            format!("world.set_latency_from(n[{from}], n[{to}], {});", shape(*latency))
-        }
-        Op::Bandwidth { from, to, bytes_per_second } => {
-            let rate =
-                bytes_per_second.map_or_else(|| "None".to_owned(), |rate| format!("Some({})", grouped(rate.into())));
-            format!("world.set_bandwidth_from(n[{from}], n[{to}], {rate});")
-        }
-        Op::Clog { from, to, open, shut } => {
-            format!("world.clog(n[{from}], n[{to}], {}, {});", duration(*open), duration(*shut))
-        }
-        Op::Cut { a, b } => format!("world.cut(n[{a}], n[{b}]);"),
-        Op::CutOneWay { from, to } => format!("world.cut_one_way(n[{from}], n[{to}]);"),
-        Op::Partition { one, other } => format!("world.partition(&[{}], &[{}]);", list(one), list(other)),
-        Op::Isolate { host } => format!("world.isolate(n[{host}]);"),
-        Op::Heal { a, b } => format!("world.heal(n[{a}], n[{b}]);"),
-        Op::HealAll => "world.heal_all();".to_owned(),
-        Op::BlockDials { from, to, how } => format!("world.block_dials(n[{from}], n[{to}], Block::{how:?});"),
-        Op::AllowDials { from, to } => format!("world.allow_dials(n[{from}], n[{to}]);"),
-        Op::DialFate { host, fate } => {
-            let fate = fate.map_or_else(|| "None".to_owned(), |fate| format!("Some(Fate::{fate:?})"));
-            format!("world.set_fate(world.addr(n[{host}]), {fate});")
-        }
-        Op::Reset { a, b } => format!("world.reset_connections(n[{a}], n[{b}]);"),
-        Op::ResetOneSide { at, peer } => format!("world.reset_one_side(n[{at}], n[{peer}]);"),
-        Op::HalfOpen { at, peer } => format!("world.half_open(n[{at}], n[{peer}]);"),
-        Op::Sever { a, b } => format!("world.sever_connections(n[{a}], n[{b}]);"),
-        Op::Crash { host, how } => format!("world.crash(n[{host}], Crash::{how:?});"),
-        Op::Restart { host, identity, moved } => {
-            format!("world.restart(n[{host}], {});", restart(*host, *identity, *moved))
-        }
-        Op::Renumber { host } => format!("world.renumber(n[{host}]);"),
-        Op::Pause { host } => format!("world.pause(n[{host}]);"),
-        Op::Resume { host } => format!("world.resume(n[{host}]);"),
-        Op::Late { host, up_to } => format!("world.set_late(n[{host}], {});", duration(*up_to)),
-        Op::Drift { host, ppm } => format!("world.set_drift(n[{host}], {ppm});"),
-        Op::ClockForward { host, by } => format!("world.clock_forward(n[{host}], {});", duration(*by)),
-        Op::ClockBack { host, by } => format!("world.clock_back(n[{host}], {});", duration(*by)),
-        Op::ClockStop { host, stopped } => format!("world.clock_stop(n[{host}], {stopped});"),
-        Op::Consuming { host, consuming } => format!("world.set_consuming(n[{host}], {consuming});"),
-        Op::Consume { host, count } => format!("world.consume(n[{host}], {count});"),
-        Op::ConsumeInBursts { host, count, every } => {
-            format!("world.consume_in_bursts(n[{host}], {count}, {});", duration(*every))
-        }
-        Op::Reading { host, reading } => format!("world.set_reading(n[{host}], {reading});"),
-        Op::Read { host, bytes } => format!("world.read(n[{host}], {bytes});"),
-        Op::Exhaust { host, exhausted } => format!("world.exhaust(n[{host}], {exhausted});"),
-        Op::Outsider { attack, tempo } => {
-            format!("world.add_outsider(&[Attack::{attack:?}], Tempo::{tempo:?});")
-        }
-        Op::Insider { abuse, tempo } => format!("world.add_insider(&[Abuse::{abuse:?}], Tempo::{tempo:?});"),
-        _ => user_verb(op),
-    }
-}
-
-fn shape(latency: Latency) -> String {
-    match latency {
-        Latency::Constant(base) => duration(base),
-        Latency::Uniform { base, jitter } => {
-            format!("Latency::Uniform {{ base: {}, jitter: {} }}", duration(base), duration(jitter))
-        }
-        Latency::LongTail { base, half, cap } => {
-            let (base, half, cap) = (duration(base), duration(half), duration(cap));
-            format!("Latency::LongTail {{ base: {base}, half: {half}, cap: {cap} }}")
-        }
-        Latency::Spikes { base, jitter, one_in, spike } => {
-            let (base, jitter, spike) = (duration(base), duration(jitter), duration(spike));
-            format!("Latency::Spikes {{ base: {base}, jitter: {jitter}, one_in: {one_in}, spike: {spike} }}")
-        }
-    }
-}
-
-fn restart(host: u32, identity: Identity, moved: bool) -> String {
-    let moved = if moved { ".moved()" } else { "" };
-    match identity {
-        Identity::Same => format!("Restart::default(){moved}"),
-        Identity::New => format!("Restart::default(){moved}.new_id()"),
-        Identity::Twin { of, run } => format!("Restart::default(){moved}.twin(world.run(n[{of}]), Twin::{run:?})"),
-        Identity::Stale => {
-            format!("Restart::default(){moved}.incarnation(world.run(n[{host}]).incarnation.0 - 10_000_000)")
-        }
-    }
-}
-
-/// The verbs of nodes. What they return is no matter.
-fn user_verb(op: &Op) -> String {
-    match op {
-        Op::Leave { host, timeout } => format!("world.node(n[{host}]).leave({});", duration(*timeout)),
-        Op::Disconnect { host, peer } => {
-            format!("let id = world.id(n[{peer}]);\n    let _ = world.node(n[{host}]).disconnect(id);")
-        }
-        Op::Join { host, to } => format!("let _ = world.node(n[{host}]).join(n[{to}]);"),
-        Op::JoinThrough { host, to } => {
-            let public = format!("let public = world.forward(\"{}\", world.addr(n[{to}]));", public(*to));
-            format!("{public}\n    let _ = world.node(n[{host}]).join(public);")
-        }
-        Op::AddSeed { host, to } => format!("let _ = world.node(n[{host}]).add_seed(n[{to}]);"),
-        Op::Forget { host } => format!("world.node(n[{host}]).forget_lost();"),
-        Op::SetConfig { host, setting } => {
-            let change = match setting {
-                Setting::Metadata(length) => format!("config.metadata(vec![0; {length}])"),
-                Setting::Pace(of) => format!("{}.of(config)", pace(*of)),
-            };
-            format!(
-                "let config = world.node(n[{host}]).config();\n    let _ = world.node(n[{host}]).set_config({change});"
-            )
-        }
-        Op::Send { from, to, length, count } if *length < SHORTEST as u64 => {
-            let id = format!("let id = world.id(n[{to}]);");
-            let send = format!("let _ = world.node(n[{from}]).send(id, vec![0; {length}]);");
-            format!("{id}\n    {}", repeated(*count, &send))
-        }
-        Op::Send { from, to, length, count } => {
-            let length = grouped(u128::from(*length));
-            repeated(*count, &format!("let _ = world.send_numbered(n[{from}], n[{to}], {length});"))
-        }
-        Op::Broadcast { from, length } => {
-            format!("let _ = world.node(n[{from}]).broadcast(vec![0; {}]);", grouped(u128::from(*length)))
-        }
-        Op::Flush { from, to } => {
-            format!("let id = world.id(n[{to}]);\n    let _ = world.node(n[{from}]).flush(id);")
-        }
-        _ => String::new(),
-    }
-}
-
-fn repeated(count: u32, line: &str) -> String {
-    if count == 1 { line.to_owned() } else { format!("for _ in 0..{count} {{\n        {line}\n    }}") }
 }

@@ -122,7 +122,7 @@ impl Profile {
         (0..self.seeds.min(nodes)).fold(config, |config, seed| config.seed(address(seed).into()))
     }
 
-    /// The buffers of every connection, for [`World::set_buffers`](crate::World::set_buffers).
+    /// The buffers of every connection, for [`NetMut::set_buffers`](crate::NetMut::set_buffers).
     #[must_use]
     pub fn buffers(&self) -> Buffers {
         Buffers { send: self.buffer, receive: self.buffer }

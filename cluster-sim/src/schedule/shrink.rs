@@ -4,10 +4,8 @@ use std::time::Duration;
 
 use cluster_core::Instant;
 
-use super::{Identity, Op, Profile, Schedule, Setting, Step};
-use crate::faults::Crash;
-use crate::hostile::Tempo;
-use crate::way::Latency;
+use super::{Op, Profile, Schedule, Step};
+use crate::faults;
 
 /// The most runs that are spent on one failure.
 const MAX_RUNS: u32 = 1_000;
@@ -147,7 +145,7 @@ impl<F: FnMut(&Schedule) -> Tried> Shrinker<F> {
     fn simpler_steps(&mut self) {
         let mut index = 0;
         while let Some(step) = self.best.steps.get(index) {
-            for op in simpler(&step.op.clone()) {
+            for op in faults::simpler(&step.op.clone()) {
                 let mut candidate = self.best.clone();
                 if let Some(step) = candidate.steps.get_mut(index) {
                     step.op = op;
@@ -221,77 +219,10 @@ fn without_node(schedule: &Schedule, node: u32) -> Schedule {
     schedule
 }
 
-/// Ops that do less, or the same in a simpler way, the simplest first.
-fn simpler(op: &Op) -> Vec<Op> {
-    match *op {
-        Op::Send { from, to, length, count } => {
-            let sends = [(length, 1), (64, count), (1_000, count), (length / 2, count), (length, count / 2)];
-            let fewer = sends.into_iter().filter(|&(l, c)| (l, c) != (length, count) && l <= length && c > 0);
-            fewer.map(|(length, count)| Op::Send { from, to, length, count }).collect()
-        }
-        Op::Broadcast { from, length } => {
-            [0, length / 2].into_iter().filter(|&l| l < length).map(|length| Op::Broadcast { from, length }).collect()
-        }
-        Op::Latency { latency } => plainer(latency).map(|latency| Op::Latency { latency }).collect(),
-        Op::LatencyFrom { from, to, latency } => {
-            plainer(latency).map(|latency| Op::LatencyFrom { from, to, latency }).collect()
-        }
-        Op::Clog { from, to, .. } => vec![Op::CutOneWay { from, to }],
-        Op::HalfOpen { at, peer } => vec![Op::ResetOneSide { at, peer }],
-        Op::ResetOneSide { at, peer } => vec![Op::Reset { a: at, b: peer }],
-        Op::Insider { abuse, tempo: Tempo::Fast } => vec![Op::Insider { abuse, tempo: Tempo::Slow }],
-        Op::Outsider { attack, tempo: Tempo::Fast } => vec![Op::Outsider { attack, tempo: Tempo::Slow }],
-        Op::Cut { a, b } => vec![Op::CutOneWay { from: a, to: b }, Op::CutOneWay { from: b, to: a }],
-        Op::Isolate { .. } | Op::HealAll => Vec::new(),
-        Op::Partition { ref one, ref other } => partitions(one, other),
-        Op::Crash { host, how } if how != Crash::Kill => vec![Op::Crash { host, how: Crash::Kill }],
-        Op::Restart { host, identity, moved } => {
-            let simpler = [(Identity::Same, false), (identity, false), (Identity::Same, moved)];
-            let simpler = simpler.into_iter().filter(|&other| other != (identity, moved));
-            simpler.map(|(identity, moved)| Op::Restart { host, identity, moved }).collect()
-        }
-        Op::ClockForward { host, by } => shorter(by).map(|by| Op::ClockForward { host, by }).collect(),
-        Op::ClockBack { host, by } => shorter(by).map(|by| Op::ClockBack { host, by }).collect(),
-        Op::Leave { host, timeout } => shorter(timeout).map(|timeout| Op::Leave { host, timeout }).collect(),
-        Op::Consume { host, count: 1.. } => vec![Op::Consume { host, count: 0 }],
-        Op::Read { host, bytes: 1.. } => vec![Op::Read { host, bytes: 0 }],
-        Op::SetConfig { host, setting: Setting::Metadata(2..) } => {
-            vec![Op::SetConfig { host, setting: Setting::Metadata(1) }]
-        }
-        _ => Vec::new(),
-    }
-}
-
-fn plainer(latency: Latency) -> impl Iterator<Item = Latency> {
-    let [base, ..] = latency.spans();
-    Some(Latency::Constant(base)).into_iter().filter(move |&plain| plain != latency)
-}
-
-fn shorter(span: Duration) -> impl Iterator<Item = Duration> {
-    let candidates = [Duration::ZERO, Duration::from_secs(1), Duration::from_secs(span.as_secs()), span / 2];
-    candidates.into_iter().filter(move |&shorter| shorter < span)
-}
-
-/// The same partition with one host less, on either side.
-fn partitions(one: &[u32], other: &[u32]) -> Vec<Op> {
-    let without = |side: &[u32], index: usize| {
-        let mut side = side.to_vec();
-        side.remove(index);
-        side
-    };
-    let mut smaller = Vec::new();
-    for index in (0..one.len()).filter(|_| one.len() > 1) {
-        smaller.push(Op::Partition { one: without(one, index), other: other.to_vec() });
-    }
-    for index in (0..other.len()).filter(|_| other.len() > 1) {
-        smaller.push(Op::Partition { one: one.to_vec(), other: without(other, index) });
-    }
-    smaller
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::restart::Crash;
 
     /// Fails when node `a` crashes and `b` is cut off from somebody later, at that time.
     fn fails(schedule: &Schedule) -> Option<Instant> {

@@ -17,26 +17,26 @@ use crate::harness::*;
 fn s44_two_goodbyes_that_cross_are_the_last_words() {
     for seed in SEEDS {
         let goodbyes = |world: &World, host: HostId| {
-            let wire = world.wire(host);
+            let wire = world.host(host).wire();
             wire.frames(FrameKind::Close) + wire.frames(FrameKind::Reject)
         };
         let (mut world, hosts) = mesh(seed, 3);
         let [a, b, c] = hosts[..] else { unreachable!() };
-        let (id_a, id_b) = (world.id(a), world.id(b));
+        let (id_a, id_b) = (world.host(a).id(), world.host(b).id());
         world.node(a).disconnect(id_b).unwrap();
         world.node(b).disconnect(id_a).unwrap();
         world.run_for(secs(300));
         assert!(goodbyes(&world, a) <= 1 && goodbyes(&world, b) <= 1, "seed {seed}");
-        assert_eq!((world.downs(a, b), world.downs(b, a)), (1, 1));
+        assert_eq!((world.host(a).downs(b), world.host(b).downs(a)), (1, 1));
         assert!(world.linked(a, c) && world.linked(b, c));
-        assert_eq!(world.opened(a, b), 1, "neither dials the other");
+        assert_eq!(world.net().opened(a, b), 1, "neither dials the other");
 
         // Both leave at once.
         world.node(a).leave(secs(1));
         world.node(c).leave(secs(1));
         world.run_for(secs(60));
         assert!(goodbyes(&world, a) <= 3 && goodbyes(&world, c) <= 3, "seed {seed}");
-        assert!(!world.is_running(a) && !world.is_running(c));
+        assert!(!world.host(a).is_running() && !world.host(c).is_running());
     }
 }
 
@@ -54,14 +54,14 @@ fn s44_a_goodbye_or_refusal_is_not_answered_with_another() {
             let puppet = world.add_puppet("10.0.9.1", Script { accept: false, ..Script::default() });
             world.node(hosts[0]).join(puppet).unwrap();
             world.expect("it is asked", secs(1), |world| {
-                world.heard(puppet).iter().any(|heard| matches!(heard.frame, Frame::Claim(_)))
+                world.host(puppet).heard().iter().any(|heard| matches!(heard.frame, Frame::Claim(_)))
             });
             for _ in 0..5 {
                 world.puppet(puppet).send_on(0, frame.clone());
             }
             world.run_for(secs(20));
             let negative = |frame: &Frame| matches!(frame, Frame::Close(_) | Frame::Reject(_));
-            let count = world.heard(puppet).iter().filter(|heard| negative(&heard.frame)).count();
+            let count = world.host(puppet).heard().iter().filter(|heard| negative(&heard.frame)).count();
             assert_eq!(count, 0, "seed {seed}: {frame:?}");
             assert!(world.linked(hosts[0], hosts[1]));
         }
@@ -73,10 +73,10 @@ fn infiltrated(seed: u64, script: Script) -> (World, Vec<HostId>, HostId) {
     let (mut world, hosts) = mesh(seed, 3);
     let puppet = world.add_puppet("10.0.9.1", script);
     for &host in &hosts {
-        let address = world.addr(host);
+        let address = world.host(host).addr();
         world.puppet(puppet).dial(address);
     }
-    world.expect("it is up everywhere", secs(1), |world| hosts.iter().all(|&host| world.sees(host, puppet)));
+    world.expect("it is up everywhere", secs(1), |world| hosts.iter().all(|&host| world.host(host).sees(puppet)));
     world.run_for(secs(3));
     (world, hosts, puppet)
 }
@@ -98,7 +98,7 @@ fn ack(received: u64, consumed: u64, consumed_messages: u64, granted: u64) -> Fr
 
 /// The first node sends the puppet a message of 100 bytes, 102 of stream.
 fn message_for_the_puppet(world: &mut World, a: HostId, puppet: HostId) {
-    let id = world.id(puppet);
+    let id = world.host(puppet).id();
     world.node(a).send(id, vec![1; 100]).unwrap();
     world.run_for(ms(5));
 }
@@ -109,13 +109,13 @@ fn a_member_that_breaks_a_rule_loses_its_link_for_a_named_reason_and_nobody_else
     const WINDOW: u64 = 256 << 10;
     let breaches: [(&str, ProtocolError, Breach); 25] = [
         ("data beyond credit", CreditExceeded, |world, a, puppet| {
-            world.set_consuming(a, false);
+            world.host_mut(a).set_consuming(false);
             for _ in 0..20 {
                 world.puppet(puppet).say_on(0, &[0; 16 << 10]);
             }
         }),
         ("one byte beyond credit", CreditExceeded, |world, a, puppet| {
-            world.set_consuming(a, false);
+            world.host_mut(a).set_consuming(false);
             world.puppet(puppet).say_on(0, &[0; (128 << 10) - 5]);
             world.puppet(puppet).say_on(0, &[0; (128 << 10) - 4]);
         }),
@@ -199,13 +199,13 @@ fn a_member_that_breaks_a_rule_loses_its_link_for_a_named_reason_and_nobody_else
             breach(&mut world, a, puppet);
             world.run_for(ms(20));
             assert_eq!(down_reasons(&world, a, puppet), [Reason::Protocol(*error)], "seed {seed}: {what}");
-            assert_eq!(world.puppet_links(puppet)[0], PuppetState::Over, "seed {seed}: {what}");
+            assert_eq!(world.host(puppet).puppet_links()[0], PuppetState::Over, "seed {seed}: {what}");
             assert_eq!(world.node(a).stats().protocol_errors, 1, "seed {seed}: {what}");
-            world.set_consuming(a, true);
+            world.host_mut(a).set_consuming(true);
             world.run_for(secs(10));
             assert_eq!(told(&world, &hosts[1..]), others, "seed {seed}: {what}");
             assert!(world.linked(a, hosts[1]) && world.linked(a, hosts[2]) && world.linked(hosts[1], hosts[2]));
-            assert_eq!(world.downs(a, hosts[1]) + world.downs(a, hosts[2]), 0, "seed {seed}: {what}");
+            assert_eq!(world.host(a).downs(hosts[1]) + world.host(a).downs(hosts[2]), 0, "seed {seed}: {what}");
         }
     }
 }
@@ -231,17 +231,21 @@ fn frames_before_their_time_end_a_link_that_was_never_up() {
             let (mut world, hosts) = mesh(seed, 2);
             let before = told(&world, &hosts);
             let puppet = world.add_puppet("10.0.9.1", Script { claim: None, ..Script::default() });
-            let to = world.addr(hosts[0]);
+            let to = world.host(hosts[0]).addr();
             world.puppet(puppet).dial(to);
             world.run_for(ms(20));
-            assert_eq!(world.puppet_links(puppet), [PuppetState::Connected]);
+            assert_eq!(world.host(puppet).puppet_links(), [PuppetState::Connected]);
             world.puppet(puppet).send(frame.clone());
             world.run_for(ms(10));
-            assert_eq!(world.puppet_links(puppet), [PuppetState::Over], "seed {seed}: {frame:?}");
-            assert_eq!(world.notices(hosts[0])[0].notice.reason, Reason::Protocol(*error), "seed {seed}: {frame:?}");
+            assert_eq!(world.host(puppet).puppet_links(), [PuppetState::Over], "seed {seed}: {frame:?}");
+            assert_eq!(
+                world.host(hosts[0]).notices()[0].notice.reason,
+                Reason::Protocol(*error),
+                "seed {seed}: {frame:?}"
+            );
             assert_eq!(told(&world, &hosts), before, "seed {seed}: {frame:?}");
-            assert_eq!(world.links(hosts[0]).len(), 1);
-            assert_eq!(world.core(hosts[0]).peers().count(), 1);
+            assert_eq!(world.host(hosts[0]).links().len(), 1);
+            assert_eq!(world.host(hosts[0]).core().peers().count(), 1);
         }
     }
 }
@@ -253,10 +257,10 @@ fn offers_that_lie_end_the_link_before_it_is_up() {
             let (mut world, hosts) = mesh(seed, 2);
             let before = told(&world, &hosts);
             let puppet = world.add_puppet("10.0.9.1", Script { resume: false, ..Script::default() });
-            let to = world.addr(hosts[0]);
+            let to = world.host(hosts[0]).addr();
             world.puppet(puppet).dial(to);
             world.run_for(ms(20));
-            let theirs = world.heard(puppet).iter().find_map(|heard| match &heard.frame {
+            let theirs = world.host(puppet).heard().iter().find_map(|heard| match &heard.frame {
                 Frame::Accept(accept) => Some(accept.offer.stream),
                 _ => None,
             });
@@ -276,14 +280,14 @@ fn offers_that_lie_end_the_link_before_it_is_up() {
             };
             world.puppet(puppet).send(Frame::Resume(Resume { offer: lie }));
             world.run_for(ms(10));
-            assert_eq!(world.puppet_links(puppet), [PuppetState::Over], "seed {seed}: {lie:?}");
+            assert_eq!(world.host(puppet).puppet_links(), [PuppetState::Over], "seed {seed}: {lie:?}");
             let reason = Reason::Protocol(ProtocolError::BadOffer);
-            assert_eq!(world.closes(hosts[0]).last().map(|closed| &closed.reason), Some(&reason), "{lie:?}");
+            assert_eq!(world.host(hosts[0]).closes().last().map(|closed| &closed.reason), Some(&reason), "{lie:?}");
             assert_eq!(told(&world, &hosts), before, "seed {seed}: {lie:?}");
             // An honest offer is welcome afterwards.
             world.puppet(puppet).script(|script| script.resume = true);
             world.puppet(puppet).dial(to);
-            world.expect("it is up", secs(1), |world| world.sees(hosts[0], puppet));
+            world.expect("it is up", secs(1), |world| world.host(hosts[0]).sees(puppet));
         }
     }
 }
@@ -303,9 +307,9 @@ fn an_accept_with_any_offer_does_no_harm() {
             let offer = Offer { stream: StreamId(u64::MAX), next, peer };
             world.puppet(puppet).send(Frame::Accept(Accept { profile: profile(Vec::new()), offer }));
             world.run_for(ms(20));
-            assert!(world.sees(hosts[0], puppet), "seed {seed}: {offer:?} says nothing that cannot be");
+            assert!(world.host(hosts[0]).sees(puppet), "seed {seed}: {offer:?} says nothing that cannot be");
             message_for_the_puppet(&mut world, hosts[0], puppet);
-            world.expect("a message gets there", secs(1), |world| world.puppet_messages(puppet).len() == 1);
+            world.expect("a message gets there", secs(1), |world| world.host(puppet).puppet_messages().len() == 1);
             world.run_for(secs(10));
             assert!(world.linked(hosts[0], hosts[1]));
         }
@@ -327,7 +331,7 @@ fn ten_thousand_invented_members_cost_a_bounded_table_and_a_trickle_of_dials() {
             let a = hosts[0];
             // There is a machine that refuses; or there is none, and dials hang.
             if !hang {
-                world.raw_host("10.66.0.1");
+                world.net_mut().raw_host("10.66.0.1");
             }
             let others = told(&world, &hosts[1..]);
             let begin = world.now();
@@ -338,7 +342,7 @@ fn ten_thousand_invented_members_cost_a_bounded_table_and_a_trickle_of_dials() {
             }
             world.run_for(secs(30));
             assert_eq!(world.node(a).stats().candidate_limit, 10_000 - 512, "seed {seed}: one introducer's quota");
-            let dials: Vec<_> = world.dials().iter().filter(|dial| dial.from == a && dial.at >= begin).collect();
+            let dials: Vec<_> = world.net().dials().iter().filter(|dial| dial.from == a && dial.at >= begin).collect();
             let places: BTreeSet<SocketAddr> = dials.iter().map(|dial| dial.to).collect();
             assert!(places.len() <= 512 && !dials.is_empty(), "seed {seed}: {}", places.len());
             // A bucket of 32 that gets 10 in a second: over any span at most 32 and ten a second.
@@ -354,7 +358,7 @@ fn ten_thousand_invented_members_cost_a_bounded_table_and_a_trickle_of_dials() {
             }
             let gaps = |event: &Event| !matches!(event, Event::PartialPartition { .. });
             assert_eq!(told(&world, &hosts[1..]), others, "seed {seed}: hearsay is not relayed");
-            assert!(world.is_mesh_but(&hosts, puppet) && world.count_events(a, gaps) > 0);
+            assert!(world.is_mesh_but(&hosts, puppet) && world.host(a).count_events(gaps) > 0);
 
             // An honest node still joins, through the very node that is being lied to.
             let newcomer = world.add(config());
@@ -372,7 +376,7 @@ trait ButFor {
 impl ButFor for World {
     fn is_mesh_but(&self, hosts: &[HostId], puppet: HostId) -> bool {
         let linked = |(index, &a): (usize, &HostId)| hosts[..index].iter().all(|&b| self.linked(a, b));
-        hosts.iter().enumerate().all(linked) && hosts.iter().all(|&host| self.sees(host, puppet))
+        hosts.iter().enumerate().all(linked) && hosts.iter().all(|&host| self.host(host).sees(puppet))
     }
 }
 
@@ -421,13 +425,13 @@ fn addresses_of_kinds_that_are_none_of_our_business_are_never_dialled_on_hearsay
         let refused = world.node(a).stats().addresses_refused;
         assert!(refused >= 2 * forbidden.len() as u64, "seed {seed}: {refused}");
         // Now everybody looks for it where it said it was.
-        world.crash(puppet, cluster_sim::Crash::Kill);
+        world.host_mut(puppet).crash(cluster_sim::Crash::Kill);
         world.run_for(secs(60));
-        let dialled: BTreeSet<SocketAddr> = world.dials().iter().map(|dial| dial.to).collect();
+        let dialled: BTreeSet<SocketAddr> = world.net().dials().iter().map(|dial| dial.to).collect();
         for place in &forbidden {
             assert!(!dialled.contains(place), "seed {seed}: {place} was dialled");
         }
-        assert!(world.dials_to(allowed, begin) > 0, "seed {seed}: what is allowed is tried");
+        assert!(world.net().dials_to(allowed, begin) > 0, "seed {seed}: what is allowed is tried");
     }
 }
 
@@ -437,18 +441,21 @@ fn a_goodbye_on_a_second_link_leaves_it_to_the_live_one_to_say_so() {
         for (close, reason) in [(Close::Leaving, Reason::Left), (Close::Removed, Reason::Removed)] {
             let (mut world, hosts, puppet) = infiltrated(seed, Script::default());
             let a = hosts[0];
-            let to = world.addr(a);
+            let to = world.host(a).addr();
             world.puppet(puppet).script(|script| script.claim = None);
             let second = world.puppet(puppet).dial(to);
             world.run_for(ms(10));
             world.puppet(puppet).send_on(second, Frame::Close(close));
             world.run_for(secs(10));
             assert_eq!(down_reasons(&world, a, puppet), [], "seed {seed}");
-            assert!(world.sees(a, puppet));
+            assert!(world.host(a).sees(puppet));
             world.puppet(puppet).send_on(0, Frame::Close(close));
             world.run_for(secs(10));
             assert_eq!(down_reasons(&world, a, puppet), [reason], "seed {seed}");
-            assert_eq!(world.dials().iter().filter(|dial| dial.from == a && dial.to.ip() == puppet_ip()).count(), 0);
+            assert_eq!(
+                world.net().dials().iter().filter(|dial| dial.from == a && dial.to.ip() == puppet_ip()).count(),
+                0
+            );
         }
     }
 }
@@ -468,17 +475,17 @@ fn a_refusal_of_our_dial_leaves_the_link_that_the_peer_is_up_by() {
             let a = hosts[0];
             let puppet = world.add_puppet("10.0.9.1", Script { accept: false, claim: Some(9), ..Script::default() });
             world.node(a).join(puppet).unwrap();
-            world.expect("it is asked", secs(1), |world| !world.heard(puppet).is_empty());
-            let to = world.addr(a);
+            world.expect("it is asked", secs(1), |world| !world.host(puppet).heard().is_empty());
+            let to = world.host(a).addr();
             let link = world.puppet(puppet).dial(to);
-            world.expect("it is up by its own dial", secs(1), |world| world.sees(a, puppet));
+            world.expect("it is up by its own dial", secs(1), |world| world.host(a).sees(puppet));
             world.puppet(puppet).send_on(0, Frame::Reject(Reject { code }));
             world.run_for(secs(3));
             // Whoever leaves still takes what was sent to it.
             assert_eq!(down_reasons(&world, a, puppet), [], "seed {seed}: {code}");
-            let id = world.id(puppet);
+            let id = world.host(puppet).id();
             world.node(a).send(id, vec![1; 100]).unwrap();
-            world.expect("a message gets there", secs(1), |world| world.puppet_messages(puppet).len() == 1);
+            world.expect("a message gets there", secs(1), |world| world.host(puppet).puppet_messages().len() == 1);
             world.puppet(puppet).send_on(link, Frame::Close(close));
             world.run_for(secs(10));
             assert_eq!(down_reasons(&world, a, puppet), [reason], "seed {seed}: {code}");
@@ -493,13 +500,13 @@ fn a_clone_that_says_goodbye_does_not_take_the_live_one_with_it() {
         for later in [false, true] {
             for close in [Close::Leaving, Close::Removed] {
                 let (mut world, hosts) = mesh(seed, 3);
-                let Run { id, incarnation } = world.run(hosts[1]);
+                let Run { id, incarnation } = world.host(hosts[1]).run();
                 let number = if later { incarnation.0 + 1 } else { incarnation.0 - 1 };
                 let clone = Run { id, incarnation: Incarnation(number) };
                 let before = told(&world, &hosts);
                 let script = Script { run: Some(clone), claim: None, ..Script::default() };
                 let puppet = world.add_puppet("10.0.9.1", script);
-                let to = world.addr(hosts[0]);
+                let to = world.host(hosts[0]).addr();
                 world.puppet(puppet).dial(to);
                 world.run_for(ms(10));
                 world.puppet(puppet).send(Frame::Close(close));

@@ -50,15 +50,15 @@ impl Crowd {
             let ip = &self.ips[self.count % self.ips.len()];
             self.count += 1;
             for &to in &self.to {
-                let conn = world.raw_dial(ip, to);
+                let conn = world.net_mut().raw_dial(ip, to);
                 if !self.words.is_empty() {
                     self.unsaid.push(conn);
                 }
             }
             let words = &self.words;
             self.unsaid.retain(|&conn| {
-                let dialing = world.raw_state(conn) == RawState::Dialing;
-                if world.raw_state(conn) == RawState::Open {
+                let dialing = world.net().raw_state(conn) == RawState::Dialing;
+                if world.net().raw_state(conn) == RawState::Open {
                     world.raw(conn).write(words);
                 }
                 dialing
@@ -88,8 +88,8 @@ fn seeds(default: u64) -> u64 {
 fn rtt(world: &mut World, a: HostId, b: HostId, rtt: Duration) {
     // A twentieth more and less.
     let latency = Latency::Uniform { base: rtt * 19 / 40, jitter: rtt / 20 };
-    world.set_latency_from(a, b, latency);
-    world.set_latency_from(b, a, latency);
+    world.net_mut().set_latency_from(a, b, latency);
+    world.net_mut().set_latency_from(b, a, latency);
 }
 
 /// How long a newcomer that far away takes to join one of two nodes, which a crowd presses on from these IPs.
@@ -100,7 +100,7 @@ fn join_beside(seed: u64, config: &Config, per_second: u32, ips: Vec<String>, fa
     let hosts = world.add_many(2, config);
     world.node(hosts[1]).join(hosts[0]).unwrap();
     world.expect("a pair", secs(5), |world| world.are_linked(&hosts));
-    let to = world.addr(hosts[0]);
+    let to = world.host(hosts[0]).addr();
     let mut crowd = Crowd::new(per_second * 10, ips, &[to]);
     let before = if per_second == 0 { 0 } else { 1_200 + world.draw(300) };
     crowd.run_for(&mut world, ms(before));
@@ -161,10 +161,10 @@ fn neighbour_at_the_same_ip_keeps_no_newcomer_out() {
             let mut world = World::new(seed);
             world.keep_lines(50);
             let hosts = world.add_many(2, &secure());
-            let to = world.addr(hosts[0]);
+            let to = world.host(hosts[0]).addr();
             let mut crowd = Crowd::new(tenths, vec!["10.0.9.1".into()], &[to]);
             crowd.run_for(&mut world, secs(5));
-            world.masquerade(hosts[1], Some("10.0.9.1"));
+            world.host_mut(hosts[1]).masquerade(Some("10.0.9.1"));
             rtt(&mut world, hosts[1], hosts[0], ms(far));
             world.node(hosts[1]).join(to).unwrap();
             let took = crowd.until(&mut world, secs(10), |world| world.linked(hosts[0], hosts[1]));
@@ -179,7 +179,7 @@ fn neighbour_in_the_same_64_keeps_no_newcomer_out() {
         let mut world = World::new(seed);
         world.keep_lines(50);
         let host = world.add(Spec::new(secure()).ip("2001:db8:1::1"));
-        let to = world.addr(host);
+        let to = world.host(host).addr();
         let neighbours = (2..252).map(|number| format!("2001:db8:2::{number:x}")).collect();
         let mut crowd = Crowd::new(tenths, neighbours, &[to]);
         crowd.run_for(&mut world, secs(5));
@@ -199,8 +199,8 @@ fn neighbour_within_a_wide_flood_keeps_no_newcomer_out() {
         world.set_checks(false);
         world.keep_lines(50);
         let hosts = world.add_many(2, &secure());
-        let to = world.addr(hosts[0]);
-        world.masquerade(hosts[1], Some("10.0.9.1"));
+        let to = world.host(hosts[0]).addr();
+        world.host_mut(hosts[1]).masquerade(Some("10.0.9.1"));
         rtt(&mut world, hosts[1], hosts[0], ms(200));
         let wide = ips(2_000).into_iter().enumerate();
         let mixed = wide.flat_map(|(number, ip)| (number % 20 == 0).then(|| "10.0.9.1".into()).into_iter().chain([ip]));
@@ -218,14 +218,14 @@ fn reconnect_beside(seed: u64, tenths: u32, nat: Option<&str>) {
     world.keep_lines(50);
     let hosts = world.add_many(2, &secure());
     let (one, other) = (hosts[0], hosts[1]);
-    world.masquerade(other, nat);
+    world.host_mut(other).masquerade(nat);
     if nat.is_some() {
-        world.block_dials(one, other, Block::Drop);
+        world.net_mut().block_dials(one, other, Block::Drop);
     }
     rtt(&mut world, one, other, ms(50));
     world.node(other).join(one).unwrap();
     world.expect("a pair", secs(5), |world| world.are_linked(&hosts));
-    let (at_one, at_other) = (world.addr(one), world.addr(other));
+    let (at_one, at_other) = (world.host(one).addr(), world.host(other).addr());
     let mut upon_one = Crowd::new(tenths, vec![nat.map_or_else(|| at_other.ip().to_string(), String::from)], &[at_one]);
     upon_one.run_for(&mut world, secs(5));
     let mut both = Crowd::new(tenths, vec!["10.0.9.7".into(), "10.0.9.8".into()], &[at_one, at_other]);
@@ -234,7 +234,7 @@ fn reconnect_beside(seed: u64, tenths: u32, nat: Option<&str>) {
         both.ips = vec![nat.into()];
     }
     both.run_for(&mut world, secs(5));
-    world.reset_connections(one, other);
+    world.net_mut().reset_connections(one, other);
     let took = both.until(&mut world, secs(10), |world| world.linked(one, other));
     assert!(took.is_some(), "seed {seed}: {tenths} in 10 s, {nat:?}");
 }
@@ -255,13 +255,13 @@ fn member_behind_nat_reconnects_beside_its_neighbour() {
 
 /// What a member says first, as a listener in its way records it.
 fn recorded(world: &mut World, config: &Config) -> Vec<u8> {
-    let at = world.raw_listen("10.0.9.9:7000", cluster_sim::Greeting::Wait);
+    let at = world.net_mut().raw_listen("10.0.9.9:7000", cluster_sim::Greeting::Wait);
     let member = world.add(config.clone());
     world.node(member).join(at).unwrap();
     world.run_for(ms(20));
-    let (conn, _) = world.raw_accept(at).unwrap();
+    let (conn, _) = world.net_mut().raw_accept(at).unwrap();
     let words = Bytes::from(world.raw(conn).read());
-    world.crash(member, cluster_sim::Crash::Kill);
+    world.host_mut(member).crash(cluster_sim::Crash::Kill);
     words.to_vec()
 }
 
@@ -274,11 +274,11 @@ fn repeated_hellos_keep_no_newcomer_out() {
             world.set_checks(false);
             world.keep_lines(50);
             let hosts = world.add_many(2, &config);
-            let to = world.addr(hosts[0]);
+            let to = world.host(hosts[0]).addr();
             let words = recorded(&mut world, &config);
             let mut crowd = Crowd::new(per_second * 10, ips(sources), &[to]).saying(words);
             crowd.run_for(&mut world, ms(1_500));
-            assert_eq!(world.core(hosts[0]).usage().greeted_links, Limits::default().max_greeted);
+            assert_eq!(world.host(hosts[0]).core().usage().greeted_links, Limits::default().max_greeted);
             rtt(&mut world, hosts[1], hosts[0], ms(far));
             world.node(hosts[1]).join(to).unwrap();
             let took = crowd.until(&mut world, secs(10), |world| world.linked(hosts[0], hosts[1]));

@@ -16,14 +16,14 @@ fn s23_a_departed_peer_that_is_named_after_its_tombstone_ended_is_dialled_for_a_
         let (mut world, hosts) = mesh_with(seed, 3 + seed as usize % 2, &calm().tombstone_ttl(ttl));
         let (departed, rest) = (hosts[1], without(&hosts, hosts[1]));
         let liar = member(&mut world, &hosts);
-        let frames = hearsay(world.run(departed), world.addr(departed));
-        let address = world.addr(departed);
+        let frames = hearsay(world.host(departed).run(), world.host(departed).addr());
+        let address = world.host(departed).addr();
         world.node(departed).leave(secs(1));
         world.run_for(ttl - secs(1));
         let begin = world.now();
         say_to_all(&mut world, liar, &frames);
         world.run_for(ms(900));
-        assert_eq!(world.dials_to(address, begin), 0, "seed {seed}: the tombstones stand");
+        assert_eq!(world.net().dials_to(address, begin), 0, "seed {seed}: the tombstones stand");
         world.run_for(ttl);
         // Named over and over in two minutes, then never again; and all that a second time.
         for round in 0..2 {
@@ -39,12 +39,16 @@ fn s23_a_departed_peer_that_is_named_after_its_tombstone_ended_is_dialled_for_a_
             assert!(all.iter().all(|&count| count <= 400), "seed {seed}, {round}: {all:?}");
             let over = world.now();
             world.run_for(secs(600));
-            assert_eq!(world.dials_to(address, over), 0, "seed {seed}, {round}: it is forgotten again");
+            assert_eq!(world.net().dials_to(address, over), 0, "seed {seed}, {round}: it is forgotten again");
         }
         for &host in &rest {
-            assert_eq!((world.ups(host, departed), world.downs(host, departed)), (1, 1), "seed {seed}: {host}");
-            assert!(world.node(host).peers().iter().all(|info| info.run != world.run(departed)), "seed {seed}");
-            assert!(world.sees(host, liar), "seed {seed}");
+            assert_eq!(
+                (world.host(host).ups(departed), world.host(host).downs(departed)),
+                (1, 1),
+                "seed {seed}: {host}"
+            );
+            assert!(world.node(host).peers().iter().all(|info| info.run != world.host(departed).run()), "seed {seed}");
+            assert!(world.host(host).sees(liar), "seed {seed}");
         }
     }
 }
@@ -68,7 +72,7 @@ fn s23_candidate_that_never_answers_is_dialled_ever_more_rarely() {
     for seed in SEEDS {
         let (mut world, hosts) = mesh_with(seed, 3, &calm());
         let liar = member(&mut world, &hosts);
-        world.raw_host("10.66.0.1");
+        world.net_mut().raw_host("10.66.0.1");
         let nowhere = "10.66.0.1:7000".parse().unwrap();
         let run = Run { id: NodeId::from_bytes([0xab; 16]), incarnation: Incarnation(1) };
         let begin = world.now();
@@ -79,7 +83,7 @@ fn s23_candidate_that_never_answers_is_dialled_ever_more_rarely() {
         for &host in &hosts {
             let tries = dials(&world, host, nowhere, begin);
             assert!((40..=200).contains(&tries.len()), "seed {seed}: {} tries in half an hour", tries.len());
-            dials_become_rare(&tries, world.core(host).timing().reconnect_max);
+            dials_become_rare(&tries, world.host(host).core().timing().reconnect_max);
         }
     }
 }
@@ -92,20 +96,20 @@ fn s23_a_node_that_slept_for_longer_than_the_tombstones_last_brings_nobody_back(
         let config = calm().tombstone_ttl(secs(60)).gossip_interval(secs(5));
         let (mut world, hosts) = mesh_with(seed, 4, &config);
         let [a, b, departed, sleeper] = hosts[..] else { unreachable!() };
-        let (run, address) = (world.run(departed), world.addr(departed));
+        let (run, address) = (world.host(departed).run(), world.host(departed).addr());
         for host in [a, b, departed] {
-            world.cut(sleeper, host);
+            world.net_mut().cut(sleeper, host);
         }
         world.run_for(ms(100));
-        world.pause(sleeper);
+        world.host_mut(sleeper).pause();
         world.node(departed).leave(secs(1));
         world.run_for(secs(120));
         for host in [a, b] {
-            world.heal(sleeper, host);
+            world.net_mut().heal(sleeper, host);
         }
         // Its connection to the departed one stays cut, so that nothing but silence tells it.
         let begin = world.now();
-        world.resume(sleeper);
+        world.host_mut(sleeper).resume();
         world.expect("the mesh is whole", secs(60), World::is_complete);
         world.run_for(secs(3_600 + 60));
         let over = world.now();
@@ -114,11 +118,15 @@ fn s23_a_node_that_slept_for_longer_than_the_tombstones_last_brings_nobody_back(
             let count = dials(&world, host, address, begin).len();
             assert!(count <= 400, "seed {seed}: {count}");
             dialled += count;
-            assert_eq!((world.ups(host, departed), world.downs(host, departed)), (1, 1), "seed {seed}: {host}");
-            assert_eq!(world.core(host).peer(run.id), None, "seed {seed}: {host}");
+            assert_eq!(
+                (world.host(host).ups(departed), world.host(host).downs(departed)),
+                (1, 1),
+                "seed {seed}: {host}"
+            );
+            assert_eq!(world.host(host).core().peer(run.id), None, "seed {seed}: {host}");
             assert_eq!(dials(&world, host, address, over).len(), 0, "seed {seed}: {host}");
         }
-        assert_eq!((world.ups(sleeper, departed), world.downs(sleeper, departed)), (1, 1), "seed {seed}");
+        assert_eq!((world.host(sleeper).ups(departed), world.host(sleeper).downs(departed)), (1, 1), "seed {seed}");
         assert_eq!(down_reasons(&world, sleeper, departed), [Reason::Timeout], "seed {seed}");
     }
     assert!(dialled > 0, "the sleeper has never named it");
@@ -132,49 +140,53 @@ fn s25_a_disconnected_pair_stays_apart_until_the_user_of_either_side_joins() {
         let (a, b) = (hosts[0], hosts[1]);
         let others = &hosts[2..];
         let liar = member(&mut world, &hosts);
-        let before: Vec<usize> = others.iter().map(|&host| world.events(host).len()).collect();
-        let (at_a, at_b, opened) = (world.addr(a), world.addr(b), world.opened(a, b));
-        world.send_numbered(a, b, 500_000).unwrap();
-        world.send_numbered(b, a, 500_000).unwrap();
+        let before: Vec<usize> = others.iter().map(|&host| world.host(host).events().len()).collect();
+        let (at_a, at_b, opened) = (world.host(a).addr(), world.host(b).addr(), world.net().opened(a, b));
+        world.node(a).send_numbered(b, 500_000).unwrap();
+        world.node(b).send_numbered(a, 500_000).unwrap();
         let begin = world.now();
-        let id = world.id(b);
+        let id = world.host(b).id();
         world.node(a).disconnect(id).unwrap();
         let frames: Vec<Frame> =
-            [a, b].into_iter().flat_map(|host| hearsay(world.run(host), world.addr(host))).collect();
+            [a, b].into_iter().flat_map(|host| hearsay(world.host(host).run(), world.host(host).addr())).collect();
         for _ in 0..120 {
             say_to_all(&mut world, liar, &frames);
             world.run_for(secs(5));
         }
         assert_eq!(down_reasons(&world, a, b), [Reason::LocalDisconnect], "seed {seed}");
         assert_eq!(down_reasons(&world, b, a), [Reason::Removed], "seed {seed}");
-        assert_eq!((world.core(a).peer(id), world.core(b).peer(world.id(a))), (None, None), "seed {seed}");
-        assert_eq!((world.dials_to(at_a, begin), world.dials_to(at_b, begin)), (0, 0), "seed {seed}");
-        assert_eq!(world.opened(a, b), opened, "seed {seed}");
+        assert_eq!(
+            (world.host(a).core().peer(id), world.host(b).core().peer(world.host(a).id())),
+            (None, None),
+            "seed {seed}"
+        );
+        assert_eq!((world.net().dials_to(at_a, begin), world.net().dials_to(at_b, begin)), (0, 0), "seed {seed}");
+        assert_eq!(world.net().opened(a, b), opened, "seed {seed}");
         let gap = |event: &Event| matches!(event, Event::PartialPartition { .. });
-        assert!(hosts.iter().all(|&host| world.count_events(host, gap) == 0), "seed {seed}: it is no fault");
-        let after: Vec<usize> = others.iter().map(|&host| world.events(host).len()).collect();
+        assert!(hosts.iter().all(|&host| world.host(host).count_events(gap) == 0), "seed {seed}: it is no fault");
+        let after: Vec<usize> = others.iter().map(|&host| world.host(host).events().len()).collect();
         assert_eq!(after, before, "seed {seed}: the others notice");
         for &host in others {
             assert!(world.linked(host, a) && world.linked(host, b), "seed {seed}: {host}");
         }
         for (host, peer) in [(a, b), (b, a)] {
             let (not, doubt) = undelivered(&world, host, peer);
-            assert_eq!((not + doubt, world.numbered(peer, host)), (1, 0), "seed {seed}");
+            assert_eq!((not + doubt, world.host(peer).numbered(host)), (1, 0), "seed {seed}");
         }
 
         let (from, to) = if seed % 2 == 0 { (a, b) } else { (b, a) };
         world.node(from).join(to).unwrap();
         world.expect("they are together again", ms(100), |world| world.linked(a, b));
         let joined = |event: &Event| matches!(event, Event::Joined { .. });
-        assert!(world.count_events(from, joined) >= 1, "seed {seed}");
-        world.send_numbered(a, b, 1_000).unwrap();
-        world.send_numbered(b, a, 1_000).unwrap();
+        assert!(world.host(from).count_events(joined) >= 1, "seed {seed}");
+        world.node(a).send_numbered(b, 1_000).unwrap();
+        world.node(b).send_numbered(a, 1_000).unwrap();
         world.run_for(ms(100));
-        assert_eq!((world.numbered(b, a), world.numbered(a, b)), (1, 1), "seed {seed}");
+        assert_eq!((world.host(b).numbered(a), world.host(a).numbered(b)), (1, 1), "seed {seed}");
         // It is over for good: a loss is a loss again.
-        world.reset_connections(a, b);
+        world.net_mut().reset_connections(a, b);
         world.expect("the link is back by itself", secs(2), |world| world.linked(a, b));
-        assert_eq!((world.ups(a, b), world.ups(b, a)), (3, 3), "seed {seed}");
+        assert_eq!((world.host(a).ups(b), world.host(b).ups(a)), (3, 3), "seed {seed}");
     }
 }
 
@@ -193,17 +205,17 @@ fn s25_a_disconnected_pair_comes_together_when_the_time_is_over_whosever_clock_i
         world.expect("a complete mesh", secs(20), World::is_complete);
         world.settle();
         let begin = world.now();
-        let id = world.id(b);
+        let id = world.host(b).id();
         world.node(a).disconnect(id).unwrap();
         world.run_for(ttl - ms(1));
-        assert_eq!((world.ups(a, b), world.ups(b, a)), (1, 1), "seed {seed}: too early");
+        assert_eq!((world.host(a).ups(b), world.host(b).ups(a)), (1, 1), "seed {seed}: too early");
         // A dial that comes too early puts off the next by as long as that is looked at.
         world.expect("they are together again", secs(30 + 60), |world| world.linked(a, b));
-        let dialled = [(a, b), (b, a)].map(|(from, to)| dials(&world, from, world.addr(to), begin).len());
+        let dialled = [(a, b), (b, a)].map(|(from, to)| dials(&world, from, world.host(to).addr(), begin).len());
         assert!(dialled[0] + dialled[1] <= 4, "seed {seed}: {dialled:?}");
         world.settle();
         assert!(world.is_complete(), "seed {seed}");
-        assert_eq!((world.ups(c, a), world.downs(c, a), world.downs(c, b)), (1, 0, 0), "seed {seed}");
+        assert_eq!((world.host(c).ups(a), world.host(c).downs(a), world.host(c).downs(b)), (1, 0, 0), "seed {seed}");
     }
 }
 
@@ -214,16 +226,16 @@ fn s25_a_disconnected_pair_stays_apart_though_one_of_them_missed_it_or_restarts(
         for case in 0..4 {
             let (mut world, hosts) = mesh(seed, 3);
             let [a, b, c] = hosts[..] else { unreachable!() };
-            let (id, opened) = (world.id(b), world.opened(a, b));
+            let (id, opened) = (world.host(b).id(), world.net().opened(a, b));
             if case == 2 {
-                world.cut(a, b);
+                world.net_mut().cut(a, b);
             } else if case == 3 {
-                world.crash(b, Crash::Kill);
-                world.expect("the loss is noticed", ms(100), |world| world.downs(a, b) == 1);
+                world.host_mut(b).crash(Crash::Kill);
+                world.expect("the loss is noticed", ms(100), |world| world.host(a).downs(b) == 1);
             }
             world.node(a).disconnect(id).unwrap();
             world.run_for(ms(100));
-            assert_eq!(world.core(a).peer(id), None, "seed {seed}");
+            assert_eq!(world.host(a).core().peer(id), None, "seed {seed}");
             let back = match case {
                 0 => Some(a),
                 1 | 3 => Some(b),
@@ -232,26 +244,26 @@ fn s25_a_disconnected_pair_stays_apart_though_one_of_them_missed_it_or_restarts(
             match back {
                 Some(host) => {
                     if case != 3 {
-                        world.crash(host, Crash::Kill);
+                        world.host_mut(host).crash(Crash::Kill);
                     }
                     world.run_for(secs(1));
-                    world.restart(host, Restart::default());
+                    world.host_mut(host).restart(Restart::default());
                     world.node(host).join(c).unwrap();
                 }
                 None => {
-                    world.expect("b gives up", secs(6), |world| world.downs(b, a) == 1);
-                    world.heal(a, b);
+                    world.expect("b gives up", secs(6), |world| world.host(b).downs(a) == 1);
+                    world.net_mut().heal(a, b);
                 }
             }
-            let ups = world.ups(a, b) + world.ups(b, a);
+            let ups = world.host(a).ups(b) + world.host(b).ups(a);
             world.expect("c has both", secs(40), |world| world.linked(a, c) && world.linked(b, c));
             world.run_for(secs(60));
             let told = world.now();
             world.run_for(secs(600));
-            assert!(!world.sees(a, b) && !world.sees(b, a), "seed {seed}, case {case}");
-            assert_eq!(world.ups(a, b) + world.ups(b, a), ups, "seed {seed}, case {case}");
-            assert!(world.opened(a, b) <= opened + 2, "seed {seed}, case {case}: {}", world.opened(a, b));
-            let dialled = [(a, b), (b, a)].map(|(from, to)| dials(&world, from, world.addr(to), told).len());
+            assert!(!world.host(a).sees(b) && !world.host(b).sees(a), "seed {seed}, case {case}");
+            assert_eq!(world.host(a).ups(b) + world.host(b).ups(a), ups, "seed {seed}, case {case}");
+            assert!(world.net().opened(a, b) <= opened + 2, "seed {seed}, case {case}: {}", world.net().opened(a, b));
+            let dialled = [(a, b), (b, a)].map(|(from, to)| dials(&world, from, world.host(to).addr(), told).len());
             assert_eq!(dialled, [0, 0], "seed {seed}, case {case}: both know");
             assert!(world.linked(a, c) && world.linked(b, c), "seed {seed}, case {case}");
         }
@@ -266,15 +278,17 @@ fn s26_a_peer_that_never_returns_is_tried_ever_more_rarely_and_then_forgotten() 
         let count = 2 + seed as usize % 4;
         let (mut world, hosts) = mesh_with(seed, count, &calm().forget_after(Some(window)));
         let (dead, rest) = (hosts[count - 1], &hosts[..count - 1]);
-        let (id, address) = (world.id(dead), world.addr(dead));
+        let (id, address) = (world.host(dead).id(), world.host(dead).addr());
         let how = [Crash::Power, Crash::Kill, Crash::Reset][seed as usize % 3];
         let crashed = world.now();
-        world.crash(dead, how);
-        world.expect("the loss is noticed", secs(32), |world| rest.iter().all(|&host| world.downs(host, dead) == 1));
+        world.host_mut(dead).crash(how);
+        world.expect("the loss is noticed", secs(32), |world| {
+            rest.iter().all(|&host| world.host(host).downs(dead) == 1)
+        });
         let lost = world.now();
         world.run_for(window - secs(10));
         for &host in rest {
-            assert!(world.core(host).peer(id).is_some(), "seed {seed}: {host} still looks for it");
+            assert!(world.host(host).core().peer(id).is_some(), "seed {seed}: {host} still looks for it");
             let tries = dials(&world, host, address, crashed);
             for (index, pair) in tries.windows(2).enumerate() {
                 let gap = pair[1] - pair[0];
@@ -292,8 +306,11 @@ fn s26_a_peer_that_never_returns_is_tried_ever_more_rarely_and_then_forgotten() 
         world.run_for(secs(3_600));
         let forgotten = world.now();
         world.run_for(secs(4 * 3_600));
-        assert_eq!(world.dials_to(address, forgotten), 0, "seed {seed}");
-        assert!(rest.iter().all(|&host| world.ups(host, dead) == 1 && world.downs(host, dead) == 1), "seed {seed}");
+        assert_eq!(world.net().dials_to(address, forgotten), 0, "seed {seed}");
+        assert!(
+            rest.iter().all(|&host| world.host(host).ups(dead) == 1 && world.host(host).downs(dead) == 1),
+            "seed {seed}"
+        );
         assert!(world.is_mesh(rest), "seed {seed}");
     }
 }
@@ -310,9 +327,9 @@ fn s26_memory_is_bounded_by_the_living_and_those_lost_within_the_window() {
             let host = world.add(config.clone());
             world.node(host).join(hosts[generation % 2]).unwrap();
             let (a, b) = (hosts[0], hosts[1]);
-            world.expect("it is up", secs(5), |world| world.sees(a, host) && world.sees(b, host));
+            world.expect("it is up", secs(5), |world| world.host(a).sees(host) && world.host(b).sees(host));
             world.run_for(life);
-            world.crash(host, [Crash::Power, Crash::Kill][generation % 2]);
+            world.host_mut(host).crash([Crash::Power, Crash::Kill][generation % 2]);
             short_lived.push(host);
             // Those of a minute, one that is not yet found dead, and the two that live.
             for &host in &hosts {
@@ -326,7 +343,7 @@ fn s26_memory_is_bounded_by_the_living_and_those_lost_within_the_window() {
         world.run_for(secs(3_600));
         let quiet = world.now();
         world.run_for(secs(600));
-        assert_eq!(world.dials().iter().filter(|dial| dial.at >= quiet).count(), 0, "seed {seed}");
+        assert_eq!(world.net().dials().iter().filter(|dial| dial.at >= quiet).count(), 0, "seed {seed}");
         assert!(world.linked(hosts[0], hosts[1]), "seed {seed}");
         assert_eq!(world.node(hosts[0]).stats().tombstone_limit, 0, "seed {seed}");
     }
@@ -344,32 +361,32 @@ fn s26_messages_stay_readable_after_their_sender_is_gone_and_forgotten() {
         let config = config().forget_after(Some(secs(30))).limits(limits);
         let (mut world, hosts) = mesh_with(seed, 2, &config);
         let (a, b) = (hosts[0], hosts[1]);
-        world.set_consuming(a, false);
+        world.host_mut(a).set_consuming(false);
         for _ in 0..5 {
-            world.send_numbered(b, a, 10_000).unwrap();
+            world.node(b).send_numbered(a, 10_000).unwrap();
         }
         world.run_for(ms(100));
         match seed % 3 {
-            0 => world.crash(b, Crash::Power),
-            1 => world.crash(b, Crash::Reset),
+            0 => world.host_mut(b).crash(Crash::Power),
+            1 => world.host_mut(b).crash(Crash::Reset),
             _ => world.node(b).leave(ms(100)),
         }
-        world.expect("it is gone", secs(7), |world| world.downs(a, b) == 1);
+        world.expect("it is gone", secs(7), |world| world.host(a).downs(b) == 1);
         world.run_for(secs(40));
-        assert_eq!((world.core(a).peer(world.id(b)), world.taken(a)), (None, 0), "seed {seed}");
+        assert_eq!((world.host(a).core().peer(world.host(b).id()), world.host(a).taken()), (None, 0), "seed {seed}");
         // Unread, they hold one of the two places: the first of two newcomers fills up the node.
         let newcomers = world.add_many(2, &config);
         world.node(newcomers[0]).join(a).unwrap();
         world.run_for(secs(1));
         world.node(newcomers[1]).join(a).unwrap();
         world.run_for(secs(6));
-        let full = |world: &World| newcomers.iter().filter(|&&host| world.sees(a, host)).count();
+        let full = |world: &World| newcomers.iter().filter(|&&host| world.host(a).sees(host)).count();
         assert_eq!(full(&world), 1, "seed {seed}");
-        world.consume(a, 2);
-        assert_eq!(world.numbered(a, b), 2, "seed {seed}");
-        world.set_consuming(a, true);
-        assert_eq!(world.numbered(a, b), 5, "seed {seed}");
-        let refused = newcomers.iter().copied().find(|&host| !world.sees(a, host)).unwrap();
+        world.host_mut(a).consume(2);
+        assert_eq!(world.host(a).numbered(b), 2, "seed {seed}");
+        world.host_mut(a).set_consuming(true);
+        assert_eq!(world.host(a).numbered(b), 5, "seed {seed}");
+        let refused = newcomers.iter().copied().find(|&host| !world.host(a).sees(host)).unwrap();
         world.node(refused).join(a).unwrap();
         world.expect("there is room", secs(1), |world| full(world) == 2);
     }
@@ -391,26 +408,26 @@ fn s27_churn_leaves_bounded_tables_and_gossip_of_those_alone_who_are_there() {
     }
     world.expect("a complete mesh", secs(20), World::is_complete);
     let listener = world.add_puppet("10.0.9.1", Script::default());
-    let address = world.addr(hosts[0]);
+    let address = world.host(hosts[0]).addr();
     world.puppet(listener).dial(address);
-    world.expect("it is a member", secs(1), |world| world.sees(hosts[0], listener));
+    world.expect("it is a member", secs(1), |world| world.host(hosts[0]).sees(listener));
 
     let guest = world.add(Spec::new(config().limits(limits.clone())).stopped());
     for number in 0..10_000 {
-        world.restart(guest, Restart::default().new_id());
+        world.host_mut(guest).restart(Restart::default().new_id());
         world.node(guest).join(hosts[number % 3]).unwrap();
-        let up = |world: &World| hosts.iter().any(|&host| world.sees(host, guest));
+        let up = |world: &World| hosts.iter().any(|&host| world.host(host).sees(guest));
         world.expect("the guest is a member", secs(5), up);
         match number % 3 {
             0 => world.node(guest).leave(Duration::ZERO),
-            1 => world.crash(guest, Crash::Kill),
-            _ => world.crash(guest, Crash::Reset),
+            1 => world.host_mut(guest).crash(Crash::Kill),
+            _ => world.host_mut(guest).crash(Crash::Reset),
         }
         world.run_for(ms(5));
-        if world.is_running(guest) {
-            world.crash(guest, Crash::Kill);
+        if world.host(guest).is_running() {
+            world.host_mut(guest).crash(Crash::Kill);
         }
-        let usage = world.core(hosts[0]).usage();
+        let usage = world.host(hosts[0]).core().usage();
         assert!(usage.peers <= limits.max_peers && usage.tombstones <= 3 * limits.max_tombstones, "{usage:?}");
     }
     world.run_for(secs(120));
@@ -420,7 +437,7 @@ fn s27_churn_leaves_bounded_tables_and_gossip_of_those_alone_who_are_there() {
         Frame::Announce(announce) => announce.entries.len(),
         _ => 0,
     };
-    let heard = world.heard(listener);
+    let heard = world.host(listener).heard();
     assert!(heard.iter().map(|heard| longest(&heard)).max().unwrap_or(0) <= 4, "a list names more than there are");
     assert!(world.are_linked(&hosts));
     world.sweep();

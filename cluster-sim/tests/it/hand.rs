@@ -16,19 +16,19 @@ pub(crate) const PREAMBLE: &[u8] = b"\xf5clu\x01\x01\0\0\0\0\0\0";
 
 /// The events of every host, to see that nobody was told anything.
 pub(crate) fn told(world: &World, hosts: &[HostId]) -> Vec<usize> {
-    hosts.iter().map(|&host| world.events(host).len()).collect()
+    hosts.iter().map(|&host| world.host(host).events().len()).collect()
 }
 
 /// How many links a node has that do not connect it with a peer.
 pub(crate) fn strays(world: &World, host: HostId) -> usize {
-    world.links(host).iter().filter(|link| !link.granted).count()
+    world.host(host).links().iter().filter(|link| !link.granted).count()
 }
 
 /// At most one notice per source and interval.
 #[track_caller]
 pub(crate) fn notices_are_rare(world: &World, host: HostId) {
     let mut last: BTreeMap<IpAddr, _> = BTreeMap::new();
-    for noticed in world.notices(host) {
+    for noticed in world.host(host).notices() {
         if let Some(before) = last.insert(noticed.notice.source, noticed.at) {
             let span: Duration = noticed.at - before;
             assert!(span >= NOTICE_INTERVAL, "two notices of {} within {span:?}", noticed.notice.source);
@@ -37,7 +37,7 @@ pub(crate) fn notices_are_rare(world: &World, host: HostId) {
 }
 
 pub(crate) fn is_over(world: &World, conn: RawConn) -> bool {
-    matches!(world.raw_state(conn), RawState::Ended | RawState::Reset)
+    matches!(world.net().raw_state(conn), RawState::Ended | RawState::Reset)
 }
 
 pub(crate) fn run(number: u8) -> Run {
@@ -77,17 +77,17 @@ impl Hand {
     }
 
     pub(crate) fn dial(world: &mut World, ip: &str, to: SocketAddr, run: Run) -> Hand {
-        let conn = world.raw_dial(ip, to);
+        let conn = world.net_mut().raw_dial(ip, to);
         Hand::new(world, conn, Role::Initiator, run)
     }
 
     /// Dials and does everything until it is a member.
     pub(crate) fn member(world: &mut World, ip: &str, host: HostId, run: Run) -> Hand {
-        let address = world.addr(host);
+        let address = world.host(host).addr();
         let mut hand = Hand::dial(world, ip, address, run);
         hand.shake(world);
         world.run_for(ms(10));
-        let up = world.core(host).peer(run.id).is_some();
+        let up = world.host(host).core().peer(run.id).is_some();
         assert!(up, "the handshake is complete");
         hand
     }
@@ -101,7 +101,7 @@ impl Hand {
     }
 
     pub(crate) fn step(&mut self, world: &mut World) {
-        if world.raw_state(self.conn) == RawState::Dialing {
+        if world.net().raw_state(self.conn) == RawState::Dialing {
             return;
         }
         let bytes = world.raw(self.conn).read();
@@ -149,7 +149,7 @@ impl Hand {
 
 pub(crate) fn sources(world: &World, host: HostId) -> BTreeMap<IpAddr, usize> {
     let mut sources = BTreeMap::new();
-    for noticed in world.notices(host) {
+    for noticed in world.host(host).notices() {
         *sources.entry(noticed.notice.source).or_default() += 1;
     }
     sources

@@ -25,8 +25,8 @@ pub(crate) fn config() -> Config {
 /// as credit allows from then on.
 pub(crate) fn warm(world: &mut World, from: &[HostId], to: HostId) {
     for &host in from {
-        let number = world.send_numbered(host, to, 200_000).unwrap();
-        world.expect("it arrives", secs(2), |world| world.numbered(to, host) == number);
+        let number = world.node(host).send_numbered(to, 200_000).unwrap();
+        world.expect("it arrives", secs(2), |world| world.host(to).numbered(host) == number);
     }
 }
 
@@ -68,12 +68,12 @@ pub(crate) fn pair(seed: u64) -> (World, HostId, HostId) {
 
 /// The reasons for which `host` told that the node on `peer` went down, oldest first.
 pub(crate) fn down_reasons(world: &World, host: HostId, peer: HostId) -> Vec<Reason> {
-    let id = world.id(peer);
+    let id = world.host(peer).id();
     let reason = |event: &Event| match event {
         Event::PeerDown { peer, reason, .. } if peer.id == id => Some(reason.clone()),
         _ => None,
     };
-    world.events(host).iter().filter_map(|logged| reason(&logged.event)).collect()
+    world.host(host).events().iter().filter_map(|logged| reason(&logged.event)).collect()
 }
 
 /// The events that `host` has told of the node with this id: what happened, and to which run.
@@ -84,7 +84,7 @@ pub(crate) fn word(world: &World, host: HostId, id: NodeId) -> Vec<(&'static str
         Event::PeerGone { peer } if peer.id == id => Some(("gone", peer.incarnation.0)),
         _ => None,
     };
-    world.events(host).iter().filter_map(|logged| entry(&logged.event)).collect()
+    world.host(host).events().iter().filter_map(|logged| entry(&logged.event)).collect()
 }
 
 /// Every address that others have told `puppet` of the node with this id.
@@ -94,6 +94,6 @@ pub(crate) fn gossiped(world: &World, puppet: HostId, id: NodeId) -> Vec<SocketA
         Frame::Announce(announce) => announce.entries.clone(),
         _ => Vec::new(),
     };
-    let entries = world.heard(puppet).iter().flat_map(|heard| of(&heard.frame));
+    let entries = world.host(puppet).heard().iter().flat_map(|heard| of(&heard.frame));
     entries.filter(|entry| entry.run.id == id).flat_map(|entry| entry.addresses).collect()
 }

@@ -22,7 +22,7 @@ fn mesh_of_some(seed: u64) -> (World, Vec<HostId>) {
 /// How often these nodes told that one of them was up or down.
 fn changes(world: &World, hosts: &[HostId]) -> usize {
     let pairs = hosts.iter().flat_map(|&a| hosts.iter().map(move |&b| (a, b))).filter(|(a, b)| a != b);
-    pairs.map(|(a, b)| world.ups(a, b) + world.downs(a, b)).sum()
+    pairs.map(|(a, b)| world.host(a).ups(b) + world.host(a).downs(b)).sum()
 }
 
 /// For a minute, each sends something to each other, and it arrives, though others do what they can.
@@ -31,8 +31,8 @@ fn live_on(world: &mut World, hosts: &[HostId]) {
     for _ in 0..12 {
         for &a in hosts {
             for &b in hosts.iter().filter(|&&b| b != a) {
-                let number = world.send_numbered(a, b, 1_000).unwrap();
-                world.expect("it arrives", secs(1), |world| world.numbered(b, a) == number);
+                let number = world.node(a).send_numbered(b, 1_000).unwrap();
+                world.expect("it arrives", secs(1), |world| world.host(b).numbered(a) == number);
             }
         }
         world.run_for(secs(5));
@@ -95,15 +95,15 @@ fn recovers(seed: u64, unleash: impl FnOnce(&mut World)) {
     let bound = |world: &World, hosts: &[HostId]| world.bound(hosts) * 3;
 
     world.run_for(secs(20));
-    world.partition(&hosts[..2], &hosts[2..]);
+    world.net_mut().partition(&hosts[..2], &hosts[2..]);
     world.run_for(secs(40));
-    world.heal_all();
+    world.net_mut().heal_all();
     let within = bound(&world, &hosts);
     world.expect("the halves are one again", within, |world| world.are_linked(&hosts));
 
-    world.crash(hosts[3], Crash::Power);
+    world.host_mut(hosts[3]).crash(Crash::Power);
     world.run_for(secs(10));
-    world.restart(hosts[3], Restart::default());
+    world.host_mut(hosts[3]).restart(Restart::default());
     let within = bound(&world, &hosts);
     world.expect("the restarted node is back", within, |world| world.are_linked(&hosts));
 
@@ -144,7 +144,7 @@ fn every_attack_reaches_the_nodes() {
         let (mut world, hosts) = mesh(1, 3);
         world.add_outsider(&[attack], Tempo::Fast);
         world.run_for(secs(20));
-        let failed = effect(&world, &hosts, |world, host| world.core(host).stats().failed_handshakes);
+        let failed = effect(&world, &hosts, |world, host| world.host(host).core().stats().failed_handshakes);
         assert!(failed > 100, "{attack:?}: {failed} failed handshakes");
     }
 }
@@ -155,14 +155,14 @@ fn every_abuse_reaches_the_nodes() {
         let (mut world, hosts) = mesh(1, 3);
         let insider = world.add_insider(&[abuse], Tempo::Fast);
         world.run_for(secs(60));
-        let seen = |of: fn(&Stats) -> u64| effect(&world, &hosts, |world, host| of(&world.core(host).stats()));
+        let seen = |of: fn(&Stats) -> u64| effect(&world, &hosts, |world, host| of(&world.host(host).core().stats()));
         let (seen, least) = match abuse {
             Abuse::Gossip => (seen(|stats| stats.addresses_refused), 1_000),
             Abuse::Chatter => (seen(|stats| stats.frames_received), 10_000),
             Abuse::TinyMessages => (seen(|stats| stats.messages_received), 10_000),
             Abuse::Credit | Abuse::Misplaced => (seen(|stats| stats.protocol_errors), 100),
-            Abuse::Deaf => (effect(&world, &hosts, |world, host| world.downs(host, insider) as u64), 1),
-            Abuse::Fickle => (effect(&world, &hosts, |world, host| world.downs(host, insider) as u64), 3),
+            Abuse::Deaf => (effect(&world, &hosts, |world, host| world.host(host).downs(insider) as u64), 1),
+            Abuse::Fickle => (effect(&world, &hosts, |world, host| world.host(host).downs(insider) as u64), 3),
             Abuse::Linger => (seen(|stats| stats.links_outranked), 100),
             Abuse::Impostor => (effect(&world, &hosts, duplicates), 10),
         };
@@ -171,7 +171,7 @@ fn every_abuse_reaches_the_nodes() {
 }
 
 fn duplicates(world: &World, host: HostId) -> u64 {
-    world.count_events(host, |event| matches!(event, Event::DuplicateIdentity { .. })) as u64
+    world.host(host).count_events(|event| matches!(event, Event::DuplicateIdentity { .. })) as u64
 }
 
 #[test]

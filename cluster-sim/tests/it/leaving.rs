@@ -37,7 +37,7 @@ pub(crate) fn without(hosts: &[HostId], host: HostId) -> Vec<HostId> {
 
 /// When the node on `host` told that it has left, and how many messages it said were not taken.
 fn left(world: &World, host: HostId) -> Option<(Instant, u64)> {
-    world.events(host).iter().find_map(|logged| match logged.event {
+    world.host(host).events().iter().find_map(|logged| match logged.event {
         Event::Left { undelivered } => Some((logged.at, undelivered)),
         _ => None,
     })
@@ -49,8 +49,8 @@ fn has_left(world: &World, host: HostId) -> bool {
 
 /// How many messages for the node on `peer` were reported to `host` as not delivered, and as in doubt.
 pub(crate) fn undelivered(world: &World, host: HostId, peer: HostId) -> (u64, u64) {
-    let id = world.id(peer);
-    let counts = world.events(host).iter().map(|logged| match &logged.event {
+    let id = world.host(peer).id();
+    let counts = world.host(host).events().iter().map(|logged| match &logged.event {
         Event::Undelivered(lost) if lost.peer.id == id => (lost.not_delivered.len(), lost.in_doubt.len()),
         _ => (0, 0),
     });
@@ -59,7 +59,7 @@ pub(crate) fn undelivered(world: &World, host: HostId, peer: HostId) -> (u64, u6
 
 /// The dials of `from` to `to` since `since`.
 pub(crate) fn dials(world: &World, from: HostId, to: SocketAddr, since: Instant) -> Vec<Instant> {
-    let these = world.dials().iter().filter(|dial| dial.from == from && dial.to == to && dial.at >= since);
+    let these = world.net().dials().iter().filter(|dial| dial.from == from && dial.to == to && dial.at >= since);
     these.map(|dial| dial.at).collect()
 }
 
@@ -76,17 +76,17 @@ pub(crate) fn hearsay(run: Run, address: SocketAddr) -> [Frame; 2] {
 pub(crate) fn member(world: &mut World, hosts: &[HostId]) -> HostId {
     let puppet = world.add_puppet("10.0.9.1", Script::default());
     for &host in hosts {
-        let address = world.addr(host);
+        let address = world.host(host).addr();
         world.puppet(puppet).dial(address);
     }
     let hosts = hosts.to_vec();
-    world.expect("it is a member", secs(1), |world| hosts.iter().all(|&host| world.sees(host, puppet)));
+    world.expect("it is a member", secs(1), |world| hosts.iter().all(|&host| world.host(host).sees(puppet)));
     puppet
 }
 
 /// Has `puppet` say `frames` on every link that still stands.
 pub(crate) fn say_to_all(world: &mut World, puppet: HostId, frames: &[Frame]) {
-    for (link, state) in world.puppet_links(puppet).into_iter().enumerate() {
+    for (link, state) in world.host(puppet).puppet_links().into_iter().enumerate() {
         for frame in frames.iter().filter(|_| state == PuppetState::Up) {
             world.puppet(puppet).send_on(link, frame.clone());
         }
@@ -102,7 +102,7 @@ fn s21_a_left_node_is_never_dialled_though_gossip_still_lists_it() {
         let leaver = hosts[world.draw(count as u64) as usize];
         let rest = without(&hosts, leaver);
         let liar = member(&mut world, &hosts);
-        let (run, address) = (world.run(leaver), world.addr(leaver));
+        let (run, address) = (world.host(leaver).run(), world.host(leaver).addr());
         let earlier = Run { incarnation: Incarnation(run.incarnation.0 - 1), ..run };
         let frames: Vec<Frame> = [run, earlier].into_iter().flat_map(|run| hearsay(run, address)).collect();
         let begin = world.now();
@@ -118,12 +118,12 @@ fn s21_a_left_node_is_never_dialled_though_gossip_still_lists_it() {
             world.run_for(secs(1));
         }
         assert_eq!(left(&world, leaver).unwrap().1, 0, "seed {seed}");
-        assert_eq!(world.dials_to(address, begin), 0, "seed {seed}");
+        assert_eq!(world.net().dials_to(address, begin), 0, "seed {seed}");
         for &host in &rest {
-            assert_eq!((world.ups(host, leaver), world.downs(host, leaver)), (1, 1), "seed {seed}: {host}");
+            assert_eq!((world.host(host).ups(leaver), world.host(host).downs(leaver)), (1, 1), "seed {seed}: {host}");
             assert_eq!(down_reasons(&world, host, leaver), [Reason::Left], "seed {seed}: {host}");
-            assert_eq!(world.core(host).peer(run.id), None, "seed {seed}: {host}");
-            assert!(world.sees(host, liar), "seed {seed}: it is no offence to be late");
+            assert_eq!(world.host(host).core().peer(run.id), None, "seed {seed}: {host}");
+            assert!(world.host(host).sees(liar), "seed {seed}: it is no offence to be late");
             assert!(rest.iter().all(|&other| other == host || world.linked(host, other)), "seed {seed}: {host}");
         }
     }
@@ -135,7 +135,7 @@ fn s21_a_node_that_joins_while_another_leaves_ends_without_it() {
     let mut knew = 0;
     for seed in SEEDS {
         let (mut world, hosts) = mesh_with(seed, 3 + seed as usize % 2, &calm());
-        let (leaver, run, address) = (hosts[1], world.run(hosts[1]), world.addr(hosts[1]));
+        let (leaver, run, address) = (hosts[1], world.host(hosts[1]).run(), world.host(hosts[1]).addr());
         let joiner = world.add(calm());
         let lag = Duration::from_micros(world.draw(12_000));
         let begin = world.now();
@@ -148,16 +148,16 @@ fn s21_a_node_that_joins_while_another_leaves_ends_without_it() {
         let dialled = dials(&world, joiner, address, begin);
         knew += usize::from(!dialled.is_empty());
         // Who was up said goodbye to it; who was not leaves nothing but an address that others once named.
-        let ups = world.ups(joiner, leaver);
+        let ups = world.host(joiner).ups(leaver);
         let bound = if ups == 1 { 1 } else { 400 };
         assert!(ups <= 1 && dialled.len() <= bound, "seed {seed}: {ups} ups, {} dials", dialled.len());
         assert_eq!(down_reasons(&world, joiner, leaver), vec![Reason::Left; ups], "seed {seed}");
-        assert_eq!(world.core(joiner).peer(run.id), None, "seed {seed}");
+        assert_eq!(world.host(joiner).core().peer(run.id), None, "seed {seed}");
         let others = without(&hosts, leaver);
         assert!(others.iter().all(|&other| dials(&world, other, address, begin).is_empty()), "seed {seed}");
         let quiet = world.now();
         world.run_for(secs(600));
-        assert_eq!(world.dials().iter().filter(|dial| dial.at >= quiet).count(), 0, "seed {seed}");
+        assert_eq!(world.net().dials().iter().filter(|dial| dial.at >= quiet).count(), 0, "seed {seed}");
     }
     assert!(knew >= 5, "only {knew} of the joiners heard of the leaver");
 }
@@ -169,11 +169,11 @@ fn s21_a_leave_waits_until_every_reachable_peer_has_taken_what_was_sent() {
         let (mut world, hosts) = mesh(seed, 2 + seed as usize % 4);
         let (leaver, rest) = (hosts[0], without(&hosts, hosts[0]));
         let slow = rest[world.draw(rest.len() as u64) as usize];
-        world.set_consuming(slow, false);
+        world.host_mut(slow).set_consuming(false);
         for &host in &rest {
             // More than a window, so that most of it waits for credit.
             for length in [64, 700_000, 100, 300_000] {
-                world.send_numbered(leaver, host, length).unwrap();
+                world.node(leaver).send_numbered(host, length).unwrap();
             }
         }
         let begin = world.now();
@@ -182,14 +182,14 @@ fn s21_a_leave_waits_until_every_reachable_peer_has_taken_what_was_sent() {
         assert!(!has_left(&world, leaver), "seed {seed}");
         for &host in &rest {
             assert!(world.linked(leaver, host), "seed {seed}: {host}");
-            assert_eq!(world.numbered(host, leaver), if host == slow { 0 } else { 4 }, "seed {seed}: {host}");
+            assert_eq!(world.host(host).numbered(leaver), if host == slow { 0 } else { 4 }, "seed {seed}: {host}");
         }
-        world.set_consuming(slow, true);
+        world.host_mut(slow).set_consuming(true);
         world.expect("it has left", secs(1), |world| has_left(world, leaver));
         assert_eq!(left(&world, leaver).unwrap().1, 0, "seed {seed}: after {:?}", world.now() - begin);
         world.run_for(ms(50));
         for &host in &rest {
-            assert_eq!(world.numbered(host, leaver), 4, "seed {seed}: {host}");
+            assert_eq!(world.host(host).numbered(leaver), 4, "seed {seed}: {host}");
             assert_eq!(undelivered(&world, leaver, host), (0, 0), "seed {seed}: {host}");
             assert_eq!(down_reasons(&world, host, leaver), [Reason::Left], "seed {seed}: {host}");
         }
@@ -204,9 +204,9 @@ fn s21_a_leave_ends_in_time_when_a_peer_is_cut_off_and_counts_what_it_lost() {
         for timeout in [Duration::ZERO, ms(10), secs(2), secs(60)] {
             let (mut world, hosts) = mesh(seed, 2 + seed as usize % 4);
             let (leaver, cut) = (hosts[0], hosts[1]);
-            world.cut(leaver, cut);
+            world.net_mut().cut(leaver, cut);
             for _ in 0..3 {
-                world.send_numbered(leaver, cut, 300_000).unwrap();
+                world.node(leaver).send_numbered(cut, 300_000).unwrap();
             }
             let begin = world.now();
             world.node(leaver).leave(timeout);
@@ -222,11 +222,14 @@ fn s21_a_leave_ends_in_time_when_a_peer_is_cut_off_and_counts_what_it_lost() {
                 assert_eq!(down_reasons(&world, host, leaver), [Reason::Left], "seed {seed}: {host}");
             }
             let gone = world.now();
-            world.heal_all();
+            world.net_mut().heal_all();
             world.run_for(secs(60));
             let others = &hosts[2..];
-            assert!(others.iter().all(|&host| dials(&world, host, world.addr(leaver), gone).is_empty()), "seed {seed}");
-            assert_eq!((world.ups(cut, leaver), world.downs(cut, leaver)), (1, 1), "seed {seed}");
+            assert!(
+                others.iter().all(|&host| dials(&world, host, world.host(leaver).addr(), gone).is_empty()),
+                "seed {seed}"
+            );
+            assert_eq!((world.host(cut).ups(leaver), world.host(cut).downs(leaver)), (1, 1), "seed {seed}");
             assert!(world.is_mesh(&hosts[1..]), "seed {seed}");
         }
     }
@@ -238,12 +241,12 @@ fn s21_what_a_leave_cannot_deliver_is_reported_and_what_arrived_stays_readable()
     for seed in SEEDS {
         let (mut world, hosts) = mesh(seed, 2 + seed as usize % 3);
         let (leaver, slow) = (hosts[0], hosts[1]);
-        world.set_consuming(slow, false);
+        world.host_mut(slow).set_consuming(false);
         for _ in 0..6 {
-            world.send_numbered(leaver, slow, 100_000).unwrap();
+            world.node(leaver).send_numbered(slow, 100_000).unwrap();
         }
         world.run_for(ms(100));
-        world.consume(slow, 1);
+        world.host_mut(slow).consume(1);
         let begin = world.now();
         world.node(leaver).leave(secs(1));
         world.expect("it has left", secs(2), |world| has_left(world, leaver));
@@ -252,15 +255,15 @@ fn s21_what_a_leave_cannot_deliver_is_reported_and_what_arrived_stays_readable()
         let (not, doubt) = undelivered(&world, leaver, slow);
         assert_eq!((not + doubt, lost), (5, 5), "seed {seed}");
         let reports = |event: &Event| matches!(event, Event::Undelivered(_));
-        assert_eq!(world.count_events(leaver, reports), 1, "seed {seed}");
+        assert_eq!(world.host(leaver).count_events(reports), 1, "seed {seed}");
         world.run_for(ms(100));
-        let id = world.id(leaver);
+        let id = world.host(leaver).id();
         let gone = |event: &Event| matches!(event, Event::PeerGone { peer } if peer.id == id);
-        assert_eq!(world.count_events(slow, gone), 1, "seed {seed}");
+        assert_eq!(world.host(slow).count_events(gone), 1, "seed {seed}");
         // One was taken before the leave; the window held two or three in all.
-        assert_eq!(world.numbered(slow, leaver), 1, "seed {seed}");
-        world.set_consuming(slow, true);
-        let taken = world.numbered(slow, leaver);
+        assert_eq!(world.host(slow).numbered(leaver), 1, "seed {seed}");
+        world.host_mut(slow).set_consuming(true);
+        let taken = world.host(slow).numbered(leaver);
         assert!(taken >= 2 && taken <= 1 + doubt, "seed {seed}: {taken} taken, {not} certainly not delivered");
     }
 }
@@ -273,19 +276,19 @@ fn s22_a_node_that_left_comes_back_at_once_as_a_later_run() {
         let (mut world, hosts) = mesh(seed, count);
         let node = hosts[world.draw(count as u64) as usize];
         let rest = without(&hosts, node);
-        let old = world.run(node);
+        let old = world.host(node).run();
         world.node(node).leave(secs(5));
         world.expect("it has left", ms(1_100), |world| has_left(world, node));
         let pause = if seed % 2 == 0 { Duration::ZERO } else { ms(world.draw(3_000)) };
         world.run_for(pause);
-        world.restart(node, Restart::default());
-        let new = world.run(node);
+        world.host_mut(node).restart(Restart::default());
+        let new = world.host(node).run();
         assert!(new.id == old.id && new.incarnation > old.incarnation, "seed {seed}");
         let through = rest[world.draw(rest.len() as u64) as usize];
         if seed % 3 == 0 {
             // Those who buried its last run must dial the new one themselves, by what they are told.
             for host in without(&rest, through) {
-                world.block_dials(node, host, Block::Refuse);
+                world.net_mut().block_dials(node, host, Block::Refuse);
             }
         }
         world.node(node).join(through).unwrap();
@@ -293,14 +296,15 @@ fn s22_a_node_that_left_comes_back_at_once_as_a_later_run() {
         world.settle();
         assert!(world.is_complete(), "seed {seed}");
         for &host in &rest {
-            let ups = |run| world.count_events(host, |event| matches!(event, Event::PeerUp(info) if info.run == run));
+            let ups =
+                |run| world.host(host).count_events(|event| matches!(event, Event::PeerUp(info) if info.run == run));
             assert_eq!((ups(old), ups(new)), (1, 1), "seed {seed}: {host}");
             assert_eq!(down_reasons(&world, host, node), [Reason::Left], "seed {seed}: {host}");
-            world.send_numbered(host, node, 1_000).unwrap();
-            world.send_numbered(node, host, 1_000).unwrap();
+            world.node(host).send_numbered(node, 1_000).unwrap();
+            world.node(node).send_numbered(host, 1_000).unwrap();
         }
         world.run_for(ms(100));
-        assert!(rest.iter().all(|&host| world.numbered(host, node) == 1 && world.numbered(node, host) == 1));
+        assert!(rest.iter().all(|&host| world.host(host).numbered(node) == 1 && world.host(node).numbered(host) == 1));
     }
 }
 
@@ -310,17 +314,17 @@ fn s22_a_node_that_left_comes_back_though_its_clock_went_back() {
     for seed in SEEDS {
         let (mut world, hosts) = mesh(seed, 2 + seed as usize % 3);
         let node = hosts[1];
-        let old = world.run(node);
+        let old = world.host(node).run();
         world.run_for(secs(10));
         world.node(node).leave(secs(5));
         world.expect("it has left", ms(1_100), |world| has_left(world, node));
         let back = world.draw(3) * 1_000_000;
-        world.restart(node, Restart::default().incarnation(old.incarnation.0 - back));
+        world.host_mut(node).restart(Restart::default().incarnation(old.incarnation.0 - back));
         world.node(node).join(hosts[0]).unwrap();
         world.expect("it is back", secs(2), World::is_complete);
-        assert!(world.run(node).incarnation > old.incarnation, "seed {seed}");
+        assert!(world.host(node).run().incarnation > old.incarnation, "seed {seed}");
         let up = |event: &Event| matches!(event, Event::PeerUp(info) if info.run == old);
-        assert!(without(&hosts, node).iter().all(|&host| world.count_events(host, up) == 1), "seed {seed}");
+        assert!(without(&hosts, node).iter().all(|&host| world.host(host).count_events(up) == 1), "seed {seed}");
     }
 }
 
@@ -332,30 +336,31 @@ fn s24_a_leaving_node_opens_nothing_new_and_says_that_it_leaves() {
         let (leaver, slow, dead, lost) = (hosts[0], hosts[1], hosts[2], hosts[3]);
         let (stranger, other) = (world.add(config()), world.add(config()));
         let liar = member(&mut world, &[leaver]);
-        world.set_name("stranger.example", &[&world.addr(stranger).ip().to_string()]);
-        world.crash(dead, Crash::Kill);
-        world.expect("the loss is noticed", ms(100), |world| world.downs(leaver, dead) == 1);
-        world.set_consuming(slow, false);
-        world.send_numbered(leaver, slow, 100).unwrap();
+        let target = world.host(stranger).addr();
+        world.net_mut().set_name("stranger.example", &[&target.ip().to_string()]);
+        world.host_mut(dead).crash(Crash::Kill);
+        world.expect("the loss is noticed", ms(100), |world| world.host(leaver).downs(dead) == 1);
+        world.host_mut(slow).set_consuming(false);
+        world.node(leaver).send_numbered(slow, 100).unwrap();
         // The name is being looked up, and the dial to the other one is under way, when the leave begins.
         world.node(leaver).join("stranger.example:7000").unwrap();
         world.node(leaver).join(other).unwrap();
         world.node(leaver).add_seed("stranger.example:7000").unwrap();
         let begin = world.now();
         world.node(leaver).leave(secs(60));
-        let before = world.dials().len();
+        let before = world.net().dials().len();
         let failed = |event: &Event| matches!(event, Event::JoinFailed { error: JoinError::Leaving, .. });
-        assert_eq!(world.count_events(leaver, failed), 2, "seed {seed}");
-        for frame in hearsay(world.run(stranger), world.addr(stranger)) {
+        assert_eq!(world.host(leaver).count_events(failed), 2, "seed {seed}");
+        for frame in hearsay(world.host(stranger).run(), world.host(stranger).addr()) {
             world.puppet(liar).send(frame);
         }
-        world.restart(dead, Restart::default());
+        world.host_mut(dead).restart(Restart::default());
         // One that has just lost the leaver looks for it, is told, and looks no more.
-        world.reset_connections(leaver, lost);
+        world.net_mut().reset_connections(leaver, lost);
         world.run_for(secs(10));
         assert_eq!(down_reasons(&world, lost, leaver), [Reason::Reset], "seed {seed}");
-        assert_eq!(world.core(lost).peer(world.id(leaver)), None, "seed {seed}");
-        assert_eq!(dials(&world, lost, world.addr(leaver), begin).len(), 1, "seed {seed}");
+        assert_eq!(world.host(lost).core().peer(world.host(leaver).id()), None, "seed {seed}");
+        assert_eq!(dials(&world, lost, world.host(leaver).addr(), begin).len(), 1, "seed {seed}");
 
         let mut node = world.node(leaver);
         assert_eq!(node.join(stranger), Err(JoinError::Leaving), "seed {seed}");
@@ -368,22 +373,25 @@ fn s24_a_leaving_node_opens_nothing_new_and_says_that_it_leaves() {
         world.run_for(secs(10));
         let told = JoinError::Failed(Reason::Rejected(RejectCode::Leaving));
         let refused = |event: &Event| matches!(event, Event::JoinFailed { error, .. } if *error == told);
-        assert_eq!(world.count_events(stranger, refused), 1, "seed {seed}: {:?}", world.events(stranger));
-        assert_eq!(dials(&world, stranger, world.addr(leaver), begin).len(), 1, "seed {seed}: it was told");
-        assert_eq!(world.ups(stranger, leaver) + world.ups(leaver, stranger), 0, "seed {seed}");
-        let (again, address) = (world.add_puppet("10.0.9.2", Script::default()), world.addr(leaver));
+        assert_eq!(world.host(stranger).count_events(refused), 1, "seed {seed}: {:?}", world.host(stranger).events());
+        assert_eq!(dials(&world, stranger, world.host(leaver).addr(), begin).len(), 1, "seed {seed}: it was told");
+        assert_eq!(world.host(stranger).ups(leaver) + world.host(leaver).ups(stranger), 0, "seed {seed}");
+        let (again, address) = (world.add_puppet("10.0.9.2", Script::default()), world.host(leaver).addr());
         world.puppet(again).dial(address);
         world.run_for(ms(50));
         let is_told = |frame: &Frame| matches!(frame, Frame::Reject(reject) if reject.code == RejectCode::Leaving);
-        assert!(world.heard(again).iter().any(|heard| is_told(&heard.frame)), "seed {seed}");
+        assert!(world.host(again).heard().iter().any(|heard| is_told(&heard.frame)), "seed {seed}");
 
         assert!(!has_left(&world, leaver) && world.linked(leaver, slow), "seed {seed}");
-        world.set_consuming(slow, true);
+        world.host_mut(slow).set_consuming(true);
         world.expect("it has left", secs(1), |world| has_left(world, leaver));
-        let opened: Vec<_> = world.dials()[before..].iter().filter(|dial| dial.from == leaver).collect();
+        let opened: Vec<_> = world.net().dials()[before..].iter().filter(|dial| dial.from == leaver).collect();
         assert!(opened.is_empty(), "seed {seed}: {opened:?}");
-        assert_eq!((world.ups(leaver, stranger), world.ups(leaver, other), world.ups(leaver, dead)), (0, 0, 1));
-        assert_eq!(world.ups(dead, leaver), 1, "seed {seed}: only before it died");
+        assert_eq!(
+            (world.host(leaver).ups(stranger), world.host(leaver).ups(other), world.host(leaver).ups(dead)),
+            (0, 0, 1)
+        );
+        assert_eq!(world.host(dead).ups(leaver), 1, "seed {seed}: only before it died");
     }
 }
 
@@ -399,19 +407,19 @@ fn s24_a_node_that_leaves_during_a_handshake_is_not_taken_for_lost() {
         world.run_for(Duration::from_micros(seed * 90));
         let begin = world.now();
         // Only whom the leaver knows it can tell.
-        let knew = world.links(leaver).iter().any(|link| link.peer.is_some());
+        let knew = world.host(leaver).links().iter().any(|link| link.peer.is_some());
         world.node(leaver).leave(secs(5));
         world.expect("it has left", ms(1_100), |world| has_left(world, leaver));
         world.run_for(secs(6));
         let quiet = world.now();
         world.run_for(secs(120));
-        let ups = world.ups(other, leaver);
+        let ups = world.host(other).ups(leaver);
         assert_eq!(down_reasons(&world, other, leaver), vec![Reason::Left; ups], "seed {seed}");
-        assert_eq!(world.core(other).peer(world.id(leaver)), None, "seed {seed}");
-        assert_eq!(world.dials_to(world.addr(leaver), quiet), 0, "seed {seed}");
-        assert!(world.links(other).is_empty(), "seed {seed}");
+        assert_eq!(world.host(other).core().peer(world.host(leaver).id()), None, "seed {seed}");
+        assert_eq!(world.net().dials_to(world.host(leaver).addr(), quiet), 0, "seed {seed}");
+        assert!(world.host(other).links().is_empty(), "seed {seed}");
         if knew {
-            assert_eq!(world.dials_to(world.addr(leaver), begin), 0, "seed {seed}: it was told");
+            assert_eq!(world.net().dials_to(world.host(leaver).addr(), begin), 0, "seed {seed}: it was told");
             told += 1;
         }
         up += ups;
@@ -425,7 +433,7 @@ fn s24_whoever_is_in_the_middle_of_a_handshake_with_a_leaving_node_is_told_so() 
     for seed in SEEDS {
         let mut world = World::new(seed);
         let a = world.add(config());
-        let address = world.addr(a);
+        let address = world.host(a).addr();
         // One that has yet to claim, one that has yet to resume, and one that has yet to accept.
         let silent = world.add_puppet("10.0.9.1", Script { claim: None, ..Script::default() });
         let granted = world.add_puppet("10.0.9.2", Script { resume: false, ..Script::default() });
@@ -437,15 +445,15 @@ fn s24_whoever_is_in_the_middle_of_a_handshake_with_a_leaving_node_is_told_so() 
         world.node(a).leave(secs(5));
         world.expect("it has left", ms(1_100), |world| has_left(world, a));
         world.run_for(ms(50));
-        let last = |puppet| world.heard(puppet).last().map(|heard| heard.frame.clone());
+        let last = |puppet| world.host(puppet).heard().last().map(|heard| heard.frame.clone());
         let rejected = matches!(last(silent), Some(Frame::Reject(reject)) if reject.code == RejectCode::Leaving);
-        assert!(rejected, "seed {seed}: {:?}", world.heard(silent));
+        assert!(rejected, "seed {seed}: {:?}", world.host(silent).heard());
         for puppet in [granted, asked] {
             let closed = matches!(last(puppet), Some(Frame::Close(cluster_core::wire::Close::Leaving)));
-            assert!(closed, "seed {seed}: {:?}", world.heard(puppet));
+            assert!(closed, "seed {seed}: {:?}", world.host(puppet).heard());
         }
         let told = |event: &Event| matches!(event, Event::PeerUp(_) | Event::PeerDown { .. });
-        assert_eq!(world.count_events(a, told), 0, "seed {seed}");
+        assert_eq!(world.host(a).count_events(told), 0, "seed {seed}");
     }
 }
 
@@ -456,25 +464,28 @@ fn s24_a_leave_that_crosses_a_dial_leaves_no_link_and_no_peer() {
         let (mut world, hosts) = mesh(seed, 3);
         let [a, b, c] = hosts[..] else { unreachable!() };
         // Both dial at once after a loss, and the leave comes at any moment of that.
-        world.reset_connections(a, b);
+        world.net_mut().reset_connections(a, b);
         let lag = Duration::from_micros(world.draw(300_000));
         world.run_for(lag);
-        let knew = world.sees(b, a);
+        let knew = world.host(b).sees(a);
         world.node(a).leave(secs(5));
         world.expect("it has left", ms(1_100), |world| has_left(world, a));
         world.run_for(ms(20));
-        let (begin, run) = (world.now(), world.run(a));
+        let (begin, run) = (world.now(), world.host(a).run());
         assert_eq!(down_reasons(&world, c, a), [Reason::Left], "seed {seed}");
         world.run_for(secs(300));
-        assert_eq!(dials(&world, c, world.addr(a), begin).len(), 0, "seed {seed}");
-        assert!(!world.sees(b, a) && world.links(b).iter().all(|link| link.peer != Some(run)), "seed {seed}");
+        assert_eq!(dials(&world, c, world.host(a).addr(), begin).len(), 0, "seed {seed}");
+        assert!(
+            !world.host(b).sees(a) && world.host(b).links().iter().all(|link| link.peer != Some(run)),
+            "seed {seed}"
+        );
         assert!(world.linked(b, c), "seed {seed}");
         if knew {
             assert_eq!(down_reasons(&world, b, a).last(), Some(&Reason::Left), "seed {seed}");
-            assert_eq!(world.core(b).peer(run.id), None, "seed {seed}");
-            assert_eq!(dials(&world, b, world.addr(a), begin).len(), 0, "seed {seed}");
+            assert_eq!(world.host(b).core().peer(run.id), None, "seed {seed}");
+            assert_eq!(dials(&world, b, world.host(a).addr(), begin).len(), 0, "seed {seed}");
         } else {
-            assert!(dials(&world, b, world.addr(a), begin).len() < 80, "seed {seed}");
+            assert!(dials(&world, b, world.host(a).addr(), begin).len() < 80, "seed {seed}");
         }
     }
 }
@@ -486,7 +497,7 @@ fn a_leave_that_crosses_sends_loses_nothing_silently() {
     for seed in 0..60 {
         let (mut world, hosts) = mesh(seed, 2 + seed as usize % 2);
         let (leaver, sender) = (hosts[0], hosts[1]);
-        world.set_consuming(leaver, seed % 3 != 0);
+        world.host_mut(leaver).set_consuming(seed % 3 != 0);
         let at = world.draw(30);
         let mut accepted = 0;
         for step in 0..40 {
@@ -494,19 +505,19 @@ fn a_leave_that_crosses_sends_loses_nothing_silently() {
                 world.node(leaver).leave(secs(5));
             }
             let length = 64 << (step % 12);
-            accepted += u64::from(world.send_numbered(sender, leaver, length).is_ok());
+            accepted += u64::from(world.node(sender).send_numbered(leaver, length).is_ok());
             world.run_for(Duration::from_micros(300));
         }
         world.expect("it has left", ms(1_100), |world| has_left(world, leaver));
-        world.expect("the sender knows", ms(50), |world| world.downs(sender, leaver) == 1);
+        world.expect("the sender knows", ms(50), |world| world.host(sender).downs(leaver) == 1);
         let (not, doubt) = undelivered(&world, sender, leaver);
-        let before = world.numbered(leaver, sender);
+        let before = world.host(leaver).numbered(sender);
         if seed % 3 != 0 {
             // All that was taken was taken before the goodbye, which says so.
             assert_eq!(before + not + doubt, accepted, "seed {seed}: {not} not delivered, {doubt} in doubt");
         } else {
             assert_eq!((before, not + doubt), (0, accepted), "seed {seed}");
-            world.restart(leaver, Restart::default());
+            world.host_mut(leaver).restart(Restart::default());
         }
         some += usize::from(not + doubt > 0);
         none += usize::from(not + doubt == 0);
@@ -520,15 +531,15 @@ fn what_was_taken_before_a_goodbye_is_acknowledged_by_it() {
     for seed in SEEDS {
         for leaves in [true, false] {
             let (mut world, a, b) = pair(seed);
-            world.send_numbered(a, b, 100).unwrap();
-            world.expect("it is taken", ms(20), |world| world.numbered(b, a) == 1);
-            let id = world.id(a);
+            world.node(a).send_numbered(b, 100).unwrap();
+            world.expect("it is taken", ms(20), |world| world.host(b).numbered(a) == 1);
+            let id = world.host(a).id();
             if leaves {
                 world.node(b).leave(secs(1));
             } else {
                 world.node(b).disconnect(id).unwrap();
             }
-            world.expect("a knows", ms(50), |world| world.downs(a, b) == 1);
+            world.expect("a knows", ms(50), |world| world.host(a).downs(b) == 1);
             assert_eq!(undelivered(&world, a, b), (0, 0), "seed {seed}, leaves: {leaves}");
         }
     }
@@ -542,7 +553,7 @@ fn a_whole_mesh_that_leaves_at_once_is_soon_gone() {
         for (index, &host) in hosts.iter().enumerate() {
             for &other in hosts.iter().filter(|&&other| other != host) {
                 for _ in 0..3 {
-                    world.send_numbered(host, other, 1_000 << (2 * index)).unwrap();
+                    world.node(host).send_numbered(other, 1_000 << (2 * index)).unwrap();
                 }
             }
         }
@@ -553,13 +564,13 @@ fn a_whole_mesh_that_leaves_at_once_is_soon_gone() {
             world.node(host).leave(secs(30));
         }
         world.expect("all have left", secs(2), |world| hosts.iter().all(|&host| has_left(world, host)));
-        assert_eq!(world.dials().iter().filter(|dial| dial.at >= begin).count(), 0, "seed {seed}");
+        assert_eq!(world.net().dials().iter().filter(|dial| dial.at >= begin).count(), 0, "seed {seed}");
         for &host in &hosts {
             let told: u64 = without(&hosts, host)
                 .iter()
                 .map(|&other| {
                     let (not, doubt) = undelivered(&world, host, other);
-                    assert!(world.numbered(other, host) + not + doubt >= 3, "seed {seed}: {host} to {other}");
+                    assert!(world.host(other).numbered(host) + not + doubt >= 3, "seed {seed}: {host} to {other}");
                     not + doubt
                 })
                 .sum();
@@ -577,28 +588,31 @@ fn a_sender_that_waits_for_room_is_woken_by_a_leave() {
             limits.send_window = 64 << 10;
             let (mut world, hosts) = mesh_with(seed, 2, &config().limits(limits));
             let (a, b) = (hosts[0], hosts[1]);
-            world.set_consuming(b, false);
-            world.send_numbered(a, b, 60_000).unwrap();
-            assert_eq!(world.send_numbered(a, b, 60_000).unwrap_err().kind, SendErrorKind::Full, "seed {seed}");
+            world.host_mut(b).set_consuming(false);
+            world.node(a).send_numbered(b, 60_000).unwrap();
+            assert_eq!(world.node(a).send_numbered(b, 60_000).unwrap_err().kind, SendErrorKind::Full, "seed {seed}");
             world.run_for(secs(1));
-            assert!(world.writable(a).is_empty(), "seed {seed}");
-            let (begin, id) = (world.now(), world.id(b));
+            assert!(world.host(a).writable().is_empty(), "seed {seed}");
+            let (begin, id) = (world.now(), world.host(b).id());
             if own {
                 world.node(a).leave(secs(30));
-                assert_eq!(world.writable(a), [(begin, id)], "seed {seed}");
+                assert_eq!(world.host(a).writable(), [(begin, id)], "seed {seed}");
                 let refused = world.node(a).send(id, vec![0; 60_000]).unwrap_err();
                 assert_eq!(refused.kind, SendErrorKind::Leaving, "seed {seed}");
-                world.set_consuming(b, true);
+                world.host_mut(b).set_consuming(true);
             } else {
                 world.node(b).leave(secs(30));
-                world.expect("it is told", ms(50), |world| !world.writable(a).is_empty());
+                world.expect("it is told", ms(50), |world| !world.host(a).writable().is_empty());
                 let refused = world.node(a).send(id, vec![0; 60_000]).unwrap_err();
                 assert_eq!(refused.kind, SendErrorKind::NotConnected, "seed {seed}");
             }
             world.run_for(secs(5));
-            assert_eq!(world.writable(a).len(), 1, "seed {seed}: once for each refusal");
+            assert_eq!(world.host(a).writable().len(), 1, "seed {seed}: once for each refusal");
             assert!(has_left(&world, if own { a } else { b }), "seed {seed}");
-            assert_eq!(world.wire(a).frames(FrameKind::Close) + world.wire(b).frames(FrameKind::Close), 1);
+            assert_eq!(
+                world.host(a).wire().frames(FrameKind::Close) + world.host(b).wire().frames(FrameKind::Close),
+                1
+            );
         }
     }
 }

@@ -25,28 +25,28 @@ fn a_million_invented_addresses_fill_one_introducers_quota_and_keep_no_honest_no
     let (mut world, hosts) = mesh(1, 3);
     world.keep_lines(50);
     let liar = world.add_puppet("10.0.9.1", Script::default());
-    let to = world.addr(hosts[0]);
+    let to = world.host(hosts[0]).addr();
     world.puppet(liar).dial(to);
-    world.expect("it is up", secs(1), |world| world.sees(hosts[0], liar));
-    let (limits, begin) = (world.core(hosts[0]).limits().clone(), world.now());
+    world.expect("it is up", secs(1), |world| world.host(hosts[0]).sees(liar));
+    let (limits, begin) = (world.host(hosts[0]).core().limits().clone(), world.now());
     // 490 lists of 510 members at four addresses each, as fast as a link puts up with.
     for part in 0..490 {
         let entries = (0..510).map(|index| invention(part * 510 + index)).collect();
         world.puppet(liar).send_on(0, Frame::List(List { buckets: u16::MAX, reply: false, entries }));
         world.run_for(ms(100));
-        assert!(world.core(hosts[0]).usage().candidates <= limits.max_candidates_per_peer);
+        assert!(world.host(hosts[0]).core().usage().candidates <= limits.max_candidates_per_peer);
     }
-    assert!(world.sees(hosts[0], liar), "all of it was heard");
-    assert!(world.core(hosts[0]).stats().candidate_limit > 490 * 500 - 1_000);
+    assert!(world.host(hosts[0]).sees(liar), "all of it was heard");
+    assert!(world.host(hosts[0]).core().stats().candidate_limit > 490 * 500 - 1_000);
     let newcomer = world.add(config());
     world.node(newcomer).join(hosts[0]).unwrap();
     world.expect("it is in", secs(10), |world| hosts.iter().all(|&host| world.linked(host, newcomer)));
     let dials: Vec<Dialled> =
-        world.dials().iter().filter(|dial| dial.from == hosts[0] && dial.at >= begin).cloned().collect();
+        world.net().dials().iter().filter(|dial| dial.from == hosts[0] && dial.at >= begin).cloned().collect();
     let most = limits.dial_burst as usize + (world.now() - begin).as_secs() as usize * 10 + 10;
     assert!(dials.len() <= most, "{} dials", dials.len());
     for &host in &hosts[1..] {
-        assert_eq!(world.core(host).usage().candidates, 0, "hearsay is not relayed");
+        assert_eq!(world.host(host).core().usage().candidates, 0, "hearsay is not relayed");
     }
 }
 
@@ -56,10 +56,10 @@ fn a_host_that_a_liar_points_at_gets_two_dials_at_a_time_however_many_members_ar
         let (mut world, hosts) = mesh(seed, 2);
         let liar = world.add_puppet("10.0.9.1", Script::default());
         for &host in &hosts {
-            let to = world.addr(host);
+            let to = world.host(host).addr();
             world.puppet(liar).dial(to);
         }
-        world.expect("it is up", secs(1), |world| hosts.iter().all(|&host| world.sees(host, liar)));
+        world.expect("it is up", secs(1), |world| hosts.iter().all(|&host| world.host(host).sees(liar)));
         let begin = world.now();
         // Dials to the victim hang.
         let entries: Vec<Entry> = (0..400)
@@ -75,13 +75,13 @@ fn a_host_that_a_liar_points_at_gets_two_dials_at_a_time_however_many_members_ar
         world.run_for(secs(600));
         for &host in &hosts {
             let to_victim: Vec<&Dialled> =
-                world.dials().iter().filter(|dial| dial.from == host && dial.at >= begin).collect();
+                world.net().dials().iter().filter(|dial| dial.from == host && dial.at >= begin).collect();
             for dial in &to_victim {
                 let with = to_victim.iter().filter(|other| other.at <= dial.at && dial.at - other.at < ms(4_990));
                 assert!(with.count() <= 2, "seed {seed}: at {:?}", dial.at);
             }
             assert!((100..=2 * 121).contains(&to_victim.len()), "seed {seed}: {}", to_victim.len());
-            assert!(world.core(host).stats().dial_limit_per_ip > 100);
+            assert!(world.host(host).core().stats().dial_limit_per_ip > 100);
         }
     }
 }
@@ -91,21 +91,21 @@ fn a_member_that_chatters_loses_its_link_and_is_left_alone_for_a_minute() {
     for seed in SEEDS {
         let (mut world, hosts) = mesh(seed, 3);
         let puppet = world.add_puppet("10.0.9.1", Script::default());
-        let to = world.addr(hosts[0]);
+        let to = world.host(hosts[0]).addr();
         let link = world.puppet(puppet).dial(to);
-        world.expect("it is up", secs(1), |world| world.sees(hosts[0], puppet));
+        world.expect("it is up", secs(1), |world| world.host(hosts[0]).sees(puppet));
         for token in 0..1_000 {
             world.puppet(puppet).send_on(link, Frame::Ping { token });
         }
         world.run_for(ms(100));
         assert_eq!(down_reasons(&world, hosts[0], puppet), [Reason::Protocol(ProtocolError::Flood)], "seed {seed}");
-        assert_eq!(world.core(hosts[0]).stats().control_limit, 1);
-        let (begin, home) = (world.now(), world.addr(puppet));
+        assert_eq!(world.host(hosts[0]).core().stats().control_limit, 1);
+        let (begin, home) = (world.now(), world.host(puppet).addr());
         world.run_for(secs(59));
-        assert_eq!(world.dials_to(home, begin), 0, "seed {seed}");
-        world.expect("it is tried again", secs(20), |world| world.sees(hosts[0], puppet));
+        assert_eq!(world.net().dials_to(home, begin), 0, "seed {seed}");
+        world.expect("it is tried again", secs(20), |world| world.host(hosts[0]).sees(puppet));
         assert!(world.are_linked(&hosts), "seed {seed}");
-        assert!(hosts.iter().all(|&host| hosts.iter().all(|&other| world.downs(host, other) == 0)));
+        assert!(hosts.iter().all(|&host| hosts.iter().all(|&other| world.host(host).downs(other) == 0)));
     }
 }
 
@@ -116,11 +116,11 @@ fn a_member_that_holds_on_to_connections_that_were_closed_keeps_nobody_out() {
         (limits.max_peers, limits.max_pending, limits.max_greeted) = (8, 8, 8);
         let (mut world, hosts) = mesh_of(seed, 3, &config().limits(limits));
         let member = world.add_puppet("10.0.9.1", Script { hold: true, ..Script::default() });
-        let to = world.addr(hosts[0]);
+        let to = world.host(hosts[0]).addr();
         world.puppet(member).dial(to);
-        world.expect("it is up", secs(1), |world| world.sees(hosts[0], member));
+        world.expect("it is up", secs(1), |world| world.host(hosts[0]).sees(member));
         world.puppet(member).script(|script| script.claim = Some(0));
-        let stats = world.core(hosts[0]).stats().clone();
+        let stats = world.host(hosts[0]).core().stats().clone();
         for _ in 0..200 {
             world.puppet(member).dial(to);
             world.run_for(ms(10));
@@ -132,10 +132,13 @@ fn a_member_that_holds_on_to_connections_that_were_closed_keeps_nobody_out() {
             world.run_for(ms(10));
         }
         assert!(world.linked(hosts[0], newcomer), "seed {seed}");
-        let now = world.core(hosts[0]).stats();
+        let now = world.host(hosts[0]).core().stats();
         assert!(now.inbound_limit > stats.inbound_limit + 100, "seed {seed}");
         assert_eq!(now.pending_limit, stats.pending_limit, "seed {seed}");
-        assert!(world.are_linked(&hosts) && hosts.iter().all(|&host| world.downs(hosts[0], host) == 0), "seed {seed}");
+        assert!(
+            world.are_linked(&hosts) && hosts.iter().all(|&host| world.host(hosts[0]).downs(host) == 0),
+            "seed {seed}"
+        );
     }
 }
 
@@ -147,7 +150,7 @@ fn nodes_whose_settings_change_all_the_time_never_take_each_other_for_a_flood() 
         let mut latest = BTreeMap::new();
         for round in 0..3_000_u32 {
             let host = hosts[round as usize % hosts.len()];
-            let config = world.core(host).config().clone().metadata(round.to_be_bytes().to_vec());
+            let config = world.host(host).core().config().clone().metadata(round.to_be_bytes().to_vec());
             world.node(host).set_config(config).unwrap();
             latest.insert(host, round.to_be_bytes());
             let wait = world.draw(20_000);
@@ -156,9 +159,9 @@ fn nodes_whose_settings_change_all_the_time_never_take_each_other_for_a_flood() 
         world.run_for(secs(5));
         assert!(world.are_linked(&hosts), "seed {seed}");
         for &host in &hosts {
-            assert_eq!(world.core(host).stats().protocol_errors, 0, "seed {seed}");
+            assert_eq!(world.host(host).core().stats().protocol_errors, 0, "seed {seed}");
             for &other in hosts.iter().filter(|&&other| other != host) {
-                let seen = world.core(host).peer(world.id(other)).unwrap().metadata;
+                let seen = world.host(host).core().peer(world.host(other).id()).unwrap().metadata;
                 assert_eq!(seen[..], latest[&other], "seed {seed}: the latest is known");
             }
         }
@@ -172,17 +175,17 @@ fn a_thousand_connections_that_are_cut_without_a_word_leave_nothing_behind() {
     let (a, b, c) = (hosts[0], hosts[1], hosts[2]);
     world.run_for(secs(60));
     let before = usages(&world, &hosts);
-    let to = world.id(b);
+    let to = world.host(b).id();
     for round in 0..1_000 {
         // In the middle of a message, of a handshake, or of nothing.
         match round % 3 {
             0 => _ = world.node(a).send(to, vec![7; 100_000]),
-            1 => _ = world.reset_connections(a, b),
+            1 => _ = world.net_mut().reset_connections(a, b),
             _ => {}
         }
         let wait = world.draw(3_000);
         world.run_for(Duration::from_micros(wait));
-        world.sever_connections(a, b);
+        world.net_mut().sever_connections(a, b);
         let wait = world.draw(7_000);
         world.run_for(ms(wait));
     }
@@ -191,16 +194,16 @@ fn a_thousand_connections_that_are_cut_without_a_word_leave_nothing_behind() {
     world.run_for(secs(60));
     assert_eq!(usages(&world, &hosts), before, "links, timers, peers and tables are as they were");
     for &host in &hosts {
-        let memory = world.core(host).memory();
+        let memory = world.host(host).core().memory();
         assert_eq!((memory.received, memory.retained, memory.unread), (0, 0, 0), "{host}");
     }
-    assert_eq!(world.downs(a, c) + world.downs(b, c), 0);
+    assert_eq!(world.host(a).downs(c) + world.host(b).downs(c), 0);
 }
 
 /// How full the tables of these nodes are, apart from those that remember where strangers came from. They are at rest.
 fn usages(world: &World, hosts: &[HostId]) -> Vec<Usage> {
     let usage = |&host: &HostId| {
-        let mut usage = world.core(host).usage();
+        let mut usage = world.host(host).core().usage();
         // Of each link the heartbeat and the last output have deadlines, and of the node its gossip.
         assert!(usage.timers <= 2 * usage.links + 1, "{host}: {usage:?}");
         (usage.notice_sources, usage.accept_sources, usage.timers) = (0, 0, 0);
@@ -213,19 +216,19 @@ fn usages(world: &World, hosts: &[HostId]) -> Vec<Usage> {
 fn a_thousand_flaps_while_the_application_sleeps_cost_a_bounded_queue_that_ends_at_the_truth() {
     let (mut world, a, b) = pair(1);
     world.keep_lines(50);
-    world.set_consuming(a, false);
-    let begin = world.events(a).len();
+    world.host_mut(a).set_consuming(false);
+    let begin = world.host(a).events().len();
     let mut sent = 0;
     for _ in 0..1_000 {
-        sent += u64::from(world.send_numbered(b, a, 1_000).is_ok());
-        world.reset_connections(a, b);
+        sent += u64::from(world.node(b).send_numbered(a, 1_000).is_ok());
+        world.net_mut().reset_connections(a, b);
         world.expect("it is back", secs(60), |world| world.linked(a, b));
-        let memory = world.core(a).memory();
-        assert!(memory.received <= world.core(a).limits().initial_window);
+        let memory = world.host(a).core().memory();
+        assert!(memory.received <= world.host(a).core().limits().initial_window);
     }
     // What a subscriber finds that read nothing meanwhile.
     let mut queue = EventQueue::<()>::default();
-    let events: Vec<Event> = world.events(a)[begin..].iter().map(|logged| logged.event.clone()).collect();
+    let events: Vec<Event> = world.host(a).events()[begin..].iter().map(|logged| logged.event.clone()).collect();
     assert!(events.len() >= 2_000, "each flap is told: {}", events.len());
     events.iter().for_each(|event| drop(queue.push(event.clone(), None)));
     let Some((Event::Lagged { missed }, _)) = queue.pop() else { panic!("it has missed some") };
@@ -234,10 +237,10 @@ fn a_thousand_flaps_while_the_application_sleeps_cost_a_bounded_queue_that_ends_
     assert_eq!(kept, events[events.len() - EVENT_QUEUE..]);
     let last = kept.iter().rev().find(|event| matches!(event, Event::PeerUp(_) | Event::PeerDown { .. }));
     assert!(matches!(last, Some(Event::PeerUp(_))), "{last:?}");
-    let peer = world.core(a).peer(world.id(b));
+    let peer = world.host(a).core().peer(world.host(b).id());
     assert_eq!(peer.map(|peer| peer.state), Some(PeerState::Up));
-    world.set_consuming(a, true);
-    world.expect("every message is there", secs(60), |world| world.numbered(a, b) == sent);
+    world.host_mut(a).set_consuming(true);
+    world.expect("every message is there", secs(60), |world| world.host(a).numbered(b) == sent);
 }
 
 #[test]
@@ -246,10 +249,10 @@ fn an_insider_that_floods_costs_its_own_link_and_no_others() {
         let (mut world, hosts) = mesh(seed, 4);
         let insider = world.add_insider(&[Abuse::Chatter], Tempo::Fast);
         world.run_for(secs(120));
-        let floods: u64 = hosts.iter().map(|&host| world.core(host).stats().control_limit).sum();
+        let floods: u64 = hosts.iter().map(|&host| world.host(host).core().stats().control_limit).sum();
         assert!(floods >= 4, "seed {seed}: {floods}");
         assert!(world.are_linked(&hosts), "seed {seed}");
-        assert!(hosts.iter().all(|&host| hosts.iter().all(|&other| world.downs(host, other) == 0)), "seed {seed}");
-        assert!(world.puppet_links(insider).contains(&PuppetState::Over));
+        assert!(hosts.iter().all(|&host| hosts.iter().all(|&other| world.host(host).downs(other) == 0)), "seed {seed}");
+        assert!(world.host(insider).puppet_links().contains(&PuppetState::Over));
     }
 }

@@ -17,18 +17,18 @@ fn failure(act: impl FnOnce()) -> String {
 /// Everything that a test can do to a host, or to the ways between some.
 fn ruin(world: &mut World, hosts: &[HostId]) {
     let [a, b, c, d, e, f] = hosts[..] else { panic!("six hosts") };
-    world.partition(&[a, b], &[c, d]);
-    world.cut_one_way(a, e);
-    world.pause(b);
-    world.crash(c, Crash::Power);
-    world.set_reading(d, false);
-    world.exhaust(e, true);
-    world.block_dials(e, a, Block::Drop);
-    world.block_dials(a, e, Block::Refuse);
-    world.set_consuming(f, false);
-    let address = world.addr(f);
-    world.set_fate(address, Some(Fate::Hang));
-    let id = world.id(e);
+    world.net_mut().partition(&[a, b], &[c, d]);
+    world.net_mut().cut_one_way(a, e);
+    world.host_mut(b).pause();
+    world.host_mut(c).crash(Crash::Power);
+    world.host_mut(d).set_reading(false);
+    world.host_mut(e).exhaust(true);
+    world.net_mut().block_dials(e, a, Block::Drop);
+    world.net_mut().block_dials(a, e, Block::Refuse);
+    world.host_mut(f).set_consuming(false);
+    let address = world.host(f).addr();
+    world.net_mut().set_fate(address, Some(Fate::Hang));
+    let id = world.host(e).id();
     world.node(f).disconnect(id).unwrap();
 }
 
@@ -54,7 +54,7 @@ fn a_core_recovers_though_everything_else_stays_as_bad_as_it_was() {
         world.run_for(secs(7));
         let [a, b, c, d, ..] = hosts[..] else { unreachable!() };
         world.heal_and_converge(&[b, d]);
-        assert!(world.are_linked(&[b, d]) && !world.sees(a, c) && !world.is_running(c), "seed {seed}");
+        assert!(world.are_linked(&[b, d]) && !world.host(a).sees(c) && !world.host(c).is_running(), "seed {seed}");
         world.heal_and_converge(&[a, b, d]);
         assert!(world.are_linked(&[a, b, d]));
     }
@@ -72,7 +72,7 @@ fn nodes_that_know_no_way_to_each_other_are_introduced() {
 #[test]
 fn a_pair_that_cannot_meet_is_found() {
     let (mut world, a, b) = pair(1);
-    world.cut(a, b);
+    world.net_mut().cut(a, b);
     world.run_for(secs(10));
     let text = failure(|| _ = world.converge(&[a, b]));
     assert!(text.starts_with("L1: n0 and n1 are not linked"), "{text}");
@@ -81,7 +81,7 @@ fn a_pair_that_cannot_meet_is_found() {
 #[test]
 fn a_mesh_that_is_not_quiet_is_found() {
     let (mut world, a, b) = pair(2);
-    world.cut_one_way(a, b);
+    world.net_mut().cut_one_way(a, b);
     let text = failure(|| world.stay_quiet(&[a, b], secs(60)));
     assert!(text.starts_with("L5: ") && text.contains("dials"), "{text}");
 }
@@ -94,11 +94,11 @@ fn a_dead_peer_has_as_long_as_the_most_patient_of_the_core_gives_it() {
     world.node(b).join(a).unwrap();
     world.node(c).join(a).unwrap();
     world.expect("a complete mesh", secs(20), World::is_complete);
-    world.crash(b, Crash::Power);
+    world.host_mut(b).crash(Crash::Power);
     world.run_for(secs(20));
-    assert!(!world.sees(a, b) && world.sees(c, b));
+    assert!(!world.host(a).sees(b) && world.host(c).sees(b));
     world.heal_and_converge(&[a, c]);
-    assert!(!world.sees(c, b), "it is waited for as long as its own timeout");
+    assert!(!world.host(c).sees(b), "it is waited for as long as its own timeout");
 }
 
 /// L4: nobody dials a dead node any more once it is forgotten.
@@ -112,13 +112,13 @@ fn who_never_comes_back_is_forgotten_and_not_dialled_any_more() {
         }
         world.expect("a complete mesh", secs(20), World::is_complete);
         let (dead, core) = hosts.split_last().unwrap();
-        world.crash(*dead, Crash::Power);
+        world.host_mut(*dead).crash(Crash::Power);
         world.heal_and_converge(core);
-        let address = world.addr(*dead);
-        assert!(world.dials_to(address, cluster_core::Instant::ZERO) > 0);
+        let address = world.host(*dead).addr();
+        assert!(world.net().dials_to(address, cluster_core::Instant::ZERO) > 0);
         let later = world.now();
         world.run_for(secs(3_600));
-        assert_eq!(world.dials_to(address, later), 0, "seed {seed}");
+        assert_eq!(world.net().dials_to(address, later), 0, "seed {seed}");
     }
 }
 
@@ -128,23 +128,23 @@ fn a_stopped_consumer_does_not_delay_the_others_recovery_or_their_messages() {
     for seed in SEEDS {
         let (mut world, hosts) = mesh(seed, 4);
         let (stopped, core) = hosts.split_last().unwrap();
-        world.set_consuming(*stopped, false);
+        world.host_mut(*stopped).set_consuming(false);
         for &host in core {
-            while world.send_numbered(host, *stopped, 1 << 20).is_ok() {}
+            while world.node(host).send_numbered(*stopped, 1 << 20).is_ok() {}
         }
-        world.isolate(core[0]);
+        world.net_mut().isolate(core[0]);
         world.run_for(secs(8));
         for &a in &core[1..] {
             for &b in core[1..].iter().filter(|&&b| b != a) {
-                world.send_numbered(a, b, 300_000).unwrap();
+                world.node(a).send_numbered(b, 300_000).unwrap();
             }
         }
         world.heal_and_converge(core);
-        assert_eq!(world.taken(*stopped), 0);
+        assert_eq!(world.host(*stopped).taken(), 0);
         for &a in core {
             for &b in core.iter().filter(|&&b| b != a) {
-                let number = world.send_numbered(a, b, 1_000).unwrap();
-                world.expect("it arrives", ms(50), |world| world.numbered(b, a) == number);
+                let number = world.node(a).send_numbered(b, 1_000).unwrap();
+                world.expect("it arrives", ms(50), |world| world.host(b).numbered(a) == number);
             }
         }
     }
@@ -166,5 +166,5 @@ fn a_core_that_makes_no_sense_is_refused_in_words() {
         let refused = catch_unwind(AssertUnwindSafe(|| world.heal_core(core)));
         assert!(refused.is_err(), "{core:?}");
     }
-    assert_eq!(world.count_events(a, |event| matches!(event, Event::PeerUp(_))), 0);
+    assert_eq!(world.host(a).count_events(|event| matches!(event, Event::PeerUp(_))), 0);
 }

@@ -27,7 +27,7 @@ pub(crate) fn limits(change: impl FnOnce(&mut Limits)) -> Limits {
 /// How often anybody was told that anybody was down.
 pub(crate) fn all_downs(world: &World, hosts: &[HostId]) -> usize {
     let down = |event: &Event| matches!(event, Event::PeerDown { .. });
-    hosts.iter().map(|&host| world.count_events(host, down)).sum()
+    hosts.iter().map(|&host| world.host(host).count_events(down)).sum()
 }
 
 /// A mesh whose nodes have configs of their own; each has joined the first.
@@ -47,35 +47,37 @@ fn s40_an_inbox_that_nobody_reads_keeps_every_peer_up_and_slows_only_its_senders
     for seed in 0..8 {
         let (mut world, hosts) = mesh(seed, 4);
         let [a, b, c, d] = hosts[..] else { unreachable!() };
-        world.set_consuming(b, false);
+        world.host_mut(b).set_consuming(false);
         let mut sent = [0; 2];
         for (sender, count) in [a, c].into_iter().zip(&mut sent) {
-            while let Ok(number) = world.send_numbered(sender, b, 64 * KIB) {
+            while let Ok(number) = world.node(sender).send_numbered(b, 64 * KIB) {
                 *count = number;
                 assert!(number <= 200, "the send window is 8 MiB");
             }
             assert!(*count >= 100, "seed {seed}: {count}");
         }
-        let pings = world.wire(a).frames(FrameKind::Ping) + world.wire(b).frames(FrameKind::Ping);
+        let pings = world.host(a).wire().frames(FrameKind::Ping) + world.host(b).wire().frames(FrameKind::Ping);
         for _ in 0..60 {
             world.run_for(secs(1));
             // The others do not notice, the one that does not read can still send, and so can one with a new message.
             for (from, to) in [(a, c), (c, d), (d, a), (b, a), (b, d)] {
-                let number = world.send_numbered(from, to, 10_000).unwrap();
-                world.expect("it arrives", ms(100), |world| world.numbered(to, from) == number);
+                let number = world.node(from).send_numbered(to, 10_000).unwrap();
+                world.expect("it arrives", ms(100), |world| world.host(to).numbered(from) == number);
             }
         }
-        assert_eq!(world.taken(b), 0);
-        assert!(world.wire(a).frames(FrameKind::Ping) + world.wire(b).frames(FrameKind::Ping) >= pings);
+        assert_eq!(world.host(b).taken(), 0);
+        assert!(world.host(a).wire().frames(FrameKind::Ping) + world.host(b).wire().frames(FrameKind::Ping) >= pings);
         assert_eq!(all_downs(&world, &hosts), 0, "seed {seed}");
-        let full = world.send_numbered(a, b, 64 * KIB).unwrap_err();
+        let full = world.node(a).send_numbered(b, 64 * KIB).unwrap_err();
         assert_eq!((full.kind, full.payload.len()), (SendErrorKind::Full, 64 * KIB), "the payload comes back");
-        assert_eq!(world.writable(a), []);
+        assert_eq!(world.host(a).writable(), []);
 
-        world.set_consuming(b, true);
-        world.expect("all arrive", secs(5), |world| world.numbered(b, a) == sent[0] && world.numbered(b, c) == sent[1]);
-        assert_eq!(world.writable(a).iter().map(|&(_, peer)| peer).collect::<Vec<_>>(), [world.id(b)]);
-        assert!(world.send_numbered(a, b, 64 * KIB).is_ok());
+        world.host_mut(b).set_consuming(true);
+        world.expect("all arrive", secs(5), |world| {
+            world.host(b).numbered(a) == sent[0] && world.host(b).numbered(c) == sent[1]
+        });
+        assert_eq!(world.host(a).writable().iter().map(|&(_, peer)| peer).collect::<Vec<_>>(), [world.host(b).id()]);
+        assert!(world.node(a).send_numbered(b, 64 * KIB).is_ok());
         assert_eq!(all_downs(&world, &hosts), 0, "seed {seed}");
     }
 }
@@ -85,35 +87,37 @@ fn s40_memory_is_flat_for_an_hour_in_which_nobody_reads() {
     for seed in SEEDS {
         let (mut world, hosts) = mesh(seed, 4);
         let [a, b, c, d] = hosts[..] else { unreachable!() };
-        world.set_consuming(b, false);
+        world.host_mut(b).set_consuming(false);
         let mut sent = [0; 2];
         // With everything that they may send, and then as much as comes, whenever there is room.
         let fill = |world: &mut World, sent: &mut [u64; 2]| {
             for (from, count) in [a, c].into_iter().zip(sent) {
-                while let Ok(number) = world.send_numbered(from, b, 64 * KIB) {
+                while let Ok(number) = world.node(from).send_numbered(b, 64 * KIB) {
                     *count = number;
                 }
             }
         };
         fill(&mut world, &mut sent);
         world.run_for(secs(60));
-        let held = |world: &World| hosts.iter().map(|&host| world.core(host).memory()).collect::<Vec<_>>();
+        let held = |world: &World| hosts.iter().map(|&host| world.host(host).core().memory()).collect::<Vec<_>>();
         let memory = held(&world);
         assert!((2 * 256 * KIB as u64..=2 * 8 * MIB as u64).contains(&memory[1].received), "{memory:?}");
         for minute in 1..60 {
             fill(&mut world, &mut sent);
             for (from, to) in [(a, c), (c, d), (d, a), (b, a), (b, d)] {
-                let number = world.send_numbered(from, to, 10_000).unwrap();
-                world.expect("the others do not notice", ms(100), |world| world.numbered(to, from) == number);
+                let number = world.node(from).send_numbered(to, 10_000).unwrap();
+                world.expect("the others do not notice", ms(100), |world| world.host(to).numbered(from) == number);
             }
             world.run_for(secs(60));
             assert_eq!(held(&world), memory, "seed {seed}, minute {minute}");
             // At most three for each of its links, and a few of its own.
-            assert!(hosts.iter().all(|&host| world.core(host).usage().timers <= 3 * 3 + 2), "seed {seed}");
+            assert!(hosts.iter().all(|&host| world.host(host).core().usage().timers <= 3 * 3 + 2), "seed {seed}");
         }
-        assert_eq!((world.taken(b), all_downs(&world, &hosts)), (0, 0), "seed {seed}");
-        world.set_consuming(b, true);
-        world.expect("all arrive", secs(5), |world| world.numbered(b, a) == sent[0] && world.numbered(b, c) == sent[1]);
+        assert_eq!((world.host(b).taken(), all_downs(&world, &hosts)), (0, 0), "seed {seed}");
+        world.host_mut(b).set_consuming(true);
+        world.expect("all arrive", secs(5), |world| {
+            world.host(b).numbered(a) == sent[0] && world.host(b).numbered(c) == sent[1]
+        });
         world.run_for(secs(5));
         assert!(held(&world).iter().all(|memory| memory.received + memory.retained == 0), "{:?}", held(&world));
     }
@@ -130,9 +134,9 @@ fn sluggard(world: &mut World, a: HostId) -> HostId {
         window: 16 << 20,
     };
     let puppet = world.add_puppet("10.0.9.1", Script { profile: Some(profile), ..Script::default() });
-    let address = world.addr(a);
+    let address = world.host(a).addr();
     world.puppet(puppet).dial(address);
-    world.expect("the puppet is up", secs(1), |world| world.sees(a, puppet));
+    world.expect("the puppet is up", secs(1), |world| world.host(a).sees(puppet));
     world.run_for(secs(3));
     world.puppet(puppet).script(|script| script.read = false);
     puppet
@@ -144,7 +148,7 @@ fn s41_a_peer_that_stops_reading_is_bounded_in_bytes_and_cut_off_when_its_time_i
         let (mut world, hosts) = mesh(seed, 3);
         let [a, b, c] = hosts[..] else { unreachable!() };
         let puppet = sluggard(&mut world, a);
-        let id = world.id(puppet);
+        let id = world.host(puppet).id();
         let begin = world.now();
         let mut accepted = 0;
         let refused = loop {
@@ -158,7 +162,7 @@ fn s41_a_peer_that_stops_reading_is_bounded_in_bytes_and_cut_off_when_its_time_i
         assert!(accepted >= 7 * MIB);
         // It is alive, and says so; it only does not read.
         let mut token = 0;
-        while world.sees(a, puppet) {
+        while world.host(a).sees(puppet) {
             assert!(world.now() - begin < secs(13), "seed {seed}: it is never cut off");
             token += 1;
             world.puppet(puppet).send(Frame::Ping { token });
@@ -171,7 +175,8 @@ fn s41_a_peer_that_stops_reading_is_bounded_in_bytes_and_cut_off_when_its_time_i
         world.puppet(puppet).script(|script| script.accept = false);
         world.run_for(secs(301));
         let returned: usize = world
-            .events(a)
+            .host(a)
+            .events()
             .iter()
             .map(|logged| match &logged.event {
                 Event::Undelivered(undelivered) => undelivered.len(),
@@ -180,7 +185,7 @@ fn s41_a_peer_that_stops_reading_is_bounded_in_bytes_and_cut_off_when_its_time_i
             .sum();
         assert_eq!(returned, accepted / (100 * KIB), "every message has its outcome");
         assert_eq!(all_downs(&world, &[b, c]), 0);
-        assert_eq!(world.downs(a, b) + world.downs(a, c), 0);
+        assert_eq!(world.host(a).downs(b) + world.host(a).downs(c), 0);
     }
 }
 
@@ -190,19 +195,19 @@ fn s41_control_frames_overtake_the_data_that_waits_for_a_slow_reader() {
         let (mut world, hosts) = mesh(seed, 2);
         let a = hosts[0];
         let puppet = sluggard(&mut world, a);
-        let id = world.id(puppet);
+        let id = world.host(puppet).id();
         for _ in 0..7 {
             world.node(a).send(id, Bytes::from(vec![7; MIB])).unwrap();
         }
         world.run_for(secs(1));
         world.puppet(puppet).send(Frame::Ping { token: 77 });
         world.run_for(secs(1));
-        let before = world.heard(puppet).len();
+        let before = world.host(puppet).heard().len();
         world.puppet(puppet).script(|script| script.read = true);
-        world.expect("everything is read", secs(10), |world| world.puppet_messages(puppet).len() == 7);
+        world.expect("everything is read", secs(10), |world| world.host(puppet).puppet_messages().len() == 7);
         let mut read = [0, 0];
         let mut pong = 0;
-        for heard in &world.heard(puppet)[before..] {
+        for heard in &world.host(puppet).heard()[before..] {
             match &heard.frame {
                 Frame::Data(data) => read[pong] += data.bytes.len(),
                 Frame::Pong { token: 77 } => pong = 1,
@@ -211,7 +216,7 @@ fn s41_control_frames_overtake_the_data_that_waits_for_a_slow_reader() {
         }
         // At most what was pulled ahead, 1 MiB and a record, and what the two kernels held.
         assert!(pong == 1 && read[0] <= MIB + 640 * KIB && read[1] >= 5 * MIB, "seed {seed}: {read:?}");
-        assert_eq!(world.downs(a, puppet), 0);
+        assert_eq!(world.host(a).downs(puppet), 0);
     }
 }
 
@@ -220,19 +225,19 @@ fn s41_a_node_that_reads_slowly_is_not_cut_off() {
     for seed in 0..8 {
         let (mut world, a, b) = pair(seed);
         let hosts = [a, b];
-        world.set_reading(b, false);
+        world.host_mut(b).set_reading(false);
         let mut sent = 0;
-        while let Ok(number) = world.send_numbered(a, b, 64 * KIB) {
+        while let Ok(number) = world.node(a).send_numbered(b, 64 * KIB) {
             sent = number;
         }
         for _ in 0..160 {
-            world.read(b, 10_000);
+            world.host_mut(b).read(10_000);
             world.run_for(ms(250));
         }
         assert_eq!(all_downs(&world, &hosts), 0, "seed {seed}");
-        assert!(world.numbered(b, a) > 0 && world.numbered(b, a) < sent, "seed {seed}: slow, not stopped");
-        world.set_reading(b, true);
-        world.expect("all arrive", secs(5), |world| world.numbered(b, a) == sent);
+        assert!(world.host(b).numbered(a) > 0 && world.host(b).numbered(a) < sent, "seed {seed}: slow, not stopped");
+        world.host_mut(b).set_reading(true);
+        world.expect("all arrive", secs(5), |world| world.host(b).numbered(a) == sent);
         assert_eq!(all_downs(&world, &hosts), 0, "seed {seed}");
     }
 }
@@ -247,13 +252,13 @@ fn s42_heartbeats_go_between_the_chunks_of_a_large_message() {
         let (mut world, hosts) = mesh_of(seed, &[config().limits(large.clone()), config().limits(large.clone())]);
         let (a, b) = (hosts[0], hosts[1]);
         // 256 KiB on their way, for 0.2 s there and back: about 1.3 MB/s.
-        world.set_latency(Latency::Uniform { base: ms(100), jitter: ms(1) });
-        let pings = world.wire(a).frames(FrameKind::Ping);
+        world.net_mut().set_latency(Latency::Uniform { base: ms(100), jitter: ms(1) });
+        let pings = world.host(a).wire().frames(FrameKind::Ping);
         let begin = world.now();
-        world.send_numbered(a, b, 20 * MIB).unwrap();
-        world.expect("it arrives", secs(60), |world| world.numbered(b, a) == 1);
+        world.node(a).send_numbered(b, 20 * MIB).unwrap();
+        world.expect("it arrives", secs(60), |world| world.host(b).numbered(a) == 1);
         assert!(world.now() - begin > secs(8), "seed {seed}: so fast that it shows nothing");
-        assert!(world.wire(a).frames(FrameKind::Ping) > pings + 3, "seed {seed}");
+        assert!(world.host(a).wire().frames(FrameKind::Ping) > pings + 3, "seed {seed}");
         assert_eq!(all_downs(&world, &hosts), 0, "seed {seed}");
     }
 }
@@ -265,12 +270,12 @@ fn s42_a_message_of_64_mib_is_taken_whole() {
         limits.recv_budget = 512 << 20;
     });
     let mut world = World::new(1);
-    world.set_chunked(false);
+    world.net_mut().set_chunked(false);
     let hosts = [(); 2].map(|()| world.add(config().limits(large.clone())));
     world.node(hosts[1]).join(hosts[0]).unwrap();
     world.expect("they are linked", secs(1), World::is_complete);
-    world.send_numbered(hosts[0], hosts[1], 64 * MIB).unwrap();
-    world.expect("it arrives", secs(30), |world| world.numbered(hosts[1], hosts[0]) == 1);
+    world.node(hosts[0]).send_numbered(hosts[1], 64 * MIB).unwrap();
+    world.expect("it arrives", secs(30), |world| world.host(hosts[1]).numbered(hosts[0]) == 1);
     assert_eq!(all_downs(&world, &hosts), 0);
 }
 
@@ -279,19 +284,19 @@ fn s51_nodes_with_unequal_heartbeats_stay_together_and_each_pings_by_its_own_clo
     let slow = config().heartbeat(secs(30)).peer_timeout(secs(120));
     for seed in SEEDS {
         let (mut world, hosts) = mesh_of(seed, &[config(), slow.clone(), config().go(), config().local()]);
-        let events: usize = hosts.iter().map(|&host| world.events(host).len()).sum();
+        let events: usize = hosts.iter().map(|&host| world.host(host).events().len()).sum();
         world.run_for(secs(600));
         assert!(world.is_complete(), "seed {seed}");
-        assert_eq!(hosts.iter().map(|&host| world.events(host).len()).sum::<usize>(), events, "seed {seed}");
+        assert_eq!(hosts.iter().map(|&host| world.host(host).events().len()).sum::<usize>(), events, "seed {seed}");
         // The local one pings three peers that are silent after 0.2 s each, and so keeps them from pinging it.
-        let pings = hosts.iter().map(|&host| world.wire(host).frames(FrameKind::Ping)).collect::<Vec<_>>();
+        let pings = hosts.iter().map(|&host| world.host(host).wire().frames(FrameKind::Ping)).collect::<Vec<_>>();
         assert!(pings[3] >= 3 * 600 && pings[0] >= 600 && pings[1] <= 100 && pings[2] <= 100, "seed {seed}: {pings:?}");
 
         // The quick one notices a death by its own timeout, not by the slow one's.
-        world.crash(hosts[1], Crash::Power);
-        world.expect("it is noticed", secs(7), |world| world.downs(hosts[0], hosts[1]) == 1);
-        assert_eq!(world.downs(hosts[3], hosts[1]), 1);
-        assert_eq!(world.downs(hosts[2], hosts[1]), 0, "a minute of silence is nothing to it");
+        world.host_mut(hosts[1]).crash(Crash::Power);
+        world.expect("it is noticed", secs(7), |world| world.host(hosts[0]).downs(hosts[1]) == 1);
+        assert_eq!(world.host(hosts[3]).downs(hosts[1]), 1);
+        assert_eq!(world.host(hosts[2]).downs(hosts[1]), 0, "a minute of silence is nothing to it");
     }
 }
 
@@ -495,21 +500,21 @@ fn s43_those_who_have_all_lost_one_node_do_not_come_back_to_it_all_at_once() {
         world.converge(&hosts);
         world.settle();
         let (lost, others) = hosts.split_last().unwrap();
-        world.isolate(*lost);
+        world.net_mut().isolate(*lost);
         world.run_for(secs(180));
-        assert!(others.iter().all(|&other| world.downs(other, *lost) == 1));
-        world.heal_all();
+        assert!(others.iter().all(|&other| world.host(other).downs(*lost) == 1));
+        world.net_mut().heal_all();
         let begin = world.now();
-        let address = world.addr(*lost);
+        let address = world.host(*lost).addr();
         world.converge(&hosts);
         let mut seconds = BTreeMap::<u64, usize>::new();
-        for dial in world.dials().iter().filter(|dial| dial.at >= begin && dial.to == address) {
+        for dial in world.net().dials().iter().filter(|dial| dial.at >= begin && dial.to == address) {
             *seconds.entry((dial.at - begin).as_secs()).or_default() += 1;
         }
         let most = seconds.values().copied().max().unwrap_or(0);
         assert!(most <= 12, "seed {seed}: {most} of 39 within a second: {seconds:?}");
         for &other in others {
-            assert!(world.dials_to(address, begin) <= 80 && world.linked(other, *lost));
+            assert!(world.net().dials_to(address, begin) <= 80 && world.linked(other, *lost));
         }
     }
 }
@@ -521,7 +526,7 @@ fn s45_heartbeats_of_many_peers_do_not_come_in_one_burst() {
     let mut world = World::new(45);
     world.keep_lines(50);
     let a = world.add(config());
-    let address = world.addr(a);
+    let address = world.host(a).addr();
     for number in 0..PEERS {
         let script = Script { keep: false, ..Script::default() };
         let ip = format!("10.8.{}.{}", number / 250, number % 250 + 1);
@@ -532,13 +537,13 @@ fn s45_heartbeats_of_many_peers_do_not_come_in_one_burst() {
             world.run_for(ms(10));
         }
     }
-    world.expect("all are members", secs(1), |world| world.core(a).peers().count() == PEERS);
+    world.expect("all are members", secs(1), |world| world.host(a).core().peers().count() == PEERS);
     world.run_for(secs(30));
     let mut bursts = Vec::new();
-    let mut before = world.wire(a).frames(FrameKind::Ping);
+    let mut before = world.host(a).wire().frames(FrameKind::Ping);
     for _ in 0..100 {
         world.run_for(ms(50));
-        let now = world.wire(a).frames(FrameKind::Ping);
+        let now = world.host(a).wire().frames(FrameKind::Ping);
         bursts.push(now - before);
         before = now;
     }

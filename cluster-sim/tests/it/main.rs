@@ -22,6 +22,7 @@ mod load;
 mod messages;
 mod moving;
 mod network;
+mod page;
 mod partitions;
 mod printed;
 mod profiles;

@@ -24,12 +24,12 @@ fn messages_of_every_length_at_an_edge_arrive_whole_and_in_order() {
         let (mut world, a, b) = pair(seed);
         let mut lengths = edges(256 * KIB);
         lengths.extend([16 * MIB - 1, 16 * MIB, 0, 1]);
-        let id = world.id(b);
+        let id = world.host(b).id();
         for (index, &length) in lengths.iter().enumerate() {
             let payload = Bytes::from(vec![index as u8; length]);
             // Half of them one by one, half of them as close together as the send window lets them be.
             if index % 2 == 0 {
-                world.expect("those before are taken", secs(5), |world| world.messages(b).len() == index);
+                world.expect("those before are taken", secs(5), |world| world.host(b).messages().len() == index);
             }
             let mut tries = 0;
             while let Err(error) = world.node(a).send(id, payload.clone()) {
@@ -38,8 +38,8 @@ fn messages_of_every_length_at_an_edge_arrive_whole_and_in_order() {
                 world.run_for(ms(5));
             }
         }
-        world.expect("the last one is taken", secs(5), |world| world.messages(b).len() == lengths.len());
-        for (index, (taken, &length)) in world.messages(b).iter().zip(&lengths).enumerate() {
+        world.expect("the last one is taken", secs(5), |world| world.host(b).messages().len() == lengths.len());
+        for (index, (taken, &length)) in world.host(b).messages().iter().zip(&lengths).enumerate() {
             assert_eq!((taken.payload.len(), taken.payload.iter().all(|&byte| byte == index as u8)), (length, true));
         }
         assert_eq!(all_downs(&world, &[a, b]), 0, "seed {seed}");
@@ -53,16 +53,16 @@ fn a_message_beyond_the_cap_of_either_side_is_refused_with_both_numbers_and_no_h
         let (mut world, hosts) = mesh_of(seed, &[config(), config(), small.clone()]);
         let [a, b, c] = hosts[..] else { unreachable!() };
         for (from, to, length, cap) in [(a, b, 16 * MIB + 1, 16 * MIB), (a, c, 1_001, 1_000), (c, a, 1_001, 1_000)] {
-            let id = world.id(to);
+            let id = world.host(to).id();
             let error = world.node(from).send(id, Bytes::from(vec![0; length])).unwrap_err();
             assert_eq!(error.kind, SendErrorKind::TooLarge { length: length as u64, cap: cap as u64 });
             assert_eq!(error.payload.len(), length, "the payload comes back");
             let text = error.to_string();
             assert!(text.contains(&length.to_string()) && text.contains(&cap.to_string()), "{text}");
         }
-        let id = world.id(c);
+        let id = world.host(c).id();
         world.node(a).send(id, Bytes::from(vec![0; 1_000])).unwrap();
-        world.expect("at the cap it arrives", secs(1), |world| world.messages(c).len() == 1);
+        world.expect("at the cap it arrives", secs(1), |world| world.host(c).messages().len() == 1);
         assert_eq!(all_downs(&world, &hosts), 0);
     }
 }
@@ -84,10 +84,10 @@ fn many_large_messages_at_once_all_arrive_at_a_receiver_with_a_small_budget() {
         for round in 1..=3 {
             for &from in senders {
                 let length = MIB - world.draw(200_000) as usize * usize::from(round > 1);
-                world.send_numbered(from, *to, length).unwrap();
+                world.node(from).send_numbered(*to, length).unwrap();
             }
         }
-        let done = |world: &World| senders.iter().all(|&from| world.numbered(*to, from) == 3);
+        let done = |world: &World| senders.iter().all(|&from| world.host(*to).numbered(from) == 3);
         world.expect("all arrive", secs(60), done);
         assert!(world.node(*to).stats().recv_budget_limit > 0, "seed {seed}");
         assert_eq!(all_downs(&world, &hosts), 0, "seed {seed}");
@@ -108,14 +108,14 @@ fn fifty_peers_that_send_four_mebibytes_at_once_finish_where_sixteen_are_reserve
         let (mut world, hosts) = mesh_of(seed, &configs);
         let (to, senders) = hosts.split_first().unwrap();
         for &from in senders {
-            world.send_numbered(from, *to, 4 * MIB).unwrap();
+            world.node(from).send_numbered(*to, 4 * MIB).unwrap();
         }
         world.run_for(ms(5));
         assert!(world.node(*to).stats().recv_budget_limit >= 46, "seed {seed}: at most four at a time");
-        let done = |world: &World| senders.iter().all(|&from| world.numbered(*to, from) == 1);
+        let done = |world: &World| senders.iter().all(|&from| world.host(*to).numbered(from) == 1);
         world.expect("all finish", secs(60), done);
         assert_eq!(all_downs(&world, &hosts), 0, "seed {seed}");
-        assert_eq!(world.core(*to).memory().received, 0, "seed {seed}");
+        assert_eq!(world.host(*to).core().memory().received, 0, "seed {seed}");
     }
 }
 
@@ -124,24 +124,24 @@ fn a_slow_consumer_slows_only_its_own_pair() {
     for seed in 0..6 {
         let (mut world, hosts) = mesh(seed, 4);
         let [a, slow, c, d] = hosts[..] else { unreachable!() };
-        world.set_consuming(slow, false);
+        world.host_mut(slow).set_consuming(false);
         let mut accepted = 0;
         for round in 0..200 {
-            if world.send_numbered(a, slow, 100 * KIB).is_ok() {
+            if world.node(a).send_numbered(slow, 100 * KIB).is_ok() {
                 accepted += 1;
             }
-            let sent = [world.send_numbered(a, c, 100 * KIB), world.send_numbered(a, d, 100 * KIB)];
+            let sent = [world.node(a).send_numbered(c, 100 * KIB), world.node(a).send_numbered(d, 100 * KIB)];
             let [Ok(to_c), Ok(to_d)] = sent else { panic!("seed {seed}: {sent:?}") };
-            let arrived = |world: &World| world.numbered(c, a) == to_c && world.numbered(d, a) == to_d;
+            let arrived = |world: &World| world.host(c).numbered(a) == to_c && world.host(d).numbered(a) == to_d;
             world.expect("the quick ones are served", ms(100), arrived);
             if round % 10 == 0 {
-                world.consume(slow, 1);
+                world.host_mut(slow).consume(1);
             }
         }
         assert!(accepted < 110, "seed {seed}: {accepted}");
         assert_eq!(all_downs(&world, &hosts), 0);
-        world.set_consuming(slow, true);
-        world.expect("all that was accepted arrives", secs(5), |world| world.numbered(slow, a) == accepted);
+        world.host_mut(slow).set_consuming(true);
+        world.expect("all that was accepted arrives", secs(5), |world| world.host(slow).numbered(a) == accepted);
     }
 }
 
@@ -151,28 +151,28 @@ fn a_broadcast_says_who_gets_it_and_who_does_not_and_why() {
     for seed in SEEDS {
         let (mut world, hosts) = mesh_of(seed, &[config(), config(), config(), small.clone(), config()]);
         let [a, quick, stuck, tiny, gone] = hosts[..] else { unreachable!() };
-        world.crash(gone, Crash::Kill);
-        world.expect("it is noticed", secs(1), |world| world.downs(a, gone) == 1);
-        world.set_consuming(stuck, false);
+        world.host_mut(gone).crash(Crash::Kill);
+        world.expect("it is noticed", secs(1), |world| world.host(a).downs(gone) == 1);
+        world.host_mut(stuck).set_consuming(false);
         for length in [64 * KIB, KIB, 64] {
-            while world.send_numbered(a, stuck, length).is_ok() {}
+            while world.node(a).send_numbered(stuck, length).is_ok() {}
         }
         world.run_for(secs(1));
-        let ids = [quick, stuck, tiny].map(|host| world.id(host));
+        let ids = [quick, stuck, tiny].map(|host| world.host(host).id());
 
         let report = world.node(a).broadcast(vec![1; 1_001]).unwrap();
         assert!(!report.is_complete());
         // Who is lost may be back in time.
         let queued: BTreeSet<NodeId> = report.queued.into_iter().collect();
-        assert_eq!(queued, [ids[0], world.id(gone)].into(), "seed {seed}");
+        assert_eq!(queued, [ids[0], world.host(gone).id()].into(), "seed {seed}");
         let refused: BTreeMap<NodeId, SendErrorKind> = report.refused.into_iter().collect();
         let expected = [(ids[1], SendErrorKind::Full), (ids[2], SendErrorKind::TooLarge { length: 1_001, cap: 1_000 })];
         assert_eq!(refused, expected.into(), "seed {seed}");
         let error = world.node(a).broadcast(vec![1; 16 * MIB + 1]).unwrap_err();
         let cap = 16 << 20;
         assert_eq!(error.kind, SendErrorKind::TooLarge { length: cap + 1, cap });
-        world.expect("who is queued gets it", secs(1), |world| world.messages(quick).len() == 1);
-        assert_eq!(world.messages(tiny).len(), 0);
+        world.expect("who is queued gets it", secs(1), |world| world.host(quick).messages().len() == 1);
+        assert_eq!(world.host(tiny).messages().len(), 0);
         assert_eq!(all_downs(&world, &[quick, stuck, tiny]), 3, "only the one that died");
     }
 }

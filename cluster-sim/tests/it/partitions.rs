@@ -16,12 +16,12 @@ fn is_link_event(event: &Event) -> bool {
 
 /// Every connection between the two breaks, and for two seconds none can be made; then for two seconds one can.
 fn flap(world: &mut World, a: HostId, b: HostId) {
-    world.block_dials(a, b, Block::Refuse);
-    world.block_dials(b, a, Block::Refuse);
-    world.reset_connections(a, b);
+    world.net_mut().block_dials(a, b, Block::Refuse);
+    world.net_mut().block_dials(b, a, Block::Refuse);
+    world.net_mut().reset_connections(a, b);
     world.run_for(secs(2));
-    world.allow_dials(a, b);
-    world.allow_dials(b, a);
+    world.net_mut().allow_dials(a, b);
+    world.net_mut().allow_dials(b, a);
     world.run_for(secs(2));
 }
 
@@ -31,24 +31,28 @@ fn s35_a_flapping_link_is_tried_ever_more_slowly_and_disturbs_nobody_else() {
         let (mut world, hosts) = mesh(seed, 4);
         let [a, b, c, d] = hosts[..] else { unreachable!() };
         let begin = world.now();
-        let others = [world.events(c).len(), world.events(d).len()];
-        let before = world.count_events(a, is_link_event);
+        let others = [world.host(c).events().len(), world.host(d).events().len()];
+        let before = world.host(a).count_events(is_link_event);
         let mut ups = Vec::new();
         for _ in 0..30 {
-            let up = world.ups(a, b);
+            let up = world.host(a).ups(b);
             flap(&mut world, a, b);
-            ups.push(world.ups(a, b) - up);
+            ups.push(world.host(a).ups(b) - up);
         }
         // With a backoff that starts over at each success, every one of the 30 times would see a link.
         let total: usize = ups.iter().sum();
         assert!(total <= 18, "seed {seed}: {total} links in 30 outages");
         let late: usize = ups[15..].iter().sum();
         assert!(late <= 8, "seed {seed}: {late} links in the last 15 outages");
-        let dials = world.dials_from(a, begin) + world.dials_from(b, begin);
+        let dials = world.host(a).dials_since(begin) + world.host(b).dials_since(begin);
         assert!(dials <= 80, "seed {seed}: {dials} dials in two minutes");
-        let events = world.count_events(a, is_link_event) - before;
+        let events = world.host(a).count_events(is_link_event) - before;
         assert!(events <= 2 * 18 + 2, "seed {seed}: {events} events");
-        assert_eq!([world.events(c).len(), world.events(d).len()], others, "seed {seed}: the others notice");
+        assert_eq!(
+            [world.host(c).events().len(), world.host(d).events().len()],
+            others,
+            "seed {seed}: the others notice"
+        );
         assert!(world.linked(c, d) && [a, b].iter().all(|&x| world.linked(x, c) && world.linked(x, d)));
 
         world.expect("the link is back", secs(61), |world| world.linked(a, b));
@@ -65,14 +69,14 @@ fn s35_link_that_never_lasts_is_dialled_ever_more_rarely() {
         for _ in 0..2 * 1_200 {
             world.run_for(ms(500));
             if world.linked(a, b) {
-                world.reset_connections(a, b);
+                world.net_mut().reset_connections(a, b);
             }
         }
-        let longest = world.core(a).timing().reconnect_max;
+        let longest = world.host(a).core().timing().reconnect_max;
         for (from, to) in [(a, b), (b, a)] {
-            dials_become_rare(&dials(&world, from, world.addr(to), begin), longest);
+            dials_become_rare(&dials(&world, from, world.host(to).addr(), begin), longest);
         }
-        let tries = world.dials_from(a, begin) + world.dials_from(b, begin);
+        let tries = world.host(a).dials_since(begin) + world.host(b).dials_since(begin);
         assert!((20..=400).contains(&tries), "seed {seed}: {tries} dials in twenty minutes");
     }
 }
@@ -87,7 +91,7 @@ fn s35_only_a_link_that_lasted_makes_the_next_loss_a_first_one() {
         world.expect("the link is back", secs(61), |world| world.linked(a, b));
         world.run_for(secs(11));
         assert!(world.linked(a, b), "seed {seed}");
-        world.reset_connections(a, b);
+        world.net_mut().reset_connections(a, b);
         world.expect("the first retry is a quick one", ms(300), |world| world.linked(a, b));
     }
 }
@@ -98,17 +102,17 @@ fn s36_a_node_that_hears_nobody_takes_down_only_its_own_links() {
         let (mut world, hosts) = mesh(seed, 5);
         let (deaf, others) = hosts.split_last().unwrap();
         for &other in others {
-            world.cut_one_way(other, *deaf);
+            world.net_mut().cut_one_way(other, *deaf);
         }
         world.run_for(secs(90));
         for &a in others {
-            assert!(world.downs(*deaf, a) >= 1 && world.downs(a, *deaf) >= 1, "seed {seed}: {a}");
+            assert!(world.host(*deaf).downs(a) >= 1 && world.host(a).downs(*deaf) >= 1, "seed {seed}: {a}");
             for &b in others.iter().filter(|&&b| b != a) {
-                assert_eq!((world.ups(a, b), world.downs(a, b)), (1, 0), "seed {seed}: {a} and {b}");
+                assert_eq!((world.host(a).ups(b), world.host(a).downs(b)), (1, 0), "seed {seed}: {a} and {b}");
                 assert!(world.linked(a, b));
             }
         }
-        world.heal_all();
+        world.net_mut().heal_all();
         world.expect("the mesh is whole again", secs(70), World::is_complete);
     }
 }
@@ -119,7 +123,7 @@ fn accusations(world: &World, hosts: &[HostId]) -> Vec<Frame> {
     let nowhere = "10.66.0.1:66".parse().unwrap();
     let as_if = |change: fn(u64) -> u64| -> Vec<Entry> {
         let entry = |&host: &HostId| {
-            let Run { id, incarnation } = world.run(host);
+            let Run { id, incarnation } = world.host(host).run();
             Entry { run: Run { id, incarnation: Incarnation(change(incarnation.0)) }, addresses: vec![nowhere] }
         };
         hosts.iter().map(entry).collect()
@@ -145,11 +149,11 @@ fn s36_what_a_member_says_of_others_takes_no_link_down_and_keeps_none_from_comin
         let links: Vec<usize> = hosts
             .iter()
             .map(|&host| {
-                let address = world.addr(host);
+                let address = world.host(host).addr();
                 world.puppet(liar).dial(address)
             })
             .collect();
-        world.expect("it is a member", secs(1), |world| hosts.iter().all(|&host| world.sees(host, liar)));
+        world.expect("it is a member", secs(1), |world| hosts.iter().all(|&host| world.host(host).sees(liar)));
         let begin = world.now();
         let accusations = accusations(&world, &hosts);
         for frame in accusations.iter().cycle().take(3 * accusations.len()) {
@@ -159,16 +163,20 @@ fn s36_what_a_member_says_of_others_takes_no_link_down_and_keeps_none_from_comin
             world.run_for(secs(1));
         }
         for &a in &hosts {
-            assert!(world.sees(a, liar), "seed {seed}");
+            assert!(world.host(a).sees(liar), "seed {seed}");
             for &b in hosts.iter().filter(|&&b| b != a) {
-                assert_eq!((world.ups(a, b), world.downs(a, b)), (1, 0), "seed {seed}: {a} and {b}");
+                assert_eq!((world.host(a).ups(b), world.host(a).downs(b)), (1, 0), "seed {seed}: {a} and {b}");
                 assert!(world.linked(a, b));
             }
         }
-        assert_eq!(world.dials().iter().filter(|dial| dial.at >= begin).count(), 0, "seed {seed}: nobody is missing");
+        assert_eq!(
+            world.net().dials().iter().filter(|dial| dial.at >= begin).count(),
+            0,
+            "seed {seed}: nobody is missing"
+        );
 
         // Nor do the lies matter when one of those lied about really goes and comes.
-        world.crash(hosts[1], Crash::Kill);
+        world.host_mut(hosts[1]).crash(Crash::Kill);
         for &link in &links {
             if link != links[1] {
                 for frame in accusations.clone() {
@@ -177,7 +185,7 @@ fn s36_what_a_member_says_of_others_takes_no_link_down_and_keeps_none_from_comin
             }
         }
         world.run_for(secs(3));
-        world.restart(hosts[1], Restart::default());
+        world.host_mut(hosts[1]).restart(Restart::default());
         let linked = |world: &World| hosts.iter().all(|&a| a == hosts[1] || world.linked(a, hosts[1]));
         world.expect("the restarted node is back", secs(31), linked);
     }
@@ -189,7 +197,7 @@ const WHOLE: Duration = Duration::from_secs(36);
 
 /// How often anybody told anything about these two.
 fn told(world: &World, a: HostId, b: HostId) -> [usize; 2] {
-    [world.ups(a, b) + world.downs(a, b), world.ups(b, a) + world.downs(b, a)]
+    [world.host(a).ups(b) + world.host(a).downs(b), world.host(b).ups(a) + world.host(b).downs(a)]
 }
 
 /// A clean split, for a second or an hour.
@@ -199,18 +207,18 @@ fn s28_a_mesh_that_was_split_is_whole_again_by_itself_however_long_it_lasted() {
         for span in [1, 4, 7, 60, 900, 3_600] {
             let (mut world, hosts) = mesh(seed, 5);
             let (one, other) = hosts.split_at(2);
-            world.partition(one, other);
+            world.net_mut().partition(one, other);
             world.run_for(secs(span));
             for half in [one, other] {
                 assert!(world.are_linked(half), "seed {seed}, {span} s: each half stays together");
             }
-            world.heal_all();
+            world.net_mut().heal_all();
             world.expect("the mesh is whole", WHOLE, World::is_complete);
             world.settle();
             let lost = usize::from(span > 6);
             for &a in one {
                 for &b in other {
-                    assert_eq!([world.downs(a, b), world.downs(b, a)], [lost; 2], "seed {seed}, {span} s");
+                    assert_eq!([world.host(a).downs(b), world.host(b).downs(a)], [lost; 2], "seed {seed}, {span} s");
                 }
                 assert!(one.iter().filter(|&&b| b != a).all(|&b| told(&world, a, b) == [1, 1]), "seed {seed}");
             }
@@ -229,16 +237,16 @@ fn s29_a_node_that_was_cut_off_from_everyone_comes_back_to_everyone() {
         world.settle();
         let alone = hosts[(seed % 5) as usize];
         let others: Vec<HostId> = hosts.iter().copied().filter(|&host| host != alone).collect();
-        world.isolate(alone);
+        world.net_mut().isolate(alone);
         world.run_for(secs(300));
         let late = world.now();
         world.run_for(secs(120));
-        assert!(others.iter().all(|&other| world.downs(alone, other) == 1 && world.downs(other, alone) == 1));
+        assert!(others.iter().all(|&other| world.host(alone).downs(other) == 1 && world.host(other).downs(alone) == 1));
         for &other in &others {
-            let tried = world.dials_to(world.addr(other), late);
+            let tried = world.net().dials_to(world.host(other).addr(), late);
             assert!((1..=30).contains(&tried), "seed {seed}: {tried} dials in two minutes");
         }
-        world.heal_all();
+        world.net_mut().heal_all();
         world.expect("the mesh is whole", WHOLE, World::is_complete);
         assert!(others.iter().all(|&a| others.iter().all(|&b| a == b || told(&world, a, b) == [1, 1])));
     }
@@ -250,12 +258,12 @@ fn s30_a_cut_in_one_direction_is_noticed_by_both_at_about_the_same_time() {
     for seed in SEEDS {
         let (mut world, hosts) = mesh(seed, 3);
         let [a, b, c] = hosts[..] else { unreachable!() };
-        world.cut_one_way(a, b);
-        world.expect("either notices", secs(7), |world| world.downs(a, b) + world.downs(b, a) > 0);
-        world.expect("so does the other", ms(10), |world| world.downs(a, b) == 1 && world.downs(b, a) == 1);
+        world.net_mut().cut_one_way(a, b);
+        world.expect("either notices", secs(7), |world| world.host(a).downs(b) + world.host(b).downs(a) > 0);
+        world.expect("so does the other", ms(10), |world| world.host(a).downs(b) == 1 && world.host(b).downs(a) == 1);
         world.run_for(secs(120));
         assert_eq!((told(&world, a, b), told(&world, a, c), told(&world, b, c)), ([2, 2], [1, 1], [1, 1]));
-        world.heal_all();
+        world.net_mut().heal_all();
         world.expect("the mesh is whole", WHOLE, World::is_complete);
     }
 }
@@ -266,7 +274,7 @@ fn unseen(world: &World, host: HostId) -> Vec<(Run, Run)> {
         Event::PartialPartition { peer, unseen } => Some((*unseen, *peer)),
         _ => None,
     };
-    world.events(host).iter().filter_map(|logged| gap(&logged.event)).collect()
+    world.host(host).events().iter().filter_map(|logged| gap(&logged.event)).collect()
 }
 
 /// Two that cannot reach each other, and a third that both can.
@@ -276,16 +284,16 @@ fn s32_two_that_only_a_third_can_reach_say_so_once_and_nobody_flaps() {
         for how in [Block::Drop, Block::Refuse] {
             let (mut world, hosts) = strangers(seed, 3);
             let [a, b, c] = hosts[..] else { unreachable!() };
-            world.block_dials(a, b, how);
-            world.block_dials(b, a, how);
+            world.net_mut().block_dials(a, b, how);
+            world.net_mut().block_dials(b, a, how);
             world.node(a).join(c).unwrap();
             world.node(b).join(c).unwrap();
             world.run_for(secs(300));
-            assert_eq!(unseen(&world, a), [(world.run(b), world.run(c))], "seed {seed}");
-            assert_eq!(unseen(&world, b), [(world.run(a), world.run(c))], "seed {seed}");
+            assert_eq!(unseen(&world, a), [(world.host(b).run(), world.host(c).run())], "seed {seed}");
+            assert_eq!(unseen(&world, b), [(world.host(a).run(), world.host(c).run())], "seed {seed}");
             assert_eq!((told(&world, a, b), told(&world, a, c), told(&world, b, c)), ([0, 0], [1, 1], [1, 1]));
             assert!(unseen(&world, c).is_empty());
-            world.allow_dials(a, b);
+            world.net_mut().allow_dials(a, b);
             world.expect("the mesh is whole", WHOLE, World::is_complete);
         }
     }
@@ -297,18 +305,18 @@ fn s33_nobody_is_given_up_because_others_do_not_see_it() {
     for seed in SEEDS {
         let (mut world, hosts) = mesh(seed, 5);
         let [a, b, c, d, middle] = hosts[..] else { unreachable!() };
-        world.partition(&[a, b], &[c, d]);
+        world.net_mut().partition(&[a, b], &[c, d]);
         world.run_for(secs(600));
         for (one, other) in [([a, b], [c, d]), ([c, d], [a, b])] {
             assert!(world.are_linked(&[one[0], one[1], middle]), "seed {seed}");
             for host in one {
                 assert_eq!(told(&world, host, middle), [1, 1], "seed {seed}: nobody lets go of the middle");
                 let gaps: Vec<Run> = unseen(&world, host).into_iter().map(|(unseen, _)| unseen).collect();
-                assert!(other.iter().all(|&gone| gaps.contains(&world.run(gone))), "seed {seed}: {gaps:?}");
+                assert!(other.iter().all(|&gone| gaps.contains(&world.host(gone).run())), "seed {seed}: {gaps:?}");
             }
             assert_eq!(told(&world, one[0], one[1]), [1, 1], "seed {seed}");
         }
-        world.heal_all();
+        world.net_mut().heal_all();
         world.expect("the mesh is whole", WHOLE, World::is_complete);
     }
 }
@@ -322,13 +330,13 @@ fn s34_two_halves_that_started_apart_become_one_when_they_can() {
         let config = seeds.into_iter().fold(config(), |config, seed| config.seed(seed));
         let hosts: Vec<HostId> = (0..5).map(|_| world.add(Spec::new(config.clone()).stopped())).collect();
         let (one, other) = hosts.split_at(2);
-        world.partition(one, other);
+        world.net_mut().partition(one, other);
         for &host in &hosts {
-            world.restart(host, Restart::default());
+            world.host_mut(host).restart(Restart::default());
         }
         world.run_for(secs(60 + seed * 30));
         assert!(world.are_linked(one) && world.are_linked(other), "seed {seed}: two meshes");
-        world.heal_all();
+        world.net_mut().heal_all();
         world.expect("they are one", WHOLE + secs(5), World::is_complete);
     }
 }

@@ -9,7 +9,7 @@ use cluster_sim::{Crash, FrameKind, HostId, Restart, Script, World};
 use crate::harness::*;
 
 /// A partition that lasts until everybody has noticed it, a crash, messages on the way, and everything healed.
-fn eventful(count: usize, record: bool) -> World {
+pub(crate) fn eventful(count: usize, record: bool) -> World {
     let mut world = World::new(7);
     if record {
         world.record();
@@ -21,23 +21,23 @@ fn eventful(count: usize, record: bool) -> World {
     world.expect("a complete mesh", secs(20), World::is_complete);
     world.run_for(secs(5));
     let (one, other) = hosts.split_at(count - 1 - (count - 2) / 2);
-    world.partition(one, other);
-    world.send_numbered(hosts[0], other[0], 1_000).unwrap();
+    world.net_mut().partition(one, other);
+    world.node(hosts[0]).send_numbered(other[0], 1_000).unwrap();
     world.run_for(secs(12));
-    world.heal_all();
+    world.net_mut().heal_all();
     world.expect("the mesh is whole again", secs(70), World::is_complete);
-    world.send_numbered(hosts[1], hosts[0], 20_000).unwrap();
+    world.node(hosts[1]).send_numbered(hosts[0], 20_000).unwrap();
     world.run_for(secs(2));
-    world.crash(hosts[1], Crash::Power);
+    world.host_mut(hosts[1]).crash(Crash::Power);
     world.run_for(secs(9));
-    world.restart(hosts[1], Restart::default());
+    world.host_mut(hosts[1]).restart(Restart::default());
     world.node(hosts[1]).join(hosts[0]).unwrap();
     world.expect("the mesh is whole again", secs(70), World::is_complete);
-    world.set_consuming(hosts[0], false);
-    world.pause(hosts[count - 1]);
+    world.host_mut(hosts[0]).set_consuming(false);
+    world.host_mut(hosts[count - 1]).pause();
     world.run_for(secs(2));
-    world.set_consuming(hosts[0], true);
-    world.resume(hosts[count - 1]);
+    world.host_mut(hosts[0]).set_consuming(true);
+    world.host_mut(hosts[count - 1]).resume();
     world.run_for(secs(5));
     world
 }
@@ -57,15 +57,15 @@ fn a_split_shows_with_its_two_sides_and_when_the_mesh_was_whole_again() {
     world.record();
     world.run_for(secs(1));
     let cut = world.now();
-    world.partition(&hosts[..2], &hosts[2..]);
+    world.net_mut().partition(&hosts[..2], &hosts[2..]);
     world.run_for(secs(20));
     let healed = world.now();
-    world.heal_all();
+    world.net_mut().heal_all();
     world.expect("whole", secs(60), World::is_complete);
     let whole = world.now();
     world.run_for(secs(1));
-    world.resume(hosts[0]);
-    world.exhaust(hosts[0], false);
+    world.host_mut(hosts[0]).resume();
+    world.host_mut(hosts[0]).exhaust(false);
 
     let timeline = world.timeline();
     let [split] = &timeline.splits[..] else { panic!("{:?}", timeline.splits) };
@@ -130,7 +130,7 @@ fn a_frame_that_arrives_is_the_one_that_was_sent() {
 #[test]
 fn a_recording_that_begins_late_knows_how_things_stand() {
     let (mut world, hosts) = mesh(2, 3);
-    world.cut_one_way(hosts[0], hosts[1]);
+    world.net_mut().cut_one_way(hosts[0], hosts[1]);
     world.record();
     let begin = world.now();
     world.run_for(secs(1));
@@ -147,7 +147,7 @@ fn what_a_puppet_says_shows_where_it_arrives() {
     world.record();
     let a = world.add(config());
     let puppet = world.add_puppet("10.0.9.1", Script::default());
-    let address = world.addr(a);
+    let address = world.host(a).addr();
     world.puppet(puppet).dial(address);
     world.run_for(secs(1));
     world.puppet(puppet).say_on(0, b"hello");

@@ -14,13 +14,13 @@ use crate::harness::*;
 #[test]
 fn what_a_short_cut_holds_arrives_after_it() {
     let (mut world, a, b) = pair(1);
-    world.cut(a, b);
-    world.send_numbered(a, b, 100).unwrap();
+    world.net_mut().cut(a, b);
+    world.node(a).send_numbered(b, 100).unwrap();
     world.run_for(secs(3));
-    assert_eq!(world.numbered(b, a), 0);
-    world.heal(a, b);
-    world.expect("it arrives", ms(10), |world| world.numbered(b, a) == 1);
-    assert_eq!(world.downs(a, b) + world.downs(b, a), 0);
+    assert_eq!(world.host(b).numbered(a), 0);
+    world.net_mut().heal(a, b);
+    world.expect("it arrives", ms(10), |world| world.host(b).numbered(a) == 1);
+    assert_eq!(world.host(a).downs(b) + world.host(b).downs(a), 0);
 }
 
 #[test]
@@ -31,9 +31,9 @@ fn a_killed_process_is_noticed_at_once_and_one_without_power_by_its_silence() {
         (Crash::Power, secs(7), Reason::Timeout),
     ] {
         let (mut world, a, b) = pair(2);
-        world.crash(b, crash);
+        world.host_mut(b).crash(crash);
         let before = world.now();
-        world.expect("it is noticed", within, |world| world.downs(a, b) == 1);
+        world.expect("it is noticed", within, |world| world.host(a).downs(b) == 1);
         assert_eq!(crash == Crash::Power, world.now() - before > secs(3), "{crash:?}");
         assert_eq!(down_reasons(&world, a, b), [reason]);
     }
@@ -42,12 +42,12 @@ fn a_killed_process_is_noticed_at_once_and_one_without_power_by_its_silence() {
 #[test]
 fn a_paused_process_misses_everything_and_catches_up() {
     let (mut world, a, b) = pair(3);
-    world.pause(b);
-    world.send_numbered(a, b, 64).unwrap();
+    world.host_mut(b).pause();
+    world.node(a).send_numbered(b, 64).unwrap();
     world.run_for(secs(2));
-    assert_eq!(world.numbered(b, a), 0);
-    world.resume(b);
-    assert_eq!(world.numbered(b, a), 1);
+    assert_eq!(world.host(b).numbered(a), 0);
+    world.host_mut(b).resume();
+    assert_eq!(world.host(b).numbered(a), 1);
 }
 
 #[test]
@@ -61,12 +61,12 @@ fn dials_end_as_their_fates_say() {
         let mut world = World::new(4);
         let a = world.add(config().join_timeout(secs(6)));
         let to = "10.0.9.9:7000".parse().unwrap();
-        world.set_fate(to, fate);
+        world.net_mut().set_fate(to, fate);
         world.node(a).join(to).unwrap();
         world.run_for(secs(7));
         let failed =
             |event: &Event| matches!(event, Event::JoinFailed { error: JoinError::Failed(why), .. } if *why == reason);
-        assert_eq!(world.count_events(a, failed), 1, "{fate:?}: {:?}", world.events(a));
+        assert_eq!(world.host(a).count_events(failed), 1, "{fate:?}: {:?}", world.host(a).events());
     }
 }
 
@@ -75,18 +75,18 @@ fn raw_listeners_greet_as_they_are_told() {
     let mut world = World::new(5);
     let a = world.add(config());
     let listeners = [
-        world.raw_listen("10.0.9.1:1", Greeting::Wait),
-        world.raw_listen("10.0.9.1:2", Greeting::Close),
-        world.raw_listen("10.0.9.1:3", Greeting::Reset),
+        world.net_mut().raw_listen("10.0.9.1:1", Greeting::Wait),
+        world.net_mut().raw_listen("10.0.9.1:2", Greeting::Close),
+        world.net_mut().raw_listen("10.0.9.1:3", Greeting::Reset),
     ];
     for to in listeners {
         world.node(a).join(to).unwrap();
     }
     world.run_for(ms(5));
-    let (conn, from) = world.raw_accept(listeners[0]).unwrap();
+    let (conn, from) = world.net_mut().raw_accept(listeners[0]).unwrap();
     assert_eq!(from.ip(), "10.0.0.1".parse::<std::net::IpAddr>().unwrap());
     assert!(!world.raw(conn).read().is_empty());
-    let mut ends = world.ends(a).to_vec();
+    let mut ends = world.host(a).ends().to_vec();
     ends.sort_by_key(|end| end.link);
     let causes: Vec<Disconnect> = ends.into_iter().map(|end| end.cause).collect();
     assert_eq!(causes, [Disconnect::Ended, Disconnect::Reset]);
@@ -96,14 +96,19 @@ fn raw_listeners_greet_as_they_are_told() {
 fn strangers_can_write_what_they_like_byte_by_byte() {
     let mut world = World::new(6);
     let a = world.add(config());
-    let conn = world.raw_dial("10.0.9.1", world.addr(a));
-    assert_eq!(world.raw_state(conn), RawState::Dialing);
+    let target = world.host(a).addr();
+    let conn = world.net_mut().raw_dial("10.0.9.1", target);
+    assert_eq!(world.net().raw_state(conn), RawState::Dialing);
     world.run_for(ms(3));
-    assert_eq!((world.raw_state(conn), world.raw(conn).write(b"GET / HTTP/1.1\r\n\r\n")), (RawState::Open, 18));
+    assert_eq!((world.net().raw_state(conn), world.raw(conn).write(b"GET / HTTP/1.1\r\n\r\n")), (RawState::Open, 18));
     world.run_for(ms(5));
     let _ = world.raw(conn).read();
-    assert!(matches!(world.raw_state(conn), RawState::Ended | RawState::Reset), "{:?}", world.raw_state(conn));
-    assert_eq!(world.ends(a)[0].cause, Disconnect::Channel(ChannelError::NotThisProtocol));
+    assert!(
+        matches!(world.net().raw_state(conn), RawState::Ended | RawState::Reset),
+        "{:?}",
+        world.net().raw_state(conn)
+    );
+    assert_eq!(world.host(a).ends()[0].cause, Disconnect::Channel(ChannelError::NotThisProtocol));
 }
 
 #[test]
@@ -112,25 +117,25 @@ fn a_puppet_is_a_peer_in_both_directions_and_says_what_it_is_told() {
         let mut world = World::new(7);
         let a = world.add(config());
         let puppet = world.add_puppet("10.0.9.1", Script::default());
-        let address = world.addr(a);
+        let address = world.host(a).addr();
         if dialled {
             world.node(a).join(puppet).unwrap();
         } else {
             world.puppet(puppet).dial(address);
         }
-        world.expect("the puppet is up", ms(20), |world| world.sees(a, puppet));
+        world.expect("the puppet is up", ms(20), |world| world.host(a).sees(puppet));
         world.run_for(ms(5));
-        assert_eq!(world.puppet_links(puppet), [PuppetState::Up]);
+        assert_eq!(world.host(puppet).puppet_links(), [PuppetState::Up]);
         world.puppet(puppet).say_on(0, b"hello");
-        let id = world.id(puppet);
+        let id = world.host(puppet).id();
         world.node(a).send(id, vec![7; 100_000]).unwrap();
         world.run_for(secs(20));
-        assert!(world.sees(a, puppet), "it answers pings");
-        assert_eq!(&world.messages(a)[0].payload[..], b"hello");
-        assert_eq!(world.puppet_messages(puppet), [vec![7; 100_000]]);
-        assert!(world.heard(puppet).iter().any(|heard| matches!(heard.frame, Frame::Digest(_))));
+        assert!(world.host(a).sees(puppet), "it answers pings");
+        assert_eq!(&world.host(a).messages()[0].payload[..], b"hello");
+        assert_eq!(world.host(puppet).puppet_messages(), [vec![7; 100_000]]);
+        assert!(world.host(puppet).heard().iter().any(|heard| matches!(heard.frame, Frame::Digest(_))));
         world.puppet(puppet).script(|script| script.pong = false);
-        world.expect("silence is noticed", secs(7), |world| !world.sees(a, puppet));
+        world.expect("silence is noticed", secs(7), |world| !world.host(a).sees(puppet));
     }
 }
 
@@ -139,15 +144,15 @@ fn a_puppet_can_lie_in_gossip() {
     let mut world = World::new(8);
     let a = world.add(config());
     let puppet = world.add_puppet("10.0.9.1", Script::default());
-    let address = world.addr(a);
+    let address = world.host(a).addr();
     world.puppet(puppet).dial(address);
-    world.expect("the puppet is up", ms(20), |world| world.sees(a, puppet));
+    world.expect("the puppet is up", ms(20), |world| world.host(a).sees(puppet));
     let victim = "10.0.8.8:80".parse().unwrap();
-    let run = cluster_core::Run { id: cluster_core::NodeId::from_bytes([9; 16]), ..world.run(puppet) };
+    let run = cluster_core::Run { id: cluster_core::NodeId::from_bytes([9; 16]), ..world.host(puppet).run() };
     let entries = vec![Entry { run, addresses: vec![victim] }];
     world.puppet(puppet).send(Frame::List(List { buckets: 1, reply: false, entries }));
     world.run_for(secs(2));
-    assert!(world.dials_to(victim, cluster_core::Instant::ZERO) <= 2);
+    assert!(world.net().dials_to(victim, cluster_core::Instant::ZERO) <= 2);
     assert!(world.node(a).peers().iter().all(|info| info.run != run), "hearsay makes no peer");
 }
 
@@ -155,10 +160,11 @@ fn a_puppet_can_lie_in_gossip() {
 fn a_port_forward_leads_to_its_node_and_shows_it_another_source() {
     let mut world = World::new(9);
     let (a, b) = (world.add(config()), world.add(config()));
-    let public = world.forward("10.0.50.1:9000", world.addr(b));
+    let inner = world.host(b).addr();
+    let public = world.net_mut().forward("10.0.50.1:9000", inner);
     world.node(a).join(public).unwrap();
     world.expect("linked", secs(1), |world| world.linked(a, b));
-    let link = world.links(b)[0];
+    let link = world.host(b).links()[0];
     assert_eq!((link.remote.ip(), link.outbound), ("10.0.50.1".parse().unwrap(), false));
 }
 
@@ -168,8 +174,8 @@ fn names_are_looked_up_and_may_change() {
     let (a, b) = (world.add(config()), world.add(config()));
     world.node(a).add_seed("seed.example:7000").unwrap();
     world.run_for(secs(10));
-    assert!(!world.sees(a, b));
-    world.set_name("seed.example", &["10.0.0.2"]);
+    assert!(!world.host(a).sees(b));
+    world.net_mut().set_name("seed.example", &["10.0.0.2"]);
     world.expect("linked", secs(40), |world| world.linked(a, b));
 }
 
@@ -178,10 +184,10 @@ fn blocked_dials_go_one_way_only() {
     for how in [Block::Drop, Block::Refuse] {
         let mut world = World::new(11);
         let (a, b) = (world.add(config()), world.add(config()));
-        world.block_dials(b, a, how);
+        world.net_mut().block_dials(b, a, how);
         world.node(b).join(a).unwrap();
         world.run_for(secs(6));
-        assert!(!world.sees(a, b));
+        assert!(!world.host(a).sees(b));
         world.node(a).join(b).unwrap();
         world.expect("linked", secs(6), |world| world.linked(a, b));
     }
@@ -190,47 +196,47 @@ fn blocked_dials_go_one_way_only() {
 #[test]
 fn a_reader_that_stops_at_the_tcp_level_fills_the_buffers_and_no_more() {
     let (mut world, a, b) = pair(12);
-    world.set_buffers(Buffers { send: 64 << 10, receive: 64 << 10 });
-    world.reset_connections(a, b);
+    world.net_mut().set_buffers(Buffers { send: 64 << 10, receive: 64 << 10 });
+    world.net_mut().reset_connections(a, b);
     world.expect("linked again", secs(5), |world| world.linked(a, b));
     warm(&mut world, &[a], b);
-    world.set_reading(b, false);
+    world.host_mut(b).set_reading(false);
     for _ in 0..4 {
-        world.send_numbered(a, b, 60_000).unwrap();
+        world.node(a).send_numbered(b, 60_000).unwrap();
     }
     world.run_for(secs(2));
-    assert_eq!(world.numbered(b, a), 1);
-    world.read(b, 61_000);
+    assert_eq!(world.host(b).numbered(a), 1);
+    world.host_mut(b).read(61_000);
     world.run_for(ms(10));
-    assert_eq!(world.numbered(b, a), 2);
-    world.set_reading(b, true);
-    world.expect("the rest arrives", secs(1), |world| world.numbered(b, a) == 5);
+    assert_eq!(world.host(b).numbered(a), 2);
+    world.host_mut(b).set_reading(true);
+    world.expect("the rest arrives", secs(1), |world| world.host(b).numbered(a) == 5);
 }
 
 #[test]
 fn a_user_that_takes_no_messages_takes_them_later() {
     let (mut world, a, b) = pair(13);
-    world.set_consuming(b, false);
+    world.host_mut(b).set_consuming(false);
     for _ in 0..10 {
-        world.send_numbered(a, b, 64).unwrap();
+        world.node(a).send_numbered(b, 64).unwrap();
     }
     world.run_for(secs(1));
-    assert_eq!(world.taken(b), 0);
-    world.consume(b, 3);
-    assert_eq!(world.taken(b), 3);
-    world.set_consuming(b, true);
-    world.expect("all are taken", ms(100), |world| world.taken(b) == 10);
+    assert_eq!(world.host(b).taken(), 0);
+    world.host_mut(b).consume(3);
+    assert_eq!(world.host(b).taken(), 3);
+    world.host_mut(b).set_consuming(true);
+    world.expect("all are taken", ms(100), |world| world.host(b).taken() == 10);
 }
 
 #[test]
 fn clocks_may_jump_stop_and_go_back() {
     let (mut world, hosts) = mesh(14, 3);
-    world.clock_forward(hosts[0], Duration::from_secs(86_400));
+    world.host_mut(hosts[0]).clock_forward(Duration::from_secs(86_400));
     world.run_for(secs(20));
-    world.clock_stop(hosts[1], true);
+    world.host_mut(hosts[1]).clock_stop(true);
     world.run_for(secs(20));
-    world.clock_stop(hosts[1], false);
-    world.clock_back(hosts[2], secs(3));
+    world.host_mut(hosts[1]).clock_stop(false);
+    world.host_mut(hosts[2]).clock_back(secs(3));
     world.run_for(secs(20));
     world.expect("the mesh is whole", secs(60), World::is_complete);
 }
@@ -247,17 +253,17 @@ fn nodes_of_one_machine_share_the_loopback_address() {
 #[test]
 fn a_node_may_come_back_as_another_or_elsewhere() {
     let (mut world, a, b) = pair(16);
-    let before = world.run(b);
-    world.crash(b, Crash::Kill);
+    let before = world.host(b).run();
+    world.host_mut(b).crash(Crash::Kill);
     world.run_for(ms(100));
-    world.restart(b, Restart::default().new_id().ip("10.0.3.3").port(7_001));
-    assert_ne!(world.id(b), before.id);
-    assert_eq!(world.addr(b), "10.0.3.3:7001".parse().unwrap());
+    world.host_mut(b).restart(Restart::default().new_id().ip("10.0.3.3").port(7_001));
+    assert_ne!(world.host(b).id(), before.id);
+    assert_eq!(world.host(b).addr(), "10.0.3.3:7001".parse().unwrap());
     world.node(b).join(a).unwrap();
     world.expect("linked", secs(5), |world| world.linked(a, b));
     world.node(b).leave(secs(1));
-    world.expect("it has left", secs(2), |world| !world.is_running(b));
-    world.restart(b, Restart::default());
+    world.expect("it has left", secs(2), |world| !world.host(b).is_running());
+    world.host_mut(b).restart(Restart::default());
     world.node(b).join(a).unwrap();
     world.expect("linked", secs(5), |world| world.linked(a, b));
 }
@@ -266,8 +272,8 @@ fn a_node_may_come_back_as_another_or_elsewhere() {
 fn frames_and_their_bytes_are_counted() {
     let (world, a, b) = pair(17);
     for kind in [FrameKind::Ping, FrameKind::Digest] {
-        let frames = world.wire(a).frames(kind) + world.wire(b).frames(kind);
-        let bytes = world.wire(a).bytes(kind) + world.wire(b).bytes(kind);
+        let frames = world.host(a).wire().frames(kind) + world.host(b).wire().frames(kind);
+        let bytes = world.host(a).wire().bytes(kind) + world.host(b).wire().bytes(kind);
         assert!(frames > 0 && bytes > 2 * frames, "{kind:?}: {frames} frames of {bytes} bytes");
     }
 }

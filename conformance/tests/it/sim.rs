@@ -39,13 +39,13 @@ impl SimArm {
     /// The node that listens there notices its deadlines up to so much too late from now on.
     pub(crate) fn ticks_late(&self, address: SocketAddr, up_to: Duration) {
         let host = self.shared.borrow().hosts[&address];
-        self.with(|world| world.set_late(host, up_to));
+        self.with(|world| world.host_mut(host).set_late(up_to));
     }
 
     /// The node that listens there dies.
     pub(crate) fn kill(&self, address: SocketAddr) {
         let host = self.shared.borrow().hosts[&address];
-        self.with(|world| world.crash(host, Crash::Kill));
+        self.with(|world| world.host_mut(host).crash(Crash::Kill));
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut World) -> T) -> T {
@@ -77,19 +77,19 @@ impl Arm for SimArm {
         let Shared { world, hosts, .. } = &mut *shared;
         let (host, first) = match hosts.get(&address) {
             None => (world.add(Spec::new(config)), 0),
-            Some(&host) if world.is_running(host) => {
+            Some(&host) if world.host(host).is_running() => {
                 return Err(BindFailure::Listen(format!("{address} is in use")));
             }
             Some(&host) => {
-                let first = world.events(host).len();
-                world.restart(host, Restart::default().new_id().config(config));
+                let first = world.host(host).events().len();
+                world.host_mut(host).restart(Restart::default().new_id().config(config));
                 (host, first)
             }
         };
-        world.set_consuming(host, false);
-        let address = world.addr(host);
+        world.host_mut(host).set_consuming(false);
+        let address = world.host(host).addr();
         hosts.insert(address, host);
-        let (id, messages) = (world.id(host), world.messages(host).len());
+        let (id, messages) = (world.host(host).id(), world.host(host).messages().len());
         let read = Cell::new(Read { events: first, messages, left: false });
         Ok(Box::new(SimNode { arm: self.clone(), host, id, address, first, read }))
     }
@@ -131,7 +131,7 @@ impl SimWay {
         let Some(to) = self.to.get() else { return Vec::new() };
         self.arm.with(|world| {
             let others = world.hosts().filter(|&host| host != to);
-            others.filter(|&host| from.is_none_or(|id| world.id(host) == id)).map(|host| (host, to)).collect()
+            others.filter(|&host| from.is_none_or(|id| world.host(host).id() == id)).map(|host| (host, to)).collect()
         })
     }
 }
@@ -144,19 +144,19 @@ impl Way for SimWay {
     fn lead_to(&self, node: SocketAddr) {
         let host = self.arm.shared.borrow().hosts.get(&node).copied();
         self.to.set(host);
-        self.arm.with(|world| world.forward(&self.address.to_string(), node));
+        self.arm.with(|world| world.net_mut().forward(&self.address.to_string(), node));
     }
 
     fn cut(&self, from: Option<NodeId>) {
-        self.pairs(from).into_iter().for_each(|(a, b)| self.arm.with(|world| world.cut(a, b)));
+        self.pairs(from).into_iter().for_each(|(a, b)| self.arm.with(|world| world.net_mut().cut(a, b)));
     }
 
     fn heal(&self, from: Option<NodeId>) {
-        self.pairs(from).into_iter().for_each(|(a, b)| self.arm.with(|world| world.heal(a, b)));
+        self.pairs(from).into_iter().for_each(|(a, b)| self.arm.with(|world| world.net_mut().heal(a, b)));
     }
 
     fn reset(&self, from: Option<NodeId>) -> usize {
-        self.pairs(from).into_iter().map(|(a, b)| self.arm.with(|world| world.reset_connections(a, b))).sum()
+        self.pairs(from).into_iter().map(|(a, b)| self.arm.with(|world| world.net_mut().reset_connections(a, b))).sum()
     }
 }
 
@@ -185,7 +185,7 @@ impl SimNode {
         let mut next = first;
         Pending::new(move |timeout| {
             arm.until(timeout, |world| {
-                let told = &world.events(host)[next..];
+                let told = &world.host(host).events()[next..];
                 next += told.len();
                 told.iter().find_map(|logged| answer(&logged.event))
             })
@@ -193,7 +193,7 @@ impl SimNode {
     }
 
     fn events(&self) -> usize {
-        self.arm.with(|world| world.events(self.host).len())
+        self.arm.with(|world| world.host(self.host).events().len())
     }
 }
 
@@ -252,11 +252,11 @@ impl TestNode for SimNode {
     fn recv(&self, timeout: Duration) -> Result<Message, Nothing> {
         let (host, mut read) = (self.host, self.read.get());
         let gone = self.arm.with(|world| {
-            world.consume(host, 1);
-            !world.is_running(host)
+            world.host_mut(host).consume(1);
+            !world.host(host).is_running()
         });
-        let taken = self.arm.until(timeout, |world| world.messages(host).get(read.messages).cloned());
-        self.arm.with(|world| world.set_consuming(host, false));
+        let taken = self.arm.until(timeout, |world| world.host(host).messages().get(read.messages).cloned());
+        self.arm.with(|world| world.host_mut(host).set_consuming(false));
         match taken {
             Some(taken) => {
                 read.messages += 1;
@@ -273,7 +273,7 @@ impl TestNode for SimNode {
         if read.left {
             return Err(Nothing::Ended);
         }
-        let logged = self.arm.until(timeout, |world| world.events(host).get(read.events).cloned());
+        let logged = self.arm.until(timeout, |world| world.host(host).events().get(read.events).cloned());
         let event = logged.ok_or(Nothing::TimedOut)?.event;
         read.events += 1;
         read.left = matches!(event, Event::Left { .. });
@@ -325,7 +325,7 @@ impl TestNode for SimNode {
     }
 
     fn crash(self: Box<Self>) {
-        self.arm.with(|world| world.crash(self.host, Crash::Kill));
+        self.arm.with(|world| world.host_mut(self.host).crash(Crash::Kill));
     }
 }
 

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use cluster_core::Instant;
 
-use super::whole::list;
-use super::{FaultKind, HostState, Note, NoteKind, StateSpan, Timeline, units};
-use crate::host::HostId;
+use crate::record::HostId;
+use crate::timeline::{FaultKind, HostState, Note, NoteKind, StateSpan, Timeline};
+use crate::units;
+use crate::whole::list;
 
 /// Losses that follow each other within this are one moment.
 const TOGETHER: Duration = Duration::from_secs(1);

@@ -2,11 +2,10 @@
 
 use cluster_core::{Event, Instant, JoinError, NodeId, Run};
 
-use super::names::Names;
-use super::newest::Newest;
-use super::{MAX_NOTES, Note, NoteKind};
-use crate::host::HostId;
-use crate::trace::What;
+use crate::names::Names;
+use crate::newest::Newest;
+use crate::record::{HostId, Record};
+use crate::timeline::{MAX_NOTES, Note, NoteKind};
 
 /// What happened, as it was traced: put into words when a timeline is taken, when all names are known.
 #[derive(Clone, Debug)]
@@ -16,7 +15,7 @@ pub(crate) struct Notes {
     others: Newest<Entry>,
 }
 
-type Entry = (Instant, Option<HostId>, What);
+type Entry = (Instant, Option<HostId>, Record);
 
 impl Default for Notes {
     fn default() -> Notes {
@@ -25,9 +24,9 @@ impl Default for Notes {
 }
 
 impl Notes {
-    pub(crate) fn add(&mut self, at: Instant, host: Option<HostId>, what: &What) {
+    pub(crate) fn add(&mut self, at: Instant, host: Option<HostId>, what: &Record) {
         let list = match what {
-            What::Event(_) | What::Fault(_) | What::Condition(_) => &mut self.events,
+            Record::Event(_) | Record::Fault(_) | Record::Condition(_) => &mut self.events,
             _ => &mut self.others,
         };
         list.push((at, host, what.clone()));
@@ -55,24 +54,24 @@ struct Told {
 }
 
 /// What a note says; nothing of what is no note.
-fn told(what: &What, names: &Names) -> Option<Told> {
+fn told(what: &Record, names: &Names) -> Option<Told> {
     let plain = |kind, text: String| Some(Told { kind, peer: None, text });
     match what {
-        What::Event(event) => Some(event_told(event, names)),
-        What::Fault(text) => plain(NoteKind::Fault, names.replace(text)),
-        What::Condition(text) => plain(NoteKind::Condition, names.replace(text)),
-        What::Verb(text) => plain(NoteKind::Call, names.replace(text)),
-        What::Send(to, length) => plain(NoteKind::Call, names.replace(&format!("send {length} bytes to {to:?}"))),
-        What::Broadcast(length) => plain(NoteKind::Call, format!("broadcast {length} bytes")),
-        What::Puppet(text) => plain(NoteKind::Puppet, names.replace(text)),
-        What::App(text) => plain(NoteKind::App, names.replace(text)),
-        What::Notice(notice) => {
+        Record::Event(event) => Some(event_told(event, names)),
+        Record::Fault(text) => plain(NoteKind::Fault, names.replace(text)),
+        Record::Condition(text) => plain(NoteKind::Condition, names.replace(text)),
+        Record::Verb(text) => plain(NoteKind::Call, names.replace(text)),
+        Record::Send(to, length) => plain(NoteKind::Call, names.replace(&format!("send {length} bytes to {to:?}"))),
+        Record::Broadcast(length) => plain(NoteKind::Call, format!("broadcast {length} bytes")),
+        Record::Puppet(text) => plain(NoteKind::Puppet, names.replace(text)),
+        Record::App(text) => plain(NoteKind::App, names.replace(text)),
+        Record::Notice(notice) => {
             let held =
                 if notice.suppressed > 0 { format!(" ({} more held back)", notice.suppressed) } else { String::new() };
             plain(NoteKind::Notice, format!("{}: {}{held}", notice.source, notice.reason))
         }
-        What::Refused(from, reason) => plain(NoteKind::Notice, format!("not admitted: {from}: {reason}")),
-        What::Resolved(target, Err(error)) => plain(NoteKind::Notice, format!("look-up of {target} failed: {error}")),
+        Record::Refused(from, reason) => plain(NoteKind::Notice, format!("not admitted: {from}: {reason}")),
+        Record::Resolved(target, Err(error)) => plain(NoteKind::Notice, format!("look-up of {target} failed: {error}")),
         _ => None,
     }
 }
@@ -139,7 +138,7 @@ mod tests {
         names.add(HostId(2), run(6));
         let mut notes = Notes::default();
         let down = Event::PeerDown { peer: run(6), name: None, reason: Reason::Left };
-        for what in [What::Event(down), What::Verb(format!("disconnect {id:?}"))] {
+        for what in [Record::Event(down), Record::Verb(format!("disconnect {id:?}"))] {
             notes.add(Instant::ZERO, Some(HostId(0)), &what);
         }
         let told: Vec<_> = notes.notes(&names).into_iter().map(|note| (note.kind, note.peer, note.text)).collect();

@@ -5,11 +5,9 @@ use std::net::SocketAddr;
 
 use cluster_core::{Instant, LinkId};
 
-use super::newest::Newest;
-use super::{FramePath, LinkSpan, MAX_FRAMES, MAX_SPANS};
-use crate::host::HostId;
-use crate::net::Sock;
-use crate::trace::{Brief, FrameKind};
+use crate::newest::Newest;
+use crate::record::{Brief, ConnectionEnd, FrameKind, HostId};
+use crate::timeline::{FramePath, LinkSpan, MAX_FRAMES, MAX_SPANS};
 
 /// The links and frames so far.
 ///
@@ -27,7 +25,7 @@ pub(crate) struct Links {
 /// A link that has not ended.
 #[derive(Clone, Copy, Debug)]
 struct Present {
-    sock: Option<Sock>,
+    end: Option<ConnectionEnd>,
     span: u64,
 }
 
@@ -78,18 +76,18 @@ impl Links {
             ended: None,
             reason: None,
         });
-        self.present.insert((host, link), Present { sock: None, span });
+        self.present.insert((host, link), Present { end: None, span });
     }
 
     /// Which connection the link goes over.
-    pub(crate) fn socket(&mut self, host: HostId, link: LinkId, sock: Sock) {
+    pub(crate) fn connection(&mut self, host: HostId, link: LinkId, end: ConnectionEnd) {
         let Some(present) = self.present.get_mut(&(host, link)) else { return };
-        present.sock = Some(sock);
-        let connection = self.connections.entry(sock.conn.serial as usize).or_default();
-        connection.ends[sock.side as usize] = Some((host, link));
-        let other = connection.ends[sock.peer().side as usize];
+        present.end = Some(end);
+        let connection = self.connections.entry(end.connection).or_default();
+        connection.ends[side(end)] = Some((host, link));
+        let other = connection.ends[other_side(end)];
         if let Some(span) = self.span(host, link) {
-            span.connection = Some(sock.conn.serial as usize);
+            span.connection = Some(end.connection);
             span.peer = other.map(|(peer, _)| peer);
         }
         if let Some((peer, its)) = other
@@ -118,18 +116,12 @@ impl Links {
         if brief.kind() == FrameKind::Accept {
             self.granted(at, host, link);
         }
-        let Some((sock, peer)) = self.end(host, link) else { return };
-        let frame = Frame {
-            from: Some(host),
-            to: peer,
-            connection: sock.conn.serial as usize,
-            sent: Some(at),
-            got: None,
-            brief: *brief,
-        };
+        let Some((end, peer)) = self.end(host, link) else { return };
+        let frame =
+            Frame { from: Some(host), to: peer, connection: end.connection, sent: Some(at), got: None, brief: *brief };
         let number = self.list(brief).push(frame);
-        if let Some(connection) = self.connections.get_mut(&(sock.conn.serial as usize)) {
-            connection.flying[sock.side as usize].push_back((is_heartbeat(brief), number));
+        if let Some(connection) = self.connections.get_mut(&end.connection) {
+            connection.flying[side(end)].push_back((is_heartbeat(brief), number));
         }
     }
 
@@ -137,12 +129,10 @@ impl Links {
         if brief.kind() == FrameKind::Accept {
             self.granted(at, host, link);
         }
-        let Some((sock, peer)) = self.end(host, link) else { return };
-        let writer = sock.peer().side as usize;
-        let first = self
-            .connections
-            .get_mut(&(sock.conn.serial as usize))
-            .and_then(|connection| connection.flying[writer].pop_front());
+        let Some((end, peer)) = self.end(host, link) else { return };
+        let writer = other_side(end);
+        let first =
+            self.connections.get_mut(&end.connection).and_then(|connection| connection.flying[writer].pop_front());
         match first {
             Some((_, number)) => {
                 if let Some(frame) = self.list(brief).at_mut(number) {
@@ -151,7 +141,7 @@ impl Links {
             }
             None => {
                 let brief = *brief;
-                let connection = sock.conn.serial as usize;
+                let connection = end.connection;
                 let frame = Frame { from: peer, to: Some(host), connection, sent: None, got: Some(at), brief };
                 self.list(&frame.brief).push(frame);
             }
@@ -171,12 +161,12 @@ impl Links {
             span.ended = Some(at);
             span.reason.get_or_insert_with(|| cause.to_owned());
         }
-        let Some(Present { sock: Some(sock), .. }) = self.present.remove(&(host, link)) else { return };
-        let Some(connection) = self.connections.get_mut(&(sock.conn.serial as usize)) else { return };
-        connection.ends[sock.side as usize] = None;
-        connection.flying[sock.peer().side as usize].clear();
+        let Some(Present { end: Some(end), .. }) = self.present.remove(&(host, link)) else { return };
+        let Some(connection) = self.connections.get_mut(&end.connection) else { return };
+        connection.ends[side(end)] = None;
+        connection.flying[other_side(end)].clear();
         if connection.ends == [None, None] {
-            self.connections.remove(&(sock.conn.serial as usize));
+            self.connections.remove(&end.connection);
         }
     }
 
@@ -222,13 +212,21 @@ impl Links {
         self.spans.at_mut(self.present.get(&(host, link))?.span)
     }
 
-    /// The socket of a link, and who is at the other end.
-    fn end(&mut self, host: HostId, link: LinkId) -> Option<(Sock, Option<HostId>)> {
-        let Present { sock, span } = *self.present.get(&(host, link))?;
-        Some((sock?, self.spans.at_mut(span).and_then(|span| span.peer)))
+    /// The end of the connection of a link, and the host at the other end.
+    fn end(&mut self, host: HostId, link: LinkId) -> Option<(ConnectionEnd, Option<HostId>)> {
+        let Present { end, span } = *self.present.get(&(host, link))?;
+        Some((end?, self.spans.at_mut(span).and_then(|span| span.peer)))
     }
 }
 
 fn is_heartbeat(brief: &Brief) -> bool {
     matches!(brief.kind(), FrameKind::Ping | FrameKind::Pong)
+}
+
+fn side(end: ConnectionEnd) -> usize {
+    usize::from(!end.outbound)
+}
+
+fn other_side(end: ConnectionEnd) -> usize {
+    usize::from(end.outbound)
 }

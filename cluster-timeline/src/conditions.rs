@@ -5,51 +5,17 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use cluster_core::{Instant, Run};
 
-use super::newest::Newest;
-use super::{FaultKind, FaultSpan, HostState, MAX_SPANS, StateSpan};
-use crate::host::HostId;
-use crate::machine::{Machine, Process};
-use crate::net::Block;
-use crate::world::World;
+use crate::newest::Newest;
+use crate::record::HostId;
+use crate::timeline::{FaultKind, FaultSpan, HostState, MAX_SPANS, StateSpan};
 
 /// How things stand at one time.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Snapshot {
-    pub(crate) hosts: Vec<(HostState, Option<Run>)>,
-    faults: BTreeSet<(FaultKind, HostId, Option<HostId>)>,
-}
-
-impl Snapshot {
-    pub(crate) fn of(world: &World) -> Snapshot {
-        let mut faults = BTreeSet::new();
-        for machine in &world.machines {
-            let alone = [
-                (FaultKind::Exhausted, world.net.is_exhausted(machine.id)),
-                (FaultKind::NotConsuming, machine.appetite.is_some()),
-                (FaultKind::NotReading, machine.reading.is_some()),
-                (FaultKind::ClockStopped, machine.clock.is_stopped()),
-            ];
-            faults.extend(alone.iter().filter(|(_, holds)| *holds).map(|&(kind, _)| (kind, machine.id, None)));
-        }
-        faults.extend(world.net.cuts().map(|(from, to)| (FaultKind::Cut, from, Some(to))));
-        faults.extend(world.net.blocks().map(|(from, to, block)| match block {
-            Block::Drop => (FaultKind::DialsDropped, from, Some(to)),
-            Block::Refuse => (FaultKind::DialsRefused, from, Some(to)),
-        }));
-        Snapshot { hosts: world.machines.iter().map(host).collect(), faults }
-    }
-}
-
-fn host(machine: &Machine) -> (HostState, Option<Run>) {
-    let state = match &machine.process {
-        Process::None if machine.life == 0 => HostState::Idle,
-        Process::None => HostState::Crashed,
-        Process::Puppet(_) => HostState::Puppet,
-        Process::Node(driver) if driver.node.has_left() => HostState::Left,
-        Process::Node(_) if machine.paused => HostState::Paused,
-        Process::Node(_) => HostState::Running,
-    };
-    (state, machine.run.filter(|_| state.is_up() || state == HostState::Puppet))
+pub struct Snapshot {
+    /// What each host does, and as which run, by [index](HostId::index).
+    pub hosts: Vec<(HostState, Option<Run>)>,
+    /// The faults in force: the kind, the host, and for a way between two hosts the host that it leads to.
+    pub faults: BTreeSet<(FaultKind, HostId, Option<HostId>)>,
 }
 
 /// The spans so far.

@@ -5,7 +5,6 @@
 
 use std::any::Any;
 use std::collections::BTreeMap;
-use std::fmt;
 use std::net::SocketAddr;
 
 use cluster_core::adapter::Pulse;
@@ -17,40 +16,14 @@ use cluster_core::{
 use crate::app::{App, Ctx, Factory, Resident, Told};
 use crate::calls::Calls;
 use crate::io::Io;
-use crate::net::{DialError, Read, Sock, Wake};
 use crate::rng::Rng;
+use crate::socket::{DialError, Read, Sock, Wake};
 
 /// About the most bytes that are pulled at once, when the socket has taken all before.
 const AHEAD: usize = 1 << 20;
 
 /// How many actions of a node may follow one input, before it counts as a node that never comes to rest.
 const MAX_ACTIONS: u32 = 1 << 18;
-
-/// Names a host of a [`World`](crate::World): a machine with an address that runs one node at a time.
-///
-/// It is of the world that gave it: another one panics that has no host of this number.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct HostId(pub(crate) u32);
-
-impl HostId {
-    /// The number of the host, in the order in which hosts were added.
-    #[must_use]
-    pub const fn index(self) -> usize {
-        self.0 as usize
-    }
-}
-
-impl fmt::Display for HostId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "n{}", self.0)
-    }
-}
-
-impl fmt::Debug for HostId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
 
 /// A node and its links.
 #[derive(Debug)]
@@ -260,7 +233,7 @@ impl Driver {
                 }
             }
             Action::Close { link, mode, reason } => {
-                io.close_asked(link, mode, &reason, self.links.get(&link).map(|link| &**link));
+                io.close_asked(link, mode, &reason, self.links.get(&link).and_then(|link| link.peer));
                 self.close(io, link, mode);
             }
             Action::Deliver => {
@@ -371,7 +344,8 @@ impl Driver {
                     Input::Connected { link: id, proven, local: io.local(link.sock) }
                 }
                 Ok(Some(Received::Frame(frame))) => {
-                    io.got(id, &frame, link);
+                    io.got(id, &frame, link.sock);
+                    link.granted |= matches!(frame, Frame::Accept(_));
                     Input::Frame { link: id, frame }
                 }
                 Ok(None) if none && link.read.beat(io.clock()) => {
@@ -399,7 +373,8 @@ impl Driver {
             if link.send && link.peer.is_some() && link.channel.output().is_empty() {
                 link.send = self.node.poll_frames(id, AHEAD, &mut self.frames);
                 for frame in self.frames.drain(..) {
-                    io.sent(id, &frame, link);
+                    io.sent(id, &frame, link.sock);
+                    link.granted |= matches!(frame, Frame::Accept(_));
                     link.channel.send(frame);
                 }
             }
@@ -462,10 +437,10 @@ mod tests {
 
     use cluster_core::{Config, Instant};
 
-    use super::HostId;
     use crate::catch::{Caught, caught};
     use crate::net::{Block, Buffers};
     use crate::{Crash, Latency, Restart, Twin, World};
+    use cluster_timeline::record::HostId;
 
     /// A verb, given one host of the world and one of another.
     type Verb = fn(&mut World, HostId, HostId);
@@ -476,97 +451,97 @@ mod tests {
         struct Idle;
         impl crate::App for Idle {}
         let verbs: &[(u32, Verb)] = &[
-            (line!(), |world, _, far| _ = world.is_running(far)),
-            (line!(), |world, _, far| _ = world.can_act(far)),
-            (line!(), |world, _, far| _ = world.run(far)),
-            (line!(), |world, _, far| _ = world.id(far)),
-            (line!(), |world, _, far| _ = world.addr(far)),
-            (line!(), |world, _, far| _ = world.events(far)),
-            (line!(), |world, _, far| _ = world.count_events(far, |_| true)),
-            (line!(), |world, near, far| _ = world.ups(far, near)),
-            (line!(), |world, near, far| _ = world.downs(near, far)),
-            (line!(), |world, _, far| _ = world.messages(far)),
-            (line!(), |world, _, far| _ = world.taken(far)),
-            (line!(), |world, near, far| _ = world.numbered(far, near)),
-            (line!(), |world, near, far| _ = world.numbered(near, far)),
-            (line!(), |world, _, far| _ = world.notices(far)),
-            (line!(), |world, _, far| _ = world.closes(far)),
-            (line!(), |world, _, far| _ = world.ends(far)),
-            (line!(), |world, _, far| _ = world.writable(far)),
-            (line!(), |world, _, far| _ = world.refused(far)),
-            (line!(), |world, _, far| _ = world.wire(far)),
-            (line!(), |world, _, far| _ = world.dials_from(far, Instant::ZERO)),
-            (line!(), |world, near, far| _ = world.opened(near, far)),
-            (line!(), |world, near, far| _ = world.opened(far, near)),
-            (line!(), |world, _, far| _ = world.links(far)),
-            (line!(), |world, near, far| _ = world.sees(far, near)),
-            (line!(), |world, near, far| _ = world.sees(near, far)),
+            (line!(), |world, _, far| _ = world.host(far).is_running()),
+            (line!(), |world, _, far| _ = world.host(far).can_act()),
+            (line!(), |world, _, far| _ = world.host(far).run()),
+            (line!(), |world, _, far| _ = world.host(far).id()),
+            (line!(), |world, _, far| _ = world.host(far).addr()),
+            (line!(), |world, _, far| _ = world.host(far).events()),
+            (line!(), |world, _, far| _ = world.host(far).count_events(|_| true)),
+            (line!(), |world, near, far| _ = world.host(far).ups(near)),
+            (line!(), |world, near, far| _ = world.host(near).downs(far)),
+            (line!(), |world, _, far| _ = world.host(far).messages()),
+            (line!(), |world, _, far| _ = world.host(far).taken()),
+            (line!(), |world, near, far| _ = world.host(far).numbered(near)),
+            (line!(), |world, near, far| _ = world.host(near).numbered(far)),
+            (line!(), |world, _, far| _ = world.host(far).notices()),
+            (line!(), |world, _, far| _ = world.host(far).closes()),
+            (line!(), |world, _, far| _ = world.host(far).ends()),
+            (line!(), |world, _, far| _ = world.host(far).writable()),
+            (line!(), |world, _, far| _ = world.host(far).refused()),
+            (line!(), |world, _, far| _ = world.host(far).wire()),
+            (line!(), |world, _, far| _ = world.host(far).dials_since(Instant::ZERO)),
+            (line!(), |world, near, far| _ = world.net().opened(near, far)),
+            (line!(), |world, near, far| _ = world.net().opened(far, near)),
+            (line!(), |world, _, far| _ = world.host(far).links()),
+            (line!(), |world, near, far| _ = world.host(far).sees(near)),
+            (line!(), |world, near, far| _ = world.host(near).sees(far)),
             (line!(), |world, near, far| _ = world.linked(near, far)),
             (line!(), |world, near, far| _ = world.is_mesh(&[near, far])),
             (line!(), |world, _, far| _ = world.node(far)),
             (line!(), |world, near, far| _ = world.node(near).join(far)),
             (line!(), |world, near, far| _ = world.node(near).add_seed(far)),
-            (line!(), |world, _, far| _ = world.core(far)),
-            (line!(), |world, near, far| _ = world.send_numbered(near, far, 100)),
-            (line!(), |world, near, far| _ = world.send_numbered(far, near, 100)),
+            (line!(), |world, _, far| _ = world.host(far).core()),
+            (line!(), |world, near, far| _ = world.node(near).send_numbered(far, 100)),
+            (line!(), |world, near, far| _ = world.node(far).send_numbered(near, 100)),
             (line!(), |world, _, far| _ = world.add_clone(far, Twin::LaterRun)),
-            (line!(), |world, _, far| world.change_address(far, "10.0.9.9")),
-            (line!(), |world, _, far| world.renumber(far)),
-            (line!(), |world, _, far| world.crash(far, Crash::Kill)),
-            (line!(), |world, _, far| world.restart(far, Restart::default())),
-            (line!(), |world, _, far| world.power_on(far)),
-            (line!(), |world, _, far| world.pause(far)),
-            (line!(), |world, _, far| world.pause_for(far, SPAN)),
-            (line!(), |world, _, far| world.resume(far)),
-            (line!(), |world, _, far| world.set_late(far, SPAN)),
-            (line!(), |world, _, far| world.set_drift(far, 1)),
-            (line!(), |world, _, far| world.clock_forward(far, SPAN)),
-            (line!(), |world, _, far| world.clock_back(far, SPAN)),
-            (line!(), |world, _, far| world.clock_stop(far, true)),
-            (line!(), |world, _, far| world.set_consuming(far, false)),
-            (line!(), |world, _, far| world.consume(far, 1)),
-            (line!(), |world, _, far| world.consume_in_bursts(far, 1, SPAN)),
-            (line!(), |world, _, far| world.set_acknowledging(far, 1)),
-            (line!(), |world, _, far| world.keep_messages(far, false)),
-            (line!(), |world, _, far| world.set_reading(far, false)),
-            (line!(), |world, _, far| world.read(far, 1)),
-            (line!(), |world, _, far| world.exhaust(far, true)),
-            (line!(), |world, near, far| world.set_latency_from(near, far, Latency::default())),
-            (line!(), |world, near, far| world.set_latency_from(far, near, Latency::default())),
-            (line!(), |world, near, far| world.set_bandwidth_from(near, far, Some(1))),
-            (line!(), |world, near, far| world.set_bandwidth_from(far, near, Some(1))),
-            (line!(), |world, _, far| world.set_buffers_of(far, Buffers::default())),
-            (line!(), |world, near, far| world.cut_one_way(near, far)),
-            (line!(), |world, near, far| world.cut_one_way(far, near)),
-            (line!(), |world, near, far| world.heal_one_way(near, far)),
-            (line!(), |world, near, far| world.heal_one_way(far, near)),
-            (line!(), |world, near, far| world.clog(near, far, SPAN, SPAN)),
-            (line!(), |world, near, far| world.clog(far, near, SPAN, SPAN)),
-            (line!(), |world, near, far| world.cut(near, far)),
-            (line!(), |world, near, far| world.heal(near, far)),
-            (line!(), |world, near, far| world.partition(&[near], &[far])),
-            (line!(), |world, _, far| world.isolate(far)),
-            (line!(), |world, near, far| world.block_dials(near, far, Block::Drop)),
-            (line!(), |world, near, far| world.block_dials(far, near, Block::Drop)),
-            (line!(), |world, near, far| world.allow_dials(near, far)),
-            (line!(), |world, near, far| world.allow_dials(far, near)),
-            (line!(), |world, near, far| _ = world.reset_connections(near, far)),
-            (line!(), |world, near, far| _ = world.reset_connections(far, near)),
-            (line!(), |world, near, far| _ = world.reset_one_side(near, far)),
-            (line!(), |world, near, far| _ = world.reset_one_side(far, near)),
-            (line!(), |world, near, far| _ = world.half_open(near, far)),
-            (line!(), |world, near, far| _ = world.half_open(far, near)),
-            (line!(), |world, near, far| _ = world.sever_connections(near, far)),
-            (line!(), |world, near, far| _ = world.sever_connections(far, near)),
-            (line!(), |world, _, far| world.masquerade(far, None)),
-            (line!(), |world, _, far| _ = world.app::<Idle>(far)),
-            (line!(), |world, _, far| world.with_app::<Idle, _>(far, |_, _| ())),
-            (line!(), |world, _, far| _ = world.disk(far)),
+            (line!(), |world, _, far| world.host_mut(far).change_address("10.0.9.9")),
+            (line!(), |world, _, far| world.host_mut(far).renumber()),
+            (line!(), |world, _, far| world.host_mut(far).crash(Crash::Kill)),
+            (line!(), |world, _, far| world.host_mut(far).restart(Restart::default())),
+            (line!(), |world, _, far| world.host_mut(far).power_on()),
+            (line!(), |world, _, far| world.host_mut(far).pause()),
+            (line!(), |world, _, far| world.host_mut(far).pause_for(SPAN)),
+            (line!(), |world, _, far| world.host_mut(far).resume()),
+            (line!(), |world, _, far| world.host_mut(far).set_late(SPAN)),
+            (line!(), |world, _, far| world.host_mut(far).set_drift(1)),
+            (line!(), |world, _, far| world.host_mut(far).clock_forward(SPAN)),
+            (line!(), |world, _, far| world.host_mut(far).clock_back(SPAN)),
+            (line!(), |world, _, far| world.host_mut(far).clock_stop(true)),
+            (line!(), |world, _, far| world.host_mut(far).set_consuming(false)),
+            (line!(), |world, _, far| world.host_mut(far).consume(1)),
+            (line!(), |world, _, far| world.host_mut(far).consume_in_bursts(1, SPAN)),
+            (line!(), |world, _, far| world.host_mut(far).set_acknowledging(1)),
+            (line!(), |world, _, far| world.host_mut(far).keep_messages(false)),
+            (line!(), |world, _, far| world.host_mut(far).set_reading(false)),
+            (line!(), |world, _, far| world.host_mut(far).read(1)),
+            (line!(), |world, _, far| world.host_mut(far).exhaust(true)),
+            (line!(), |world, near, far| world.net_mut().set_latency_from(near, far, Latency::default())),
+            (line!(), |world, near, far| world.net_mut().set_latency_from(far, near, Latency::default())),
+            (line!(), |world, near, far| world.net_mut().set_bandwidth_from(near, far, Some(1))),
+            (line!(), |world, near, far| world.net_mut().set_bandwidth_from(far, near, Some(1))),
+            (line!(), |world, _, far| world.host_mut(far).set_buffers(Buffers::default())),
+            (line!(), |world, near, far| world.net_mut().cut_one_way(near, far)),
+            (line!(), |world, near, far| world.net_mut().cut_one_way(far, near)),
+            (line!(), |world, near, far| world.net_mut().heal_one_way(near, far)),
+            (line!(), |world, near, far| world.net_mut().heal_one_way(far, near)),
+            (line!(), |world, near, far| world.net_mut().clog(near, far, SPAN, SPAN)),
+            (line!(), |world, near, far| world.net_mut().clog(far, near, SPAN, SPAN)),
+            (line!(), |world, near, far| world.net_mut().cut(near, far)),
+            (line!(), |world, near, far| world.net_mut().heal(near, far)),
+            (line!(), |world, near, far| world.net_mut().partition(&[near], &[far])),
+            (line!(), |world, _, far| world.net_mut().isolate(far)),
+            (line!(), |world, near, far| world.net_mut().block_dials(near, far, Block::Drop)),
+            (line!(), |world, near, far| world.net_mut().block_dials(far, near, Block::Drop)),
+            (line!(), |world, near, far| world.net_mut().allow_dials(near, far)),
+            (line!(), |world, near, far| world.net_mut().allow_dials(far, near)),
+            (line!(), |world, near, far| _ = world.net_mut().reset_connections(near, far)),
+            (line!(), |world, near, far| _ = world.net_mut().reset_connections(far, near)),
+            (line!(), |world, near, far| _ = world.net_mut().reset_one_side(near, far)),
+            (line!(), |world, near, far| _ = world.net_mut().reset_one_side(far, near)),
+            (line!(), |world, near, far| _ = world.net_mut().half_open(near, far)),
+            (line!(), |world, near, far| _ = world.net_mut().half_open(far, near)),
+            (line!(), |world, near, far| _ = world.net_mut().sever_connections(near, far)),
+            (line!(), |world, near, far| _ = world.net_mut().sever_connections(far, near)),
+            (line!(), |world, _, far| world.host_mut(far).masquerade(None)),
+            (line!(), |world, _, far| _ = world.host(far).app::<Idle>()),
+            (line!(), |world, _, far| world.host_mut(far).with_app::<Idle, _>(|_, _| ())),
+            (line!(), |world, _, far| _ = world.host(far).disk()),
             (line!(), |world, _, far| _ = world.puppet(far)),
-            (line!(), |world, _, far| _ = world.heard(far)),
-            (line!(), |world, _, far| _ = world.puppet_messages(far)),
-            (line!(), |world, _, far| _ = world.puppet_links(far)),
-            (line!(), |world, _, far| _ = world.puppet_error(far, 0)),
+            (line!(), |world, _, far| _ = world.host(far).heard()),
+            (line!(), |world, _, far| _ = world.host(far).puppet_messages()),
+            (line!(), |world, _, far| _ = world.host(far).puppet_links()),
+            (line!(), |world, _, far| _ = world.host(far).puppet_error(0)),
         ];
         let mut other = World::new(1);
         let far = other.add_many(3, &Config::insecure_plaintext())[2];

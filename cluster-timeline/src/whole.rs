@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use cluster_core::{Instant, PeerState, Run};
 
-use super::{FaultKind, FaultSpan, HostState, MeshSpan, PeerSpan, SplitSpan, StateSpan};
-use crate::host::HostId;
+use crate::record::HostId;
+use crate::timeline::{FaultKind, FaultSpan, HostState, MeshSpan, PeerSpan, SplitSpan, StateSpan};
 
 /// How many ways that are cut, or runs of hosts with numbers in a row, a text names.
 const NAMED: usize = 6;

@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cluster_core::{
-    Broadcast, Config, ConfigError, Event, FlushError, FlushId, JoinError, JoinId, Node, NodeId, PeerInfo, Receipt,
-    Run, SendError, Stats, Target, UnknownPeer,
+    Broadcast, Config, ConfigError, Event, FlushError, FlushId, JoinError, JoinId, NodeId, PeerInfo, Receipt, Run,
+    SendError, Stats, Target, UnknownPeer,
 };
+use cluster_timeline::record::HostId;
 
+use super::World;
 use crate::calls::Calls;
-use crate::host::HostId;
 use crate::log::Taken;
 use crate::numbered::Numbered;
-use crate::world::World;
 
 /// Where a join goes: a host of the world, a socket address, a [`Target`], or its text.
 #[derive(Clone, Debug)]
@@ -48,8 +48,8 @@ impl From<&str> for Dest {
     }
 }
 
-/// The node of a host, with the verbs of every adapter. Each acts at the present virtual time, and what follows from
-/// it at that time has happened when it returns. None waits, for only the test lets time pass: what waits elsewhere, such
+/// The node of a host, with the verbs of every adapter. Each acts at the present virtual time, and what follows from it
+/// at that time has happened when it returns. None waits, for only the test lets time pass: what waits elsewhere, such
 /// as `recv`, is [`try_recv`](NodeMut::try_recv) here, after a [`run_until`](World::run_until); and a `send` for which
 /// there is no room is refused, as `try_send` is everywhere.
 #[derive(Debug)]
@@ -68,41 +68,6 @@ impl World {
     pub fn node(&mut self, host: HostId) -> NodeMut<'_> {
         self.assert_here(host);
         NodeMut { world: self, host }
-    }
-
-    /// The state machine of the node that runs on `host`, to look at.
-    ///
-    /// # Panics
-    ///
-    /// If no node runs there.
-    #[must_use]
-    #[track_caller]
-    pub fn core(&self, host: HostId) -> &Node {
-        match self.machine(host).process.driver() {
-            Some(driver) => &driver.node,
-            None => panic!("{host} runs no node"),
-        }
-    }
-
-    /// Sends a message that says who sent it to whom and in which place, filled up to `length` bytes (64 at the
-    /// least), to the node on `to`, in the run that the
-    /// sender knows. At the receiver the checks see to it that such messages come in order,
-    /// once, without gaps while a session lasts, and to nobody else. Returns the number: 1 for the first one between
-    /// two runs.
-    ///
-    /// # Errors
-    ///
-    /// As `send`; the number is then used again.
-    #[track_caller]
-    pub fn send_numbered(&mut self, from: HostId, to: HostId, length: usize) -> Result<u64, SendError> {
-        let (sender, id) = (self.run(from), self.id(to));
-        // The run that the sender knows, which need not be the one that runs there by now.
-        let receiver = self.core(from).peer(id).map_or(self.run(to), |info| info.run);
-        let number = self.numbers.get(&(sender, receiver)).map_or(1, |sent| sent + 1);
-        let numbered = Numbered { from: sender, to: receiver, number };
-        self.node(from).send(receiver.id, numbered.payload(length))?;
-        self.numbers.insert((sender, receiver), number);
-        Ok(number)
     }
 }
 
@@ -138,6 +103,27 @@ impl NodeMut<'_> {
         self.call(|calls| calls.send(to, payload.into()))
     }
 
+    /// Sends a message that says who sent it to whom and in which place, filled up to `length` bytes (64 at the
+    /// least), to the node on `to`, in the run that the
+    /// sender knows. At the receiver the checks see to it that such messages come in order,
+    /// once, without gaps while a session lasts, and to nobody else. Returns the number: 1 for the first one between
+    /// two runs.
+    ///
+    /// # Errors
+    ///
+    /// As `send`; the number is then used again.
+    #[track_caller]
+    pub fn send_numbered(&mut self, to: HostId, length: usize) -> Result<u64, SendError> {
+        let (sender, id) = (self.run(), self.world.host(to).id());
+        // The run that the sender knows, which need not be the one that runs there by now.
+        let receiver = self.peer(id).map_or_else(|| self.world.host(to).run(), |info| info.run);
+        let number = self.world.numbers.get(&(sender, receiver)).map_or(1, |sent| sent + 1);
+        let numbered = Numbered { from: sender, to: receiver, number };
+        self.send(receiver.id, numbered.payload(length))?;
+        self.world.numbers.insert((sender, receiver), number);
+        Ok(number)
+    }
+
     /// Sends to one peer if there is room: the same as [`send`](NodeMut::send), which does not wait here.
     ///
     /// # Errors
@@ -148,8 +134,8 @@ impl NodeMut<'_> {
     }
 
     /// The next message that the node's user has taken and that this has not returned yet; those of the run that runs
-    /// now, if they are [kept](World::keep_messages). Users take messages as they come, unless
-    /// [something else](World::set_consuming) is said.
+    /// now, if they are [kept](crate::HostMut::keep_messages). Users take messages as they come, unless
+    /// [something else](crate::HostMut::set_consuming) is said.
     pub fn try_recv(&mut self) -> Option<Taken> {
         let run = self.run();
         let log = &mut self.world.machines[self.host.index()].log;
@@ -221,39 +207,39 @@ impl NodeMut<'_> {
     /// Up and lost peers, ordered by id.
     #[must_use]
     pub fn peers(&self) -> Vec<PeerInfo> {
-        self.world.core(self.host).peers().collect()
+        self.world.host(self.host).core().peers().collect()
     }
 
     /// A peer that is up or lost.
     #[must_use]
     pub fn peer(&self, id: NodeId) -> Option<PeerInfo> {
-        self.world.core(self.host).peer(id)
+        self.world.host(self.host).core().peer(id)
     }
 
     /// What the run that runs now has told its user, oldest first.
     #[must_use]
     pub fn events(&self) -> Vec<Event> {
         let run = self.run();
-        let own = self.world.events(self.host).iter().filter(|logged| logged.run == run);
+        let own = self.world.host(self.host).events().iter().filter(|logged| logged.run == run);
         own.map(|logged| logged.event.clone()).collect()
     }
 
     /// The address at which the node listens, or would listen.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
-        self.world.addr(self.host)
+        self.world.host(self.host).addr()
     }
 
     /// What the node counts.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        self.world.core(self.host).stats()
+        self.world.host(self.host).core().stats()
     }
 
     /// Which run this is.
     #[must_use]
     pub fn run(&self) -> Run {
-        self.world.core(self.host).run()
+        self.world.host(self.host).core().run()
     }
 
     /// The node's id.
@@ -265,13 +251,13 @@ impl NodeMut<'_> {
     /// The settings of the node.
     #[must_use]
     pub fn config(&self) -> Config {
-        self.world.core(self.host).config().clone()
+        self.world.host(self.host).core().config().clone()
     }
 
     #[track_caller]
     fn target(&self, to: Dest) -> Target {
         match to {
-            Dest::Host(host) => self.world.addr(host).into(),
+            Dest::Host(host) => self.world.host(host).addr().into(),
             Dest::Target(target) => target,
         }
     }
@@ -301,7 +287,7 @@ mod tests {
         let at = world.node(alice).local_addr();
         world.node(bob).join(at).unwrap();
         world.expect("a mesh", Duration::from_secs(2), World::is_complete);
-        let ids = [world.id(alice), world.id(bob)];
+        let ids = [world.host(alice).id(), world.host(bob).id()];
         assert_eq!(world.node(alice).peer(ids[1]).map(|info| info.run.id), Some(ids[1]));
         assert_eq!(world.node(alice).peer(ids[0]), None);
         assert!(matches!(world.node(alice).events()[..], [Event::PeerUp(_)]), "{:?}", world.node(alice).events());
@@ -310,12 +296,12 @@ mod tests {
             world.node(alice).try_send(ids[1], text).unwrap();
         }
         assert_eq!(world.node(bob).try_recv(), None, "it takes time");
-        world.expect("both", Duration::from_secs(1), |world| world.taken(bob) == 2);
+        world.expect("both", Duration::from_secs(1), |world| world.host(bob).taken() == 2);
         let first = world.node(bob).try_recv().unwrap();
         assert_eq!((first.from.id, &first.payload[..]), (ids[0], &b"one"[..]));
-        world.crash(bob, Crash::Kill);
-        world.restart(bob, Restart::default());
+        world.host_mut(bob).crash(Crash::Kill);
+        world.host_mut(bob).restart(Restart::default());
         assert_eq!(world.node(bob).try_recv(), None, "the second one was for the run before");
-        assert!(world.node(bob).events().is_empty() && !world.events(bob).is_empty());
+        assert!(world.node(bob).events().is_empty() && !world.host(bob).events().is_empty());
     }
 }

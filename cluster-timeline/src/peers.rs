@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use cluster_core::{Event, Instant, NodeId, PeerState, Run};
 
-use super::names::Names;
-use super::newest::Newest;
-use super::{MAX_SPANS, PeerSpan};
-use crate::host::HostId;
+use crate::names::Names;
+use crate::newest::Newest;
+use crate::record::HostId;
+use crate::timeline::{MAX_SPANS, PeerSpan};
 
 /// The spans so far.
 #[derive(Clone, Debug)]

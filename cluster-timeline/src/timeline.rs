@@ -1,54 +1,10 @@
-//! What happened in a run, for people: as plain data, as one HTML page, as text, as lines of JSON.
-//!
-//! A [`World`] that [records](World::record) gives a [`Timeline`]:
-//!
-//! ```
-//! use cluster_core::Config;
-//! use cluster_sim::World;
-//! use std::time::Duration;
-//!
-//! let mut world = World::new(42);
-//! world.record();
-//! let hosts = world.add_many(3, &Config::insecure_plaintext());
-//! for &host in &hosts[1..] {
-//!     world.node(host).join(hosts[0])?;
-//! }
-//! world.run_for(Duration::from_secs(1));
-//!
-//! let timeline = world.timeline();
-//! assert!(timeline.mesh.last().is_some_and(|span| span.is_whole()));
-//! println!("{}", timeline.to_text(100));
-//! let path = std::env::temp_dir().join("cluster-sim-timeline.html");
-//! timeline.write_html(&path)?;
-//! # std::fs::remove_file(path)?;
-//! # Ok::<(), Box<dyn std::error::Error>>(())
-//! ```
-
-mod conditions;
-mod html;
-mod jsonl;
-mod links;
-mod messages;
-mod names;
-mod newest;
-mod notes;
-mod peers;
-mod recorder;
-mod story;
-mod text;
-mod units;
-mod whole;
+//! What happened in a run, as plain data.
 
 use std::net::SocketAddr;
 
 use cluster_core::{Instant, LinkId, PeerState, Run};
 
-use crate::host::HostId;
-use crate::trace::FrameKind;
-use crate::world::World;
-
-pub(crate) use recorder::Recorder;
-pub use story::{Moment, MomentKind};
+use crate::record::{FrameKind, HostId};
 
 /// How many messages a timeline keeps: the newest.
 pub const MAX_MESSAGES: usize = 50_000;
@@ -62,7 +18,7 @@ pub const MAX_NOTES: usize = 50_000;
 /// How many spans of each kind (states, faults, peers, links) a timeline keeps: the newest.
 pub const MAX_SPANS: usize = 50_000;
 
-/// What happened in a run of a [`World`], from when it began to [record](World::record) on. Plain data, ordered by time
+/// What happened in a run of a simulated world, from the moment at which recording began. Plain data, ordered by time
 /// within each list.
 ///
 /// The lists are bounded; [`hidden`](Timeline::hidden) says how many of the oldest entries were let go.
@@ -70,7 +26,7 @@ pub const MAX_SPANS: usize = 50_000;
 pub struct Timeline {
     /// The seed of the world.
     pub seed: u64,
-    /// The hash of everything that happened, see [`World::trace_hash`].
+    /// The hash of everything that happened in the world.
     pub hash: u64,
     /// When recording began.
     pub begin: Instant,
@@ -140,7 +96,7 @@ pub enum HostState {
     Left,
     /// The process was killed, or the host lost power.
     Crashed,
-    /// A [puppet](World::add_puppet) runs.
+    /// A puppet runs: a member that a test plays.
     Puppet,
 }
 
@@ -433,43 +389,5 @@ impl Hidden {
             ("notes", self.notes),
         ];
         lists.into_iter().filter(|&(_, count)| count > 0)
-    }
-}
-
-/// For people.
-impl World {
-    /// Records from now on what a [`Timeline`] shows; what went before is not in it, except for how things stand now.
-    /// Nothing else in the run changes. Off by default, since it takes memory and time.
-    pub fn record(&mut self) {
-        if self.trace.recording().is_none() {
-            let recorder = Recorder::new(self);
-            self.trace.set_recorder(recorder);
-        }
-    }
-
-    /// What happened since [`record`](World::record) was called.
-    ///
-    /// # Panics
-    ///
-    /// If it was not called.
-    #[must_use]
-    #[track_caller]
-    pub fn timeline(&mut self) -> Timeline {
-        self.observe();
-        match self.trace.recorder() {
-            Some(recorder) => recorder.timeline(self),
-            None => panic!("this world does not record: call `record` first"),
-        }
-    }
-
-    /// Notes which faults are in force and what the hosts do, if something may have changed since the last time.
-    pub(crate) fn observe(&mut self) {
-        if self.trace.recorder().is_some_and(|recorder| recorder.is_stale(self)) {
-            let now = self.now();
-            let conditions = conditions::Snapshot::of(self);
-            if let Some(recorder) = self.trace.recording() {
-                recorder.observed(now, &conditions);
-            }
-        }
     }
 }

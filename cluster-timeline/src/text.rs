@@ -4,7 +4,9 @@ use std::fmt::Write as _;
 
 use cluster_core::{Instant, PeerState};
 
-use super::{HostState, Moment, MomentKind, Timeline, units};
+use crate::story::{Moment, MomentKind};
+use crate::timeline::{HostState, Timeline};
+use crate::units;
 
 /// The narrowest view.
 const NARROWEST: usize = 40;

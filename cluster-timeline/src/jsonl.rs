@@ -5,8 +5,8 @@ use std::io::{self, Write};
 use cluster_core::Instant;
 use serde_json::{Value, json};
 
-use super::Timeline;
-use crate::host::HostId;
+use crate::record::HostId;
+use crate::timeline::{Lane, Timeline};
 
 impl Timeline {
     /// Writes the timeline as JSON, one object a line, ordered by time.
@@ -46,7 +46,7 @@ impl Timeline {
     }
 
     fn run_line(&self) -> Value {
-        let host = |lane: &super::Lane| json!({ "name": lane.name, "address": lane.address.to_string() });
+        let host = |lane: &Lane| json!({ "name": lane.name, "address": lane.address.to_string() });
         json!({
             "type": "run",
             "version": 1,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use cluster_core::{NodeId, Run};
 
-use crate::host::HostId;
+use crate::record::HostId;
 
 /// Every id and run that has been seen on a host.
 #[derive(Clone, Debug, Default)]

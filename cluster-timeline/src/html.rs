@@ -7,8 +7,10 @@ use std::path::Path;
 use cluster_core::{Instant, PeerState, Run};
 use serde_json::{Value, json};
 
-use super::{Moment, StateSpan, Timeline, units};
-use crate::host::HostId;
+use crate::record::HostId;
+use crate::story::Moment;
+use crate::timeline::{StateSpan, Timeline};
+use crate::units;
 
 /// The page, with `{{name}}` where the parts go.
 const PAGE: &str = include_str!("page/page.html");

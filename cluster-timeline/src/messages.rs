@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 use cluster_core::{Instant, NodeId, Run};
 
-use super::names::Names;
-use super::newest::Newest;
-use super::{MAX_MESSAGES, MessagePath};
+use crate::names::Names;
+use crate::newest::Newest;
+use crate::timeline::{MAX_MESSAGES, MessagePath};
 
 /// How far into the queue of a pair of nodes a taken message is looked for: those before it were lost.
 const SEARCH: usize = 1_000;
