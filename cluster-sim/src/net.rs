@@ -403,6 +403,15 @@ impl Net {
         open && pipes.iter().all(|pipe| pipe.is_empty() && !pipe.is_finished() && !pipe.has_unread())
     }
 
+    /// Returns whether bytes that a host has written are on their way over connections that it has closed.
+    pub(crate) fn is_draining(&self, host: HostId) -> bool {
+        let drains = |conn: &Conn| {
+            let is_its_own = |end: &End| end.host == host && end.state == EndState::Closed;
+            conn.ends.iter().zip(&conn.pipes).any(|(end, pipe)| is_its_own(end) && pipe.next_arrival().is_some())
+        };
+        self.conns.iter().any(drains)
+    }
+
     /// How many connections there are, those included whose last bytes are under way.
     pub(crate) fn connections(&self) -> usize {
         self.conns.len()

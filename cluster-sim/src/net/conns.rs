@@ -44,6 +44,10 @@ impl<T> Conns<T> {
         }
     }
 
+    pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.places.iter().flatten().map(|(_, conn)| &**conn)
+    }
+
     /// How many there are.
     pub(super) fn len(&self) -> usize {
         self.places.len() - self.free.len()

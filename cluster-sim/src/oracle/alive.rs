@@ -84,7 +84,8 @@ impl Alive {
     /// Bytes of a link were read.
     pub(super) fn read(&mut self, link: LinkId, clock: Instant) {
         self.now = self.now.max(clock);
-        self.links.entry(link).or_default().read = self.now;
+        // Not the later of the two: while a clock that was set back stands still, the node may have seen less of it.
+        self.links.entry(link).or_default().read = clock;
     }
 
     /// The node hears that bytes of a link were read which make no whole frame.
