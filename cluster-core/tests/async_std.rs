@@ -1,6 +1,6 @@
 //! The example `async_std`: it has the command line of the adapters, and passes their tests of it.
 
-#[path = "../../cli/tests/node.rs"]
+#[path = "../../cluster-cli/tests/node.rs"]
 mod cli;
 
 /// The example that `cli` runs.

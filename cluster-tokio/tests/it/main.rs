@@ -1,10 +1,10 @@
 //! The adapter on real sockets, all of them on loopback: what is peculiar to tokio. What every adapter must do is in
-//! `conformance/src/scenarios`.
+//! `cluster-conformance/src/scenarios`.
 //!
 //! Nothing here sleeps for luck: tests wait for an event or a condition, and fail when [`world::DEADLINE`] is over.
 //! Only where something must *not* happen do they wait for a stated time.
 
-#[path = "../../../cli/tests/node.rs"]
+#[path = "../../../cluster-cli/tests/node.rs"]
 mod cli;
 mod flood;
 mod lifecycle;

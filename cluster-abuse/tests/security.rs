@@ -51,10 +51,10 @@ fn place(part: &str) -> (Vec<&str>, String) {
     let folders = crates.trim().split(", ").map(|name| match name {
         // The whole path is given, or the file is one of those here.
         "" if file.contains('/') => "",
-        "" => "abuse",
+        "" => "cluster-abuse",
         "core" => "cluster-core",
         "sim" => "cluster-sim",
-        "namespaces" => "conformance/tests/namespaces",
+        "namespaces" => "cluster-conformance/tests/namespaces",
         "std" => "cluster-std",
         "tokio" => "cluster-tokio",
         other => panic!("{other} is no crate: {part}"),

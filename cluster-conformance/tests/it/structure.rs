@@ -304,7 +304,7 @@ fn structure_is_counted() {
         "cluster-std",
         "cluster-timeline",
         "cluster-tokio",
-        "conformance",
+        "cluster-conformance",
     ];
     for crate_name in CRATES {
         let sources = Sources::of(crate_name);
