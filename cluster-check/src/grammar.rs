@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn earlier_run_is_accepted_once_the_later_one_is_gone_and_forgotten() {
+    fn earlier_run_may_come_once_the_later_one_is_forgotten() {
         let mut grammar = Grammar::new();
         for event in [up(2), down(2)] {
             grammar.next(&event).unwrap();

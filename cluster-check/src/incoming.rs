@@ -127,7 +127,7 @@ impl Incoming {
         verdict
     }
 
-    /// Notes that the stream goes on over a new link, where the receiver has said this of it. It may have dropped a part
+    /// Notes that the stream continues over a new link, where the receiver has said this of it. It may have dropped a part
     /// of a message.
     ///
     /// # Errors
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn message_is_taken_once_it_is_whole_and_consumed_on_its_own_stream() {
+    fn message_is_taken_when_whole_and_consumed_on_its_stream() {
         let mut stream = stream(1);
         stream.arrives(&whole(1)[..9]);
         let taken = stream.take(10).unwrap();

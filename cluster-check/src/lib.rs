@@ -14,7 +14,7 @@
 //! | the order of the events of one node | [`Grammar`] |
 //! | the head of a message in a stream | [`Head`] |
 //! | where the messages of a stream end | [`Boundaries`] |
-//! | the stream that a node sends: offsets, credit, how it goes on over the next link | [`Outgoing`], [`Resumption`] |
+//! | the stream that a node sends: offsets, credit, how it continues over the next link | [`Outgoing`], [`Resumption`] |
 //! | the stream that a node receives: what arrived, what was taken, acknowledgements, grants | [`Incoming`], [`Taken`] |
 //!
 //! # Example

@@ -11,7 +11,7 @@ pub struct Outgoing {
     granted: u64,
 }
 
-/// How a stream that a node sends goes on over a new link.
+/// How a stream that a node sends continues over a new link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Resumption {
     /// From where the receiver is.
@@ -71,7 +71,7 @@ impl Outgoing {
         self.granted = self.granted.max(ack.granted);
     }
 
-    /// Decides how the stream goes on over a new link and moves it there. The receiver knows `known` of it, and grants
+    /// Decides how the stream continues over a new link and moves it there. The receiver knows `known` of it, and grants
     /// `credit` to a stream that begins. With `unheard` a receiver that knows nothing of the stream is one that no byte
     /// of it has reached.
     pub fn resume(&mut self, known: &PeerStream, unheard: bool, credit: u64) -> Resumption {

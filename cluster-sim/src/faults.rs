@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_of_fault_can_be_drawn_alone_with_any_number_of_nodes() {
+    fn every_fault_is_drawn_alone_with_any_number_of_nodes() {
         for (kind, nodes) in Fault::ALL.into_iter().flat_map(|kind| [1, 2, 9].map(|nodes| (kind, nodes))) {
             let mut schedule = Schedule::new(1, nodes, Duration::from_secs(60));
             schedule.profile.seeds = 1;

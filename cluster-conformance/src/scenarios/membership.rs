@@ -97,7 +97,7 @@ pub(super) fn nodes_of_different_clusters_do_not_meet(stage: &Stage<'_>) {
 }
 
 pub(super) fn name_is_resolved_and_every_record_is_tried(stage: &Stage<'_>) {
-    // Where the name has an IPv6 address as well, nobody listens there.
+    // If the name has an IPv6 address as well, no node listens there.
     let [alice, bob] = [stage.node(), stage.node()];
     let target: Target = format!("localhost:{}", bob.address().port()).parse().expect("it looks like a name");
     assert_eq!(alice.join_at(target), Ok(bob.id()));

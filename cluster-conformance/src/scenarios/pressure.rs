@@ -94,7 +94,7 @@ pub(super) fn waiting_send_fails_when_its_own_node_leaves(stage: &Stage<'_>) {
     let sent = fill(&alice, &bob);
     let mut waiting = alice.node().send(bob.id(), numbered(sent));
     assert!(waiting.wait(QUIET / 6).is_none(), "there is no room");
-    // Nobody takes anything, so the leave itself takes all of its time.
+    // No message is taken, so the leave lasts as long as it may.
     let mut leaving = alice.node().leave(PATIENCE);
     let error = alice.within("the outcome", waiting).expect_err("its node leaves");
     assert!(error.kind == SendErrorKind::Leaving && error.payload == numbered(sent));

@@ -199,7 +199,7 @@ pub(crate) fn start_mesh(program: Program, hosts: &[Host]) -> Vec<Process> {
     let mut nodes: Vec<Process> = Vec::new();
     for (number, host) in hosts.iter().enumerate() {
         let first = nodes.first().map(|first| first.address.clone());
-        // A join has its time, and comes to nothing where other tests keep the machine busy; a seed is tried again.
+        // A join expires while other tests keep the machine busy; the node tries a seed again.
         let seed: Vec<&str> = first.iter().flat_map(|address| ["--seed", address.as_str()]).collect();
         nodes.push(Process::start(program, host, &format!("n{number}"), &seed));
     }

@@ -12,9 +12,9 @@ use crate::time::Instant;
 
 impl Node {
     /// Changes the settings of a running node. Intervals and timeouts apply from their next use, limits to what comes
-    /// next; seeds that are new are added. A changed name, metadata or list of addresses is told to the peers. A link
-    /// that was made with a secret which is not in the keyring any more ends, and its session goes on over a new one; a
-    /// peer that is not allowed any more is gone.
+    /// next; seeds that are new are added. The node tells its peers of a changed name, metadata or list of
+    /// addresses. A link ends that was made with a secret which is no longer in the keyring, and its session continues over
+    /// a new one; a peer that is no longer allowed is gone.
     ///
     /// # Errors
     ///

@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn at_least_a_third_of_the_kinds_is_absent_in_any_seed_and_each_is_present_in_some() {
+    fn each_seed_lacks_a_third_of_the_kinds_of_fault() {
         let mut seen = Faults::none();
         for seed in 0..200 {
             let faults = Faults::random(seed);

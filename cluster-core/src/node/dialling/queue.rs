@@ -1,8 +1,8 @@
-//! Whose turn it is to be dialled on hearsay: a budget, places, and two kinds of waiters.
+//! The order of dials on hearsay: a budget, places, and two kinds of waiters.
 //!
 //! A contact waits for a token, to be dialled anywhere, or for room at one host, to be dialled there. It draws a ticket
 //! when it begins to wait and keeps it when it changes from one to the other, so that the order is that of arrival: no
-//! newcomer passes a waiter that could use the turn, and a waiter at a crowded host delays nobody else.
+//! newcomer passes a waiter that could use the turn, and a waiter at a crowded host delays no other.
 
 use alloc::collections::BTreeMap;
 use core::net::{IpAddr, SocketAddr};

@@ -115,7 +115,7 @@ impl Resumption {
 }
 
 impl Mail {
-    /// Completes a [resumption](Mail::resume). `up` says whether the user sees the run as up. Returns the offer that the
+    /// Completes a [resumption](Mail::resume). `up` is set if the user sees the run as up. Returns the offer that the
     /// initiator sends in return.
     pub(in crate::node) fn finish_resumption(
         &mut self,

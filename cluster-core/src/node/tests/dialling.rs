@@ -246,7 +246,7 @@ fn node_that_knows_a_later_run_is_not_dialled_without_a_pause() {
 }
 
 #[test]
-fn node_from_hearsay_that_breaks_a_rule_is_not_dialled_for_a_while() {
+fn node_from_hearsay_that_breaks_a_rule_is_shunned() {
     let mut bench = Bench::new(lan());
     let member = bench.up(run(1, 1));
     bench.frame(member, Frame::Announce(Announce { entries: Vec::from([entry(run(2, 1), &[2])]) }));
