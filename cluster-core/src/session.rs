@@ -66,16 +66,12 @@ pub(crate) struct Session {
 /// What the front message has beyond the window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Remainder {
-    None,
+    /// The front message fits into the window.
+    Unneeded,
     /// Queued in the budget, for the message that ends at `until`.
-    Waiting {
-        until: u64,
-    },
+    Waiting { until: u64 },
     /// Reserved, until the message that ends at `until` is taken.
-    Reserved {
-        bytes: u64,
-        until: u64,
-    },
+    Reserved { bytes: u64, until: u64 },
 }
 
 /// What the two sides start a new stream with, by the profiles that this link's handshake brought. What an earlier
@@ -127,7 +123,7 @@ impl Session {
             max_message,
             manual,
             told: Ack::default(),
-            remainder: Remainder::None,
+            remainder: Remainder::Unneeded,
             reserved_at: Instant::ZERO,
             yielded: None,
         };
@@ -257,7 +253,7 @@ impl Session {
     fn replace(&mut self, stream: ReceiveStream) -> (Option<Leftover>, u64) {
         self.told = stream.ack();
         self.closed = self.closed.filter(|&(id, _)| successor(id) == stream.id());
-        let remainder = core::mem::replace(&mut self.remainder, Remainder::None);
+        let remainder = core::mem::replace(&mut self.remainder, Remainder::Unneeded);
         self.yielded = None;
         let reserved = remainder.bytes();
         let Some(mut stream) = self.receive.replace(stream) else { return (None, reserved) };
@@ -313,7 +309,7 @@ impl Session {
         if let Remainder::Reserved { bytes, until } = self.remainder
             && stream.consumed() >= until
         {
-            self.remainder = Remainder::None;
+            self.remainder = Remainder::Unneeded;
             served = budget.release(bytes);
         }
         // A head that is not whole fits into the window once everything before it is consumed.
@@ -323,10 +319,10 @@ impl Session {
             && (beyond == 0 || until != end)
         {
             // Where the application acknowledges, the window may move on while a message waits for memory beyond it.
-            self.remainder = Remainder::None;
+            self.remainder = Remainder::Unneeded;
             served.extend(budget.cancel(peer));
         }
-        if linked && beyond > 0 && self.remainder == Remainder::None {
+        if linked && beyond > 0 && self.remainder == Remainder::Unneeded {
             self.reserved_at = now;
             self.remainder = if budget.reserve(now, peer, beyond, self.yielded == Some(end)) {
                 Remainder::Reserved { bytes: beyond, until: end }
@@ -372,7 +368,7 @@ impl Session {
 
     /// Whether memory is reserved for a message, or wanted.
     pub(crate) fn has_reservation(&self) -> bool {
-        self.remainder != Remainder::None
+        self.remainder != Remainder::Unneeded
     }
 
     /// Whether memory is reserved for a message that is not complete.
@@ -412,7 +408,7 @@ impl Session {
         let mut served = Vec::new();
         let broken = self.receive.as_ref().is_some_and(ReceiveStream::is_broken);
         if let Remainder::Waiting { .. } = self.remainder {
-            self.remainder = Remainder::None;
+            self.remainder = Remainder::Unneeded;
             served = budget.cancel(peer);
         }
         if broken && let Some(stream) = self.receive.take() {
@@ -423,7 +419,7 @@ impl Session {
             if let Remainder::Reserved { until, .. } = self.remainder {
                 self.yielded = Some(until);
             }
-            served.extend(budget.release(core::mem::replace(&mut self.remainder, Remainder::None).bytes()));
+            served.extend(budget.release(core::mem::replace(&mut self.remainder, Remainder::Unneeded).bytes()));
         }
         let Some(stream) = &mut self.receive else {
             self.window.shrink(0, budget);
@@ -438,7 +434,7 @@ impl Session {
             Remainder::Reserved { bytes, until } => {
                 until.saturating_sub(stream.consumed()).max(stream.held()).saturating_sub(bytes)
             }
-            Remainder::None | Remainder::Waiting { .. } => stream.held(),
+            Remainder::Unneeded | Remainder::Waiting { .. } => stream.held(),
         };
         self.window.shrink(needed, budget);
         stream.restate(stream.consumed().saturating_add(self.window.size().saturating_sub(self.charged)));
@@ -467,7 +463,7 @@ impl Remainder {
     fn bytes(self) -> u64 {
         match self {
             Remainder::Reserved { bytes, .. } => bytes,
-            Remainder::None | Remainder::Waiting { .. } => 0,
+            Remainder::Unneeded | Remainder::Waiting { .. } => 0,
         }
     }
 }

@@ -11,7 +11,7 @@
 //!
 //! 1. A caller that has stored an announcement either takes the io lock and calls `write`, or wakes the link's writer,
 //!    which must remember that ([`Runtime::write`]). If `write` ends otherwise than with
-//!    [`Written::All`], the caller wakes the writer as well. (Exempt are the writer, which looks again anyway, and a
+//!    [`Written::Drained`], the caller wakes the writer as well. (Exempt are the writer, which looks again anyway, and a
 //!    caller that is inside `write`, because of 2.)
 //! 2. `write` clears the announcement *before* it pulls, remembers (under the io lock) if it stopped pulling before
 //!    `None`, and returns `All` only if nothing was left in the channel, nothing more is to be pulled, and nothing was
@@ -110,11 +110,11 @@ impl LinkStatus {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Written {
     /// Nothing.
-    All,
+    Drained,
     /// Something that the socket may take at once.
-    Some,
+    More,
     /// Something that the socket does not take now.
-    Full,
+    Blocked,
 }
 
 /// What the io lock of a link guards. `S` is the part of the socket that is written to.
@@ -154,7 +154,7 @@ impl<S> Io<S> {
         // Before the connection stands there is nothing to write to, and it is written to once it does. After this
         // direction has ended nothing is written.
         if self.socket.is_none() {
-            return Ok(Written::All);
+            return Ok(Written::Drained);
         }
         // Pulling while earlier output waits would look to the core as if the socket took some.
         if self.channel.output().is_empty() {
@@ -163,19 +163,19 @@ impl<S> Io<S> {
         if let Some((written, length)) = self.write_once(write) {
             let written = match written {
                 Ok(written) => written,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Written::Full),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(Written::Some),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Written::Blocked),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(Written::More),
                 Err(error) => return Err(error),
             };
             link.written.store(shell.clock.now().as_nanos(), Ordering::Relaxed);
             self.channel.output().advance(written);
             if written < length {
                 self.report_partial_write(shell, link);
-                return Ok(Written::Full);
+                return Ok(Written::Blocked);
             }
         }
         let left = self.pulled.is_left(&link.flags) || !self.channel.output().is_empty();
-        Ok(if left { Written::Some } else { Written::All })
+        Ok(if left { Written::More } else { Written::Drained })
     }
 
     /// Tries once more to write what the channel has, before the socket is closed.
@@ -193,6 +193,10 @@ impl<S> Io<S> {
     /// Removes what such a caller has written, and tells the core that the socket takes some.
     pub fn advance<R: Runtime>(&mut self, written: usize, shell: &Arc<Shell<R>>, link: &LinkStatus) {
         self.channel.output().advance(written);
+        if written > 0 {
+            // A sender in a tight loop must not take this for a link at rest.
+            link.written.store(shell.clock.now().as_nanos(), Ordering::Relaxed);
+        }
         if written > 0 && !self.channel.output().is_empty() {
             self.report_partial_write(shell, link);
         }

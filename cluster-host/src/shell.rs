@@ -370,6 +370,13 @@ impl<R: Runtime> Shell<R> {
 
     /// Does, without the lock, what [`drain`](Shell::drain) has left.
     pub fn finish(self: &Arc<Self>, effects: Effects<R>, caller: Caller, now: Instant) {
+        // First, because a caller may be about to give up waiting, and writing takes longer than this.
+        for settled in effects.settled {
+            match settled {
+                Settled::Join(sender, outcome) => R::send(sender, outcome),
+                Settled::Flush(sender, undelivered) => R::send(sender, undelivered),
+            }
+        }
         for link in &effects.sends {
             match caller {
                 Caller::Reader(own) | Caller::Puller(own) if own == R::status(link).id() => {}
@@ -387,12 +394,6 @@ impl<R: Runtime> Shell<R> {
             R::wake_all(&self.inbox);
         }
         effects.writable.iter().for_each(|room| R::wake_all(room));
-        for settled in effects.settled {
-            match settled {
-                Settled::Join(sender, outcome) => R::send(sender, outcome),
-                Settled::Flush(sender, undelivered) => R::send(sender, undelivered),
-            }
-        }
         effects.queues.iter().for_each(|queue| queue.wake());
         for log in &effects.log {
             log.write(self.id);

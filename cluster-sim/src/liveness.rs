@@ -22,7 +22,7 @@ use cluster_core::{Event, Instant, PeerInfo, PeerState, Reason, Run};
 use cluster_timeline::record::{FrameKind, HostId};
 
 use crate::log::Logged;
-use crate::machine::{Bind, Process};
+use crate::machine::{Bind, Machine, Process};
 use crate::restart::{Crash, Restart};
 use crate::world::World;
 
@@ -403,13 +403,12 @@ impl World {
         let timeout = core.iter().map(|&host| self.host(host).core().timing().peer_timeout).max().unwrap_or_default();
         let deadline = healed + timeout * 3;
         self.run_for(deadline - self.now());
-        // The kernel of a process that was killed still sends what it had taken, and each byte is a sign of life.
-        let is_draining = |world: &World| world.ended_hosts().any(|host| world.net.is_draining(host));
-        while is_draining(self) {
-            self.run_for(timeout * 3);
-        }
         let running: BTreeSet<Run> = self.running().into_iter().map(|host| self.host(host).run()).collect();
-        let ended = self.machines.iter().filter(|machine| matches!(machine.process, Process::None));
+        // The kernel of a process that was killed still sends what it had taken, over minutes on a slow way, and each byte is
+        // a sign of life.
+        let is_over =
+            |machine: &&Machine| matches!(machine.process, Process::Absent) && !self.net.is_draining(machine.id);
+        let ended = self.machines.iter().filter(is_over);
         let dead: Vec<Run> = ended.filter_map(|machine| machine.run).filter(|run| !running.contains(run)).collect();
         for &host in core {
             let up = |run: &&Run| {
@@ -420,11 +419,6 @@ impl World {
                 self.fail(&format!("L4: {host} has {run:?} up, which is dead"));
             }
         }
-    }
-
-    /// The hosts whose processes have ended.
-    fn ended_hosts(&self) -> impl Iterator<Item = HostId> + '_ {
-        self.machines.iter().filter(|machine| matches!(machine.process, Process::None)).map(|machine| machine.id)
     }
 
     fn connections(&self, core: &[HostId]) -> BTreeSet<usize> {

@@ -154,7 +154,8 @@ pub(crate) struct Machine {
 /// What runs on a host.
 #[derive(Debug)]
 pub(crate) enum Process {
-    None,
+    /// No process runs.
+    Absent,
     Node(Box<Driver>),
     Puppet(Box<Puppet>),
 }
@@ -281,14 +282,14 @@ impl Process {
     pub(crate) fn driver(&self) -> Option<&Driver> {
         match self {
             Process::Node(driver) => Some(driver),
-            Process::None | Process::Puppet(_) => None,
+            Process::Absent | Process::Puppet(_) => None,
         }
     }
 
     /// Lets the process run until it has nothing left to do.
     pub(crate) fn turn(&mut self, io: &mut Io<'_>, inbox: &mut VecDeque<Inbox>) {
         match self {
-            Process::None => inbox.clear(),
+            Process::Absent => inbox.clear(),
             Process::Puppet(puppet) => {
                 while let Some(input) = inbox.pop_front() {
                     if let Inbox::Wake(wake) = input {

@@ -140,7 +140,7 @@ impl World {
     /// If the address is taken, or the config contradicts itself.
     pub fn add(&mut self, spec: impl Into<Spec>) -> HostId {
         let spec = spec.into();
-        let host = self.add_machine(spec, Process::None);
+        let host = self.add_machine(spec, Process::Absent);
         if self.machines[host.index()].spec.start {
             let Spec { config, id, incarnation, .. } = self.machines[host.index()].spec.clone();
             let config = self.with_id(config, id);
@@ -480,7 +480,7 @@ impl World {
     pub(crate) fn with_driver<T>(&mut self, host: HostId, act: impl FnOnce(&mut Driver, &mut Io<'_>) -> T) -> T {
         let result = self.with_process(host, |process, io, _| match process {
             Process::Node(driver) => act(driver, io),
-            Process::None | Process::Puppet(_) => panic!("{host} runs no node"),
+            Process::Absent | Process::Puppet(_) => panic!("{host} runs no node"),
         });
         self.turn(host);
         self.wake_all();

@@ -227,7 +227,7 @@ impl Link {
     /// Writes what the socket takes at once, and leaves the rest to the writer.
     pub(crate) fn send_at_once(self: &Arc<Self>, shell: &Arc<Shell>) {
         let written = self.io.try_lock().ok().map(|mut io| Outlet::write(&mut io, shell, &self.status));
-        if !matches!(written, Some(Ok(Written::All))) {
+        if !matches!(written, Some(Ok(Written::Drained))) {
             self.wake_writer(shell);
         }
     }

@@ -10,7 +10,7 @@
 //! also needed for reading, and two nodes that both cannot read because they cannot write would wait forever.
 //!
 //! [`Link::wake_writer`] leaves a mark under the turn lock, and starts the writer if none runs. The writer takes the mark
-//! away before it calls `write`, calls it until it returns [`Written::All`], and ends only under the turn lock and
+//! away before it calls `write`, calls it until it returns [`Written::Drained`], and ends only under the turn lock and
 //! without a mark. The reader never wakes the writer before it writes: it always writes after it has handed over what it
 //! read. So when no writer runs, the last `write` left nothing, or a caller is about to call `wake_writer`.
 
@@ -44,7 +44,7 @@ impl Outlet {
     /// [`Io::write`], without blocking.
     pub(crate) fn write(io: &mut Io<Outlet>, shell: &Arc<Shell>, link: &LinkStatus) -> io::Result<Written> {
         if io.socket.as_ref().is_some_and(|outlet| outlet.copied) {
-            return Ok(Written::Full);
+            return Ok(Written::Blocked);
         }
         io.write(shell, link, write_now)
     }
@@ -144,9 +144,9 @@ impl Link {
             }
             let mut io = self.io();
             match Outlet::write(&mut io, shell, &self.status)? {
-                Written::All => return Ok(if closing.is_some() { Then::End } else { Then::Wait }),
-                Written::Some => {}
-                Written::Full => {
+                Written::Drained => return Ok(if closing.is_some() { Then::End } else { Then::Wait }),
+                Written::More => {}
+                Written::Blocked => {
                     if let Some(socket) = Outlet::copy(&mut io, copy) {
                         drop(io);
                         let written = socket.send_with_flags(copy, QUIET);

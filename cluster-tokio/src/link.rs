@@ -13,7 +13,7 @@
 //!
 //! * [`Link::wake`] is remembered if the task is not waiting.
 //! * The task calls `write` in each turn, after it was woken and before it waits again, and waits for nothing but the
-//!   socket if `write` returns [`Written::Full`], for nothing at all if it returns [`Written::Some`].
+//!   socket if `write` returns [`Written::Blocked`], for nothing at all if it returns [`Written::More`].
 //! * A sender that fails to get the io lock need not care about its holder: the wake-up makes the task look after that.
 
 use std::io::{self, IoSlice};
@@ -154,8 +154,8 @@ impl Connection<'_> {
     /// have something to read.
     async fn wait(&self, written: Written, read: bool) -> bool {
         let interest = match (read, written) {
-            (true, Written::Full) => Interest::READABLE | Interest::WRITABLE,
-            (true, Written::Some | Written::All) => Interest::READABLE,
+            (true, Written::Blocked) => Interest::READABLE | Interest::WRITABLE,
+            (true, Written::More | Written::Drained) => Interest::READABLE,
             (false, _) => Interest::WRITABLE,
         };
         tokio::select! {
@@ -163,7 +163,7 @@ impl Connection<'_> {
             () = self.link.wake.notified() => false,
             // An error is found again by the read or the write that follows.
             ready = self.socket.ready(interest) => ready.map_or(true, |ready| ready.is_readable()),
-            () = std::future::ready(()), if written == Written::Some => false,
+            () = std::future::ready(()), if written == Written::More => false,
         }
     }
 
@@ -230,13 +230,13 @@ impl Connection<'_> {
             if self.link.status.closing() == Some(CloseMode::Abort) {
                 return self.abort();
             }
-            let mut written = Written::All;
+            let mut written = Written::Drained;
             if writing {
                 match self.write() {
                     Ok(left) => written = left,
                     Err(_) => return self.end(Disconnect::Closed),
                 }
-                if written == Written::All {
+                if written == Written::Drained {
                     writing = false;
                     lock(self.io).socket = None;
                     continue;
@@ -283,7 +283,7 @@ impl Link {
         let rested = self.status.has_rested(now);
         let io = self.io.get().filter(|_| rested).and_then(|io| io.try_lock().ok());
         let written = io.map(|mut io| io.write(shell, &self.status, try_write));
-        if !matches!(written, Some(Ok(Written::All))) {
+        if !matches!(written, Some(Ok(Written::Drained))) {
             self.wake();
         }
     }

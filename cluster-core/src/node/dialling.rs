@@ -536,7 +536,7 @@ impl Dialling {
     }
 
     /// Makes new limits reach the waiters.
-    pub(super) fn retime(&mut self, cx: &mut Context) {
+    pub(super) fn retime(&self, cx: &mut Context) {
         if self.queue.waiting() > 0 {
             cx.timers.set_no_later(Timer::Dialer, cx.now);
         }

@@ -111,7 +111,7 @@ impl Node {
     }
 
     fn is_place_free(&self, id: NodeId) -> bool {
-        let unread = self.mail.left_behind().filter(|gone| *gone != id && !self.pairs.peer(*gone).is_some()).count();
+        let unread = self.mail.left_behind().filter(|gone| *gone != id && self.pairs.peer(*gone).is_none()).count();
         self.pairs.peers().len() + unread < self.cx.config.limits.max_peers
     }
 

@@ -27,8 +27,8 @@ impl HostMut<'_> {
         let host = self.host;
         self.world.condition(host, format!("crash {how:?}"));
         let machine = &mut self.world.machines[host.index()];
-        assert!(!matches!(machine.process, Process::None), "nothing runs on {host}");
-        machine.process = Process::None;
+        assert!(!matches!(machine.process, Process::Absent), "nothing runs on {host}");
+        machine.process = Process::Absent;
         machine.inbox.clear();
         machine.listen = None;
         machine.tick = None;

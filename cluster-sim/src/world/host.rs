@@ -301,7 +301,7 @@ impl<'w> Host<'w> {
         let host = self.host;
         match &self.machine().process {
             Process::Puppet(puppet) => puppet,
-            Process::None | Process::Node(_) => panic!("there is no puppet on {host}"),
+            Process::Absent | Process::Node(_) => panic!("there is no puppet on {host}"),
         }
     }
 }

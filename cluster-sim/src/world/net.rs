@@ -182,7 +182,7 @@ impl NetMut<'_> {
         let owner = self.world.net.owner(parse(ip));
         owner.unwrap_or_else(|| {
             let spec = Spec::new(Config::insecure_plaintext()).ip(ip).stopped();
-            self.world.add_machine(spec, Process::None)
+            self.world.add_machine(spec, Process::Absent)
         })
     }
 }

@@ -28,7 +28,7 @@ impl World {
     /// If the text is no IP address, or the address is taken.
     pub fn add_puppet(&mut self, ip: &str, script: Script) -> HostId {
         let spec = Spec::new(Config::insecure_plaintext()).ip(ip).port(7_000).stopped();
-        let host = self.add_machine(spec, Process::None);
+        let host = self.add_machine(spec, Process::Absent);
         let address = self.host(host).addr();
         self.net.listen(host, address, None);
         let mut rng = Rng::new(self.seed, Purpose::Puppet, host.0, 0);
@@ -130,7 +130,7 @@ impl PuppetMut<'_> {
         let host = self.host;
         let result = self.world.with_process(host, |process, io, _| match process {
             Process::Puppet(puppet) => act(puppet, io),
-            Process::None | Process::Node(_) => panic!("there is no puppet on {host}"),
+            Process::Absent | Process::Node(_) => panic!("there is no puppet on {host}"),
         });
         self.world.wake_all();
         result

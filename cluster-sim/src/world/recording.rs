@@ -116,8 +116,8 @@ impl World {
 
 fn host(machine: &Machine) -> (HostState, Option<Run>) {
     let state = match &machine.process {
-        Process::None if machine.life == 0 => HostState::Idle,
-        Process::None => HostState::Crashed,
+        Process::Absent if machine.life == 0 => HostState::Idle,
+        Process::Absent => HostState::Crashed,
         Process::Puppet(_) => HostState::Puppet,
         Process::Node(driver) if driver.node.has_left() => HostState::Left,
         Process::Node(_) if machine.paused => HostState::Paused,
