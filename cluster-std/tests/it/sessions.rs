@@ -56,7 +56,8 @@ fn every_message_arrives_once_and_in_order_over_connections_that_are_cut_hundred
     let mut messages = Vec::new();
     let mut next = 0;
     while next < MESSAGES {
-        assert_ne!(bob.recv_many_timeout(&mut messages, 4_096, DEADLINE), Ok(0));
+        let taken = bob.recv_many_timeout(&mut messages, 4_096, DEADLINE);
+        assert_ne!(taken, Ok(0), "{next} of {MESSAGES} have arrived: {:?}, {:?}", alice.stats(), bob.stats());
         for message in messages.drain(..) {
             assert_eq!((number(&message.payload), message.from.id), (next, alice.id()));
             next += 1;

@@ -15,6 +15,8 @@ use crate::time::Instant;
 pub(in crate::node) struct Contacts {
     by_id: BTreeMap<NodeId, Contact>,
     introduced: BTreeMap<NodeId, usize>,
+    /// The number of contacts that have a record.
+    peers: usize,
 }
 
 /// What a name has led to.
@@ -45,7 +47,9 @@ impl Contacts {
 
     /// Notes that a node has a record from now on. Addresses from hearsay remain, and so does the schedule.
     pub(in crate::node) fn begin(&mut self, id: NodeId) {
+        let is_new = !self.by_id.contains_key(&id);
         let contact = self.by_id.entry(id).or_insert_with(|| Contact::new(Origin::Peer));
+        self.peers += usize::from(is_new || contact.origin != Origin::Peer);
         if contact.origin == Origin::Heard {
             // A liar that answers where others are said to be can have hearsay shunned, and not the peer that comes.
             contact.shunned_until = Instant::ZERO;
@@ -56,6 +60,8 @@ impl Contacts {
     /// Notes that a node has no record any longer. Returns whether hearsay keeps its contact.
     pub(in crate::node) fn end(&mut self, id: NodeId) -> bool {
         let Some(contact) = self.by_id.get_mut(&id) else { return false };
+        debug_assert_eq!(contact.origin, Origin::Peer, "a record ends that never began");
+        self.peers -= usize::from(contact.origin == Origin::Peer);
         if contact.hearsay.is_none() {
             self.by_id.remove(&id);
             return false;
@@ -120,6 +126,11 @@ impl Contacts {
     /// Returns the nodes that no peer has named for long.
     pub(in crate::node) fn forgotten(&self, now: Instant) -> Vec<NodeId> {
         self.named(|hearsay| now - hearsay.named_at <= FORGOTTEN)
+    }
+
+    /// Returns the number of contacts that have a record.
+    pub(in crate::node) fn peers(&self) -> usize {
+        self.peers
     }
 
     /// Returns the number of nodes that peers have named.
