@@ -47,7 +47,7 @@ pub(crate) struct Session {
     receive: Option<ReceiveStream>,
     /// The last stream of the peer that is over: its id and what was consumed of it. It counts until the next one has
     /// brought a byte; before that the peer may not yet know that it is over.
-    closed: Option<(StreamId, u64)>,
+    finished: Option<(StreamId, u64)>,
     window: Window,
     /// Bytes of earlier streams that wait for the application: so much less is granted.
     charged: u64,
@@ -117,7 +117,7 @@ impl Session {
         let mut session = Session {
             send: SendStream::new(own, credit),
             receive: None,
-            closed: None,
+            finished: None,
             window,
             charged: 0,
             max_message,
@@ -129,7 +129,7 @@ impl Session {
         };
         match past {
             Past::Unknown => {}
-            Past::Closed(id, consumed) => session.closed = Some((id, consumed)),
+            Past::Finished(id, consumed) => session.finished = Some((id, consumed)),
             Past::Open(Leftover { stream, remainder, growth, .. }) => {
                 session.window.add_growth(growth);
                 session.remainder = remainder;
@@ -156,7 +156,7 @@ impl Session {
 
     /// Where the streams stand, for the responder's Accept. Read it when every older link is fenced.
     pub(crate) fn offer(&mut self) -> Offer {
-        let known = match (&self.receive, self.closed) {
+        let known = match (&self.receive, self.finished) {
             (Some(stream), Some((id, consumed))) if stream.received() == 0 => PeerStream::Closed { id, consumed },
             (Some(_), _) => self.live(),
             (None, Some((id, consumed))) => PeerStream::Closed { id, consumed },
@@ -180,7 +180,7 @@ impl Session {
     /// The initiator's side of the exchange, on Accept. An error leaves both streams as they were: close the link and
     /// reset what we send.
     pub(crate) fn answer(&mut self, theirs: &Offer, terms: Terms) -> Result<Exchange, ProtocolError> {
-        let receiving = match (&self.receive, self.closed) {
+        let receiving = match (&self.receive, self.finished) {
             (Some(stream), _) if stream.id() == theirs.stream => {
                 // They have sent at least what we have.
                 if theirs.next < stream.received() {
@@ -221,7 +221,7 @@ impl Session {
     pub(crate) fn conclude(&mut self, theirs: &Offer, terms: Terms) -> Result<Exchange, ProtocolError> {
         let receiving = match &self.receive {
             // We told them of the one before, so this one has its first credit from this link.
-            Some(stream) if stream.received() == 0 && theirs.next == 0 && self.closed.is_some() => {
+            Some(stream) if stream.received() == 0 && theirs.next == 0 && self.finished.is_some() => {
                 Receiving::New { id: theirs.stream, known: None }
             }
             // They know how far we are, and start exactly there.
@@ -252,7 +252,7 @@ impl Session {
     /// Makes `stream` the one we receive, and returns what is left of the one before and what it had reserved.
     fn replace(&mut self, stream: ReceiveStream) -> (Option<Leftover>, u64) {
         self.told = stream.ack();
-        self.closed = self.closed.filter(|&(id, _)| successor(id) == stream.id());
+        self.finished = self.finished.filter(|&(id, _)| successor(id) == stream.id());
         let remainder = core::mem::replace(&mut self.remainder, Remainder::Unneeded);
         self.yielded = None;
         let reserved = remainder.bytes();
@@ -412,7 +412,7 @@ impl Session {
             served = budget.cancel(peer);
         }
         if broken && let Some(stream) = self.receive.take() {
-            self.closed = Some((stream.id(), stream.consumed()));
+            self.finished = Some((stream.id(), stream.consumed()));
         }
         let gives_up = broken || yields && self.is_partial();
         if gives_up {
@@ -444,14 +444,14 @@ impl Session {
     /// Ends the session. Fence it first, yielding.
     pub(crate) fn end(mut self, budget: &mut Budget) -> Ending {
         let outcomes = self.send.end();
-        let past = match (self.receive, self.closed) {
+        let past = match (self.receive, self.finished) {
             (Some(stream), _) if !stream.is_drained() => {
                 let (remainder, growth) = (self.remainder, self.window.take_growth());
                 Past::Open(Leftover { stream, remainder, growth, manual: self.manual })
             }
-            (Some(stream), Some((id, consumed))) if stream.received() == 0 => Past::Closed(id, consumed),
-            (Some(stream), _) => Past::Closed(stream.id(), stream.consumed()),
-            (None, Some((id, consumed))) => Past::Closed(id, consumed),
+            (Some(stream), Some((id, consumed))) if stream.received() == 0 => Past::Finished(id, consumed),
+            (Some(stream), _) => Past::Finished(stream.id(), stream.consumed()),
+            (None, Some((id, consumed))) => Past::Finished(id, consumed),
             (None, None) => Past::Unknown,
         };
         self.window.shrink(0, budget);
@@ -518,7 +518,7 @@ pub(crate) enum Past {
     /// Nothing.
     Unknown,
     /// It is over, and this much of it was consumed.
-    Closed(StreamId, u64),
+    Finished(StreamId, u64),
     /// Messages of it are not yet taken, so nobody can say yet where it ends. If the peer returns it goes on.
     Open(Leftover),
 }

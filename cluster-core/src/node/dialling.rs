@@ -538,7 +538,7 @@ impl Dialling {
     /// Makes new limits reach the waiters.
     pub(super) fn retime(&self, cx: &mut Context) {
         if self.queue.waiting() > 0 {
-            cx.timers.set_no_later(Timer::Dialer, cx.now);
+            cx.timers.set_no_later(Timer::Token, cx.now);
         }
     }
 
@@ -554,7 +554,7 @@ impl Dialling {
     /// place is, the end of a dial does.
     fn is_open(&mut self, cx: &mut Context) -> bool {
         if let Some(next) = self.queue.next_token(&cx.config.limits, cx.now) {
-            cx.timers.set_no_later(Timer::Dialer, next);
+            cx.timers.set_no_later(Timer::Token, next);
         }
         self.queue.is_open(&cx.config.limits, cx.now)
     }
@@ -567,7 +567,7 @@ impl Dialling {
         self.queue.wait(id, turn);
         if turn == Turn::Token && self.is_open(cx) {
             // Others have waited longer; the queue decides.
-            cx.timers.set_no_later(Timer::Dialer, cx.now);
+            cx.timers.set_no_later(Timer::Token, cx.now);
         }
     }
 }

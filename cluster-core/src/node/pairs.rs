@@ -88,3 +88,55 @@ impl Pairs {
         self.next_token
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::action::CloseMode;
+    use crate::config::Config;
+    use crate::id::{Incarnation, Run};
+    use crate::rng::{Purpose, Rng, Seed};
+    use crate::time::Instant;
+
+    fn at(host: u8) -> SocketAddr {
+        SocketAddr::from(([10, 0, 0, host], 7_000))
+    }
+
+    fn run(incarnation: u64) -> Run {
+        Run { id: NodeId::from_bytes([1; 16]), incarnation: Incarnation(incarnation) }
+    }
+
+    fn context() -> Context {
+        let rng = Rng::new(&Seed::new([1; 32]), Purpose::Jitter);
+        Context::new(Config::insecure_plaintext(), run(1), rng, Instant::ZERO)
+    }
+
+    #[test]
+    fn id_of_a_link_is_never_used_again() {
+        let (cx, mut pairs) = (context(), Pairs::default());
+        let first = pairs.open(&cx, None, at(1));
+        assert!(pairs.close(first).is_some() && pairs.close(first).is_none());
+        let second = pairs.open(&cx, None, at(1));
+        assert!(first != second && pairs.link(first).is_none() && pairs.links().len() == 1);
+    }
+
+    #[test]
+    fn only_an_undecided_dial_counts_as_one_to_its_address() {
+        let (cx, mut pairs) = (context(), Pairs::default());
+        pairs.open(&cx, None, at(1));
+        assert_eq!(pairs.dial_to(at(1)), None, "that one came in");
+        let dial = pairs.open(&cx, Some(Dial::default()), at(1));
+        assert_eq!([pairs.dial_to(at(1)), pairs.dial_to(at(2))], [Some(dial), None]);
+        pairs.link_mut(dial).unwrap().state = LinkState::Closing { mode: CloseMode::Abort, since: cx.now };
+        assert_eq!(pairs.dial_to(at(1)), None);
+    }
+
+    #[test]
+    fn node_has_one_record() {
+        let mut pairs = Pairs::default();
+        pairs.insert(Peer::new(run(1)));
+        pairs.insert(Peer::new(run(2)));
+        assert_eq!(pairs.peers().map(|peer| peer.run).collect::<alloc::vec::Vec<_>>(), [run(2)]);
+        assert!(pairs.remove(run(1).id).is_some() && pairs.peer(run(1).id).is_none());
+    }
+}

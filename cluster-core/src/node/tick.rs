@@ -34,7 +34,7 @@ impl Node {
             Timer::Delivered(peer) => self.mail.tell_delivered(&mut self.cx, peer),
             Timer::Target(target) => self.try_target(target),
             Timer::Join(target) => self.dialling.targets_mut().expire_joins(&mut self.cx, target),
-            Timer::Dialer => self.dial_waiting(),
+            Timer::Token => self.dial_waiting(),
             Timer::Gossip => self.gossip(),
             Timer::Tombstones => {
                 self.pairs.tombstones.expire(self.cx.now);

@@ -21,8 +21,8 @@ pub(super) enum Timer {
     Target(u64),
     /// The earliest deadline of a target's joins.
     Join(u64),
-    /// The dial budget has grown.
-    Dialer,
+    /// The dial budget has a token again.
+    Token,
     /// The view is compared with that of a random peer.
     Gossip,
     /// The next tombstone expires.

@@ -134,7 +134,7 @@ impl Mail {
         let Some(of) = self.runs.get_mut(&id) else { return };
         let Past::Open(leftover) = &of.past else { return };
         if leftover.stream.is_drained() {
-            let closed = Past::Closed(leftover.stream.id(), leftover.stream.consumed());
+            let closed = Past::Finished(leftover.stream.id(), leftover.stream.consumed());
             if let Past::Open(leftover) = core::mem::replace(&mut of.past, closed) {
                 self.release(cx, leftover, effects);
             }

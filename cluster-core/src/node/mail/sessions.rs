@@ -61,11 +61,11 @@ impl Mail {
             let past = match core::mem::replace(&mut of.past, Past::Unknown) {
                 Past::Unknown => match self.inbox.reclaim(of.run) {
                     Some(leftover) => Past::Open(leftover),
-                    None => self.finished.take(of.run, cx.now).map_or(Past::Unknown, |(id, at)| Past::Closed(id, at)),
+                    None => self.finished.take(of.run, cx.now).map_or(Past::Unknown, |(id, at)| Past::Finished(id, at)),
                 },
                 past => past,
             };
-            cx.stats.closed_streams_used += u64::from(matches!(past, Past::Closed(..)));
+            cx.stats.closed_streams_used += u64::from(matches!(past, Past::Finished(..)));
             let mut session = Session::new(own, of.credit, window, limits.max_message, manual, past);
             session.charge(self.inbox.uncovered(id));
             of.session = Some(session);
@@ -327,7 +327,7 @@ impl Mail {
                 self.inbox.keep(dropped.run, leftover);
                 self.announce(cx, dropped.run.id);
             }
-            Past::Closed(stream, consumed) => self.remember_end(cx, pairs, dropped.run, stream, consumed),
+            Past::Finished(stream, consumed) => self.remember_end(cx, pairs, dropped.run, stream, consumed),
             Past::Unknown => {}
         }
     }
