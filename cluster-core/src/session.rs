@@ -210,7 +210,14 @@ impl Session {
             Receiving::New { known, .. } => known,
             Receiving::Same => None,
         };
-        let mut exchange = self.exchange(theirs, terms, receiving)?;
+        // Whoever goes on with the stream that we know, and knows nothing of ours, has only not heard of it yet.
+        let nothing = Ack { granted: terms.credit, ..Ack::default() };
+        let unheard = PeerStream::Live { id: self.send.id(), ack: nothing };
+        let ours = match (&receiving, &theirs.peer) {
+            (Receiving::Same, PeerStream::None) => &unheard,
+            (_, peer) => peer,
+        };
+        let mut exchange = self.exchange(ours, terms, receiving)?;
         let known = known.unwrap_or_else(|| self.live());
         exchange.answer = Some(self.offer_knowing(known));
         Ok(exchange)
@@ -230,18 +237,13 @@ impl Session {
             _ if theirs.next == 0 => Receiving::New { id: theirs.stream, known: None },
             _ => return Err(ProtocolError::BadOffer),
         };
-        self.exchange(theirs, terms, receiving)
+        // Here, nothing known of our stream means that they expect its successor, whichever stream they go on with.
+        self.exchange(&theirs.peer, terms, receiving)
     }
 
-    fn exchange(&mut self, theirs: &Offer, terms: Terms, receiving: Receiving) -> Result<Exchange, ProtocolError> {
-        // Whoever goes on with the stream that we know, and knows nothing of ours, has only not heard of it yet.
-        let nothing = Ack { granted: terms.credit, ..Ack::default() };
-        let unheard = PeerStream::Live { id: self.send.id(), ack: nothing };
-        let theirs_of_ours = match (&receiving, &theirs.peer) {
-            (Receiving::Same, PeerStream::None) => &unheard,
-            (_, peer) => peer,
-        };
-        let resumed = self.send.resume(theirs_of_ours, terms.credit)?;
+    /// `ours` is what they know of our stream.
+    fn exchange(&mut self, ours: &PeerStream, terms: Terms, receiving: Receiving) -> Result<Exchange, ProtocolError> {
+        let resumed = self.send.resume(ours, terms.credit)?;
         let (mut leftover, mut reserved) = (None, 0);
         if let Receiving::New { id, .. } = receiving {
             (leftover, reserved) = self.replace(ReceiveStream::new(id, terms.window, self.max_message));

@@ -262,10 +262,16 @@ impl World {
         let answer = exchange.answer.unwrap();
         initiator.exchanged(exchange);
         if handshake == Handshake::ResumeLost {
+            // What the initiator sends after it is lost as well.
+            let _ = initiator.session.send.pull(WINDOW as usize);
             return;
         }
         let exchange = responder.session.conclude(&answer, theirs).unwrap();
         responder.exchanged(exchange);
+        for (from, to) in [(&*initiator, &*responder), (&*responder, &*initiator)] {
+            let read = to.session.receive().map(ReceiveStream::id);
+            assert_eq!(read, Some(from.session.send.id()), "what one side reads is what the other writes");
+        }
         self.linked = true;
         initiator.regrant();
         responder.regrant();

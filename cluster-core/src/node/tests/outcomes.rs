@@ -154,7 +154,6 @@ fn an_offer_that_cannot_be_ends_the_link_and_an_honest_one_goes_on_from_there() 
         ("an end inside a message", closed(6)),
         ("an end beyond what was sent", closed(12)),
         ("an end at the end of numbers", closed(u64::MAX)),
-        ("nothing, by who goes on with its own stream", PeerStream::None),
     ];
     for (what, lie) in cases {
         let (mut bench, link, _) = halfway();
@@ -188,6 +187,17 @@ fn a_stream_that_the_node_never_had_begins_the_session_anew_and_says_what_is_in_
         assert_eq!(reported(&bench), [(true, "two".into())], "{peer:?}");
         assert_eq!(bench.word(run(1, 1).id), ["up", "down", "gone", "up"], "{peer:?}");
     }
+    // The same, though the peer goes on with its own stream.
+    let (mut bench, link, id) = halfway();
+    bench.end(link);
+    let link = bench.returns(2, PeerStream::None);
+    assert_eq!(reported(&bench), [(true, "two".into())]);
+    assert_eq!(bench.word(run(1, 1).id), ["up", "down", "gone", "up"]);
+    bench.send(run(1, 1), "three");
+    bench.end(link);
+    let next = PeerStream::Live { id: StreamId(id.0.wrapping_add(1)), ack: ack(6, 6, 1, GRANTED) };
+    bench.returns(3, next);
+    assert_eq!(delivered(&bench), Some(1), "the peer has read the successor");
 }
 
 #[test]
