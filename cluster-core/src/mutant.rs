@@ -52,6 +52,8 @@ mod chosen {
         RefuseWhileDialing,
         /// Does not probe the live link when a newcomer is refused.
         NoProbe,
+        /// Takes the grant of a claim for true although a link of a higher rank was live meanwhile.
+        OutdatedAccept,
         /// Takes the end of any link to a peer for the end of the one that connects the two.
         EndsByPeer,
         /// Does not remember who has left or was removed.
@@ -111,6 +113,7 @@ mod chosen {
             Mutant::CancelDialOnAccept,
             Mutant::RefuseWhileDialing,
             Mutant::NoProbe,
+            Mutant::OutdatedAccept,
             Mutant::EndsByPeer,
             Mutant::NoTombstone,
             Mutant::BackoffResetAtConnect,

@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use crate::event::{PeerInfo, PeerState};
 use crate::id::{LinkId, Run};
+use crate::link::Rank;
 use crate::reason::Reason;
 use crate::time::Instant;
 use crate::wire::Profile;
@@ -20,6 +21,8 @@ pub(crate) struct Peer {
     pub(crate) generation: u64,
     /// The link that connects the two: accepted or up.
     pub(crate) live: Option<LinkId>,
+    /// The highest rank that a live link has had.
+    pub(crate) highest: Option<Rank>,
     /// Our own dial, from its start if the run was known then, else from the moment it named the run.
     pub(crate) dialing: Option<LinkId>,
     pub(crate) standing: Standing,
@@ -59,6 +62,7 @@ impl Peer {
             run,
             generation: 0,
             live: None,
+            highest: None,
             dialing: None,
             standing: Standing::New,
             profile: Profile { name: None, metadata: Bytes::new(), addresses: Vec::new(), max_message: 0, window: 0 },
@@ -74,6 +78,12 @@ impl Peer {
     /// Returns whether a link is the live one of the peer or may become so.
     pub(crate) fn is_at(&self, link: LinkId) -> bool {
         self.live == Some(link) || self.dialing == Some(link)
+    }
+
+    /// Returns whether a link of a higher rank was live. Then the other side may have gone on over that link since it
+    /// granted a claim of this rank, and what the grant says of the streams is no longer true.
+    pub(crate) fn outdates(&self, claim: Rank) -> bool {
+        self.highest.is_some_and(|highest| highest > claim)
     }
 
     pub(crate) fn is_in_limbo(&self) -> bool {

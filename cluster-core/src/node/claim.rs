@@ -20,6 +20,10 @@
 //! * A claim of another run of the same node is held, not answered, while the live link is probed: if the link answers, the
 //!   newcomer is a clone and is refused; if it does not, the node has restarted.
 //! * The winner fences the loser before it states where its streams stand, see `node/mail/sessions`.
+//! * A link that ended at the other side may still bring the grant of our claim, while the two have moved on over another
+//!   link. What that grant says of the streams is no longer true. So a claim is void once a link of higher rank was live
+//!   here, even if that link has ended: the other side can have moved on only over such a link, because it refuses the
+//!   grant of a lower one in the same way. Mutant `OutdatedAccept`.
 //! * The dialler may see its granted link come up after the old one was fenced at the other end. Until then the peer is in
 //!   limbo: it counts as up, so that the user sees no flap.
 //! * A generation may rise by `MAX_GENERATION_STEP` at most, or one claim by a liar would end all later ones.
@@ -297,7 +301,8 @@ impl Node {
         peer.dialing = None;
         let live = peer.live;
         let newcomer = Rank { generation, dialer: self.cx.run.id };
-        if live.is_some_and(|live| self.outranks(live, newcomer)) {
+        let outdated = peer.outdates(newcomer) && !mutant!(OutdatedAccept);
+        if outdated || live.is_some_and(|live| self.outranks(live, newcomer)) {
             self.cx.stats.links_outranked += 1;
             self.drop_link(id, CloseMode::Abort, Reason::Outranked);
             return self.probe_peer(run.id);
@@ -420,8 +425,10 @@ impl Node {
     fn adopt(&mut self, id: LinkId, peer_id: NodeId, profile: &Profile) {
         let Some(link) = self.pairs.link(id) else { return };
         let (remote, outbound, rtt) = (link.remote, !link.is_inbound(), self.cx.now - link.opened);
+        let rank = link.rank(self.cx.run.id);
         let Some(peer) = self.pairs.peer_mut(peer_id) else { return };
         peer.live = Some(id);
+        peer.highest = peer.highest.max(rank);
         self.mail.attach(peer_id, id, profile);
         peer.end_limbo();
         let dialled = outbound.then_some(remote);

@@ -6,7 +6,6 @@ use crate::action::CloseMode;
 use crate::channel::ChannelError;
 use crate::id::{LinkId, NodeId};
 use crate::input::Disconnect;
-use crate::link::LinkState;
 use crate::peer::{Peer, Standing};
 use crate::reason::{ProtocolError, Reason};
 use crate::time::Instant;
@@ -63,10 +62,9 @@ impl Node {
             self.prune(id);
             return self.hear_held(id);
         }
-        let claiming = peer
-            .dialing
-            .and_then(|dialing| self.pairs.link(dialing))
-            .is_some_and(|dialing| matches!(dialing.state, LinkState::Claiming { .. }));
+        let claim =
+            peer.dialing.and_then(|dialing| self.pairs.link(dialing)).and_then(|link| link.rank(self.cx.run.id));
+        let claiming = claim.is_some_and(|claim| !peer.outdates(claim));
         if claiming && reason.is_transient() {
             // The other side has fenced this link, perhaps, because it granted our claim on the other one.
             if let Some(peer) = self.pairs.peer_mut(id) {

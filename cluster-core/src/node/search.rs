@@ -1,11 +1,13 @@
 //! Every order of events between two nodes that dial each other, searched exhaustively.
 //!
 //! Two real nodes, up to two dials a side to addresses whose occupant is unknown, at most one fault: a connection that
-//! dies at both ends, or at one end only. Whatever can happen next is tried: a dial arrives, a frame or an end is
-//! delivered, in any order between connections and directions. When nothing is under way, time passes. States are told
-//! apart by what matters for the rule: generations, live and dialling links, frames in flight.
+//! dies at both ends, at one end only, or at one end while the other still gets what was sent. Whatever can happen next is
+//! tried: a dial arrives, a frame or an end is delivered, in any order between connections and directions. When nothing is
+//! under way, time passes. Each node sends the other a message as soon as it is up. States are told apart by what matters
+//! for the rule: generations, live and dialling links, frames in flight, messages.
 //!
-//! Every path must end with one link, the same at both ends, after a bounded number of dials.
+//! Every path must end with one link, the same at both ends, after a bounded number of dials, and neither node may find
+//! that the other has broken the protocol.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -20,6 +22,7 @@ use super::Node;
 use crate::action::{Action, CloseMode};
 use crate::channel::Proven;
 use crate::config::Config;
+use crate::event::Event;
 use crate::id::{Incarnation, LinkId, NodeId};
 use crate::input::{Disconnect, Input};
 use crate::link::{Link, LinkState};
@@ -27,8 +30,8 @@ use crate::mutant::Mutant;
 use crate::time::Instant;
 use crate::wire::Frame;
 
-/// With the searched number of dials and faults, no path needs more dials than the four joins and three more.
-const MAX_DIALS: u64 = 7;
+/// With the searched number of joins and faults, no path needs more dials.
+const MAX_DIALS: u64 = 8;
 
 /// Time passes at most so often before the two must have met.
 const MAX_TICKS: usize = 300;
@@ -75,6 +78,8 @@ enum Step {
     Deliver(usize, usize),
     Kill(usize),
     HalfKill(usize, usize),
+    /// One end dies; the other gets what was sent before.
+    Break(usize, usize),
     Time,
 }
 
@@ -83,7 +88,7 @@ fn address(node: usize, alias: u8) -> SocketAddr {
 }
 
 impl World {
-    fn new(joins: u8, faults: u8, session_ttl: Duration) -> World {
+    fn new(joins: [u8; 2], faults: u8, session_ttl: Duration) -> World {
         let node = |index: usize| {
             let config = Config::insecure_plaintext().session_ttl(session_ttl);
             let config = config.node_id(NodeId::from_bytes([index as u8 + 1; 16]));
@@ -91,7 +96,7 @@ impl World {
                 crate::Start { seed: [index as u8; 32], incarnation: Incarnation(1), listen: Some(address(index, 0)) };
             Node::new(config, start, Instant::ZERO).unwrap()
         };
-        World { nodes: [node(0), node(1)], wires: Vec::new(), now: Instant::ZERO, joins: [joins; 2], faults, ticks: 0 }
+        World { nodes: [node(0), node(1)], wires: Vec::new(), now: Instant::ZERO, joins, faults, ticks: 0 }
     }
 
     fn steps(&self) -> Vec<Step> {
@@ -115,10 +120,12 @@ impl World {
                 steps.push(Step::Kill(index));
                 steps.push(Step::HalfKill(index, 0));
                 steps.push(Step::HalfKill(index, 1));
+                steps.push(Step::Break(index, 0));
+                steps.push(Step::Break(index, 1));
             }
         }
         // Faults are a choice, not something to wait for.
-        let under_way = |step: &Step| !matches!(step, Step::Kill(_) | Step::HalfKill(..));
+        let under_way = |step: &Step| !matches!(step, Step::Kill(_) | Step::HalfKill(..) | Step::Break(..));
         if !steps.iter().any(under_way) && !self.is_settled() {
             steps.push(Step::Time);
         }
@@ -156,6 +163,12 @@ impl World {
                 wire.ends[side].inbound.push_back(Item::Ended);
                 wire.ends[1 - side].inbound.clear();
                 wire.ends[1 - side].cut = true;
+            }
+            Step::Break(index, side) => {
+                self.faults -= 1;
+                let end = &mut self.wires[index].ends[side];
+                end.inbound.clear();
+                end.inbound.push_back(Item::Ended);
             }
             Step::Time => {
                 self.ticks += 1;
@@ -242,6 +255,10 @@ impl World {
                         self.end(index, side);
                         self.nodes[at].handle(self.now, Input::Disconnected { link, cause: Disconnect::Closed });
                     }
+                    Action::Event(Event::PeerUp(peer)) => {
+                        self.nodes[at].send(self.now, peer.run.id, "a message".into()).unwrap();
+                    }
+                    Action::Deliver => while self.nodes[at].poll_message(self.now).is_some() {},
                     _ => {}
                 }
             }
@@ -292,9 +309,11 @@ impl World {
             let place = |link: Option<LinkId>| link.and_then(|link| self.find(at, link));
             let of_peer = peer.map(|peer| {
                 let links = (place(peer.live), place(peer.dialing));
-                (peer.generation, links, peer.is_up(), peer.is_in_limbo(), peer.is_lost())
+                (peer.generation, peer.highest, links, peer.is_up(), peer.is_in_limbo(), peer.is_lost())
             });
-            text.add(format_args!("{of_peer:?} {:?};", self.joins[at]));
+            let stats = node.stats();
+            let messages = (stats.messages_sent, stats.messages_delivered, stats.messages_received);
+            text.add(format_args!("{of_peer:?} {:?} {messages:?};", self.joins[at]));
         }
         for wire in &self.wires {
             if wire.ends.iter().all(|end| end.gone) {
@@ -350,7 +369,7 @@ struct Found {
     bad: Option<(&'static str, Vec<Step>)>,
 }
 
-fn search(joins: u8, faults: u8, session_ttl: Duration) -> Found {
+fn search(joins: [u8; 2], faults: u8, session_ttl: Duration) -> Found {
     let mut seen = HashSet::new();
     let mut stack = Vec::from([(World::new(joins, faults, session_ttl), Vec::new())]);
     let mut found = Found { states: 0, most_dials: 0, longest: Instant::ZERO, bad: None };
@@ -362,6 +381,7 @@ fn search(joins: u8, faults: u8, session_ttl: Duration) -> Found {
         let bad = match () {
             () if world.dials() > MAX_DIALS => Some("dials without bound"),
             () if world.ticks > MAX_TICKS => Some("never settles"),
+            () if world.nodes.iter().any(|node| node.stats().protocol_errors > 0) => Some("a breach of the protocol"),
             () if steps.is_empty() && !world.is_settled() => Some("stuck"),
             () => None,
         };
@@ -383,29 +403,43 @@ fn search(joins: u8, faults: u8, session_ttl: Duration) -> Found {
     found
 }
 
-/// A record that is kept for its session remembers the generation; without, more depends on the probe.
-fn every_pair_meets(session_ttl: Duration) {
-    let found = search(2, 1, session_ttl);
-    assert!(found.bad.is_none(), "{found:?}");
-    assert!(found.states > 10_000, "the search has become shallow: {}", found.states);
+fn every_pair_meets(joins: [u8; 2], least_states: usize) {
+    // A record that is kept for its session remembers the generation; without, more depends on the probe.
+    for session_ttl in [Duration::ZERO, Duration::from_secs(300)] {
+        let found = search(joins, 1, session_ttl);
+        assert!(found.bad.is_none(), "{found:?}");
+        assert!(found.states > least_states, "the search has become shallow: {}", found.states);
+    }
 }
 
 #[test]
-fn every_pair_ends_with_one_link_whatever_the_order_of_events() {
-    every_pair_meets(Duration::from_secs(300));
+fn pair_ends_with_one_link_if_the_lesser_id_dials_twice() {
+    every_pair_meets([2, 1], 50_000);
 }
 
 #[test]
-fn every_pair_ends_with_one_link_also_when_sessions_are_forgotten_at_once() {
-    every_pair_meets(Duration::ZERO);
+fn pair_ends_with_one_link_if_the_greater_id_dials_twice() {
+    every_pair_meets([1, 2], 50_000);
 }
 
 #[test]
-fn the_search_finds_every_rule_that_is_known_to_be_wrong() {
-    for mutant in [Mutant::GreaterIdWins, Mutant::CancelDialOnAccept, Mutant::RefuseWhileDialing, Mutant::NoProbe] {
+#[ignore = "takes four minutes"]
+fn pair_ends_with_one_link_if_both_dial_twice() {
+    every_pair_meets([2, 2], 2_000_000);
+}
+
+#[test]
+fn search_finds_every_rule_that_is_known_to_be_wrong() {
+    for mutant in [
+        Mutant::GreaterIdWins,
+        Mutant::CancelDialOnAccept,
+        Mutant::RefuseWhileDialing,
+        Mutant::NoProbe,
+        Mutant::OutdatedAccept,
+    ] {
         Mutant::choose(Some(mutant));
-        let found = search(2, 1, Duration::ZERO);
+        let found = [[1, 1], [2, 2]].iter().any(|joins| search(*joins, 1, Duration::ZERO).bad.is_some());
         Mutant::choose(None);
-        assert!(found.bad.is_some(), "{mutant:?} passes");
+        assert!(found, "{mutant:?} passes");
     }
 }

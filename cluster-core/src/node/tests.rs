@@ -319,7 +319,7 @@ fn a_peer_in_limbo_that_refuses_goes_down_before_it_is_forgotten() {
     bench.act();
     let (dial, _) = bench.dials.pop().unwrap();
     bench.connect(dial, run(1, 1));
-    let live = bench.claimed(run(1, 1), 2);
+    let live = bench.claimed(run(1, 1), 1);
     bench.frame(live, Frame::Resume(Resume { offer: offer() }));
     bench.end(live);
     assert_eq!(bench.word(run(1, 1).id), ["up"], "our claim may yet replace it unnoticed");
@@ -335,13 +335,40 @@ fn a_granted_claim_ends_limbo_so_that_a_failed_dial_does_no_harm() {
     bench.act();
     let (dial, _) = bench.dials.pop().unwrap();
     bench.connect(dial, run(1, 1));
-    let live = bench.claimed(run(1, 1), 2);
+    let live = bench.claimed(run(1, 1), 1);
     bench.frame(live, Frame::Resume(Resume { offer: offer() }));
     bench.end(live);
-    let next = bench.claimed(run(1, 1), 3);
+    let next = bench.claimed(run(1, 1), 2);
     bench.end(dial);
     bench.frame(next, Frame::Resume(Resume { offer: offer() }));
     assert_eq!(bench.word(run(1, 1).id), ["up"]);
+}
+
+#[test]
+fn grant_from_before_the_last_link_is_void_and_no_breach() {
+    let (mut bench, peer) = (Bench::new(lan()), run(1, 1));
+    bench.node.join(bench.now, at(1).into()).unwrap();
+    bench.act();
+    let (dial, _) = bench.dials.pop().unwrap();
+    bench.connect(dial, peer);
+    // The peer grants this claim, then goes on over a link of its own, and the grant arrives after that link has ended.
+    let live = bench.claimed(peer, 2);
+    let stream = bench.offer_to_go_on(live);
+    bench.frame(live, Frame::Resume(Resume { offer: offer() }));
+    bench.send(peer, "hello");
+    bench.frame(live, Frame::Ack(Ack { received: 6, consumed: 6, consumed_messages: 1, granted: 1 << 16 }));
+    bench.end(live);
+    assert_eq!(bench.word(peer.id), ["up", "down"], "our claim cannot replace it any more");
+    bench.frame(dial, Frame::Accept(Accept { profile: profile(at(1)), offer: stream }));
+    assert_eq!((bench.node.stats().protocol_errors, bench.node.stats().links_outranked), (0, 1));
+    assert!(matches!(bench.sent_on(dial)[..], [Frame::Claim(_)]), "it is not resumed");
+    // It is dialled again soon, and goes on from where the two were.
+    assert!(bench.pass(Duration::from_secs(1)).contains(&at(1)));
+    let next = bench.claimed(peer, 3);
+    let PeerStream::Live { id, .. } = stream.peer else { unreachable!() };
+    let ack = Ack { received: 6, consumed: 6, consumed_messages: 1, granted: 1 << 16 };
+    bench.frame(next, Frame::Resume(Resume { offer: Offer { peer: PeerStream::Live { id, ack }, ..offer() } }));
+    assert_eq!(bench.word(peer.id), ["up", "down", "up"]);
 }
 
 #[test]
