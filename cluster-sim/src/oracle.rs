@@ -19,6 +19,7 @@
 //! | [`runs`] | O13: incarnations and generations |
 //! | [`credit`] | O14: grants |
 //! | [`contract`] | O15: nothing left to poll, no deadline in the past |
+//! | [`wire`] | O21: no node is blamed for a breach of the protocol |
 //!
 //! O16, that nothing that is sent with a secret can be read on a wire, is looked at where bytes are written: every
 //! numbered message begins with a canary, which no connection of a schedule whose nodes have a secret may carry. O17,

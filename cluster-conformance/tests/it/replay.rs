@@ -81,7 +81,7 @@ fn plan(schedule: &Schedule) -> Plan {
                 let others = all.clone().filter(|&other| other != host as usize);
                 others.for_each(|other| push(Act::Cut(host as usize, other)));
             }
-            Op::Reset { a, b } => push(Act::Reset(a as usize, b as usize)),
+            Op::Reset { a, b } | Op::Abort { at: a, peer: b } => push(Act::Reset(a as usize, b as usize)),
             Op::Crash { host, .. } => push(Act::Crash(host as usize)),
             Op::Restart { host, .. } => push(Act::Restart(host as usize)),
             Op::Leave { host, .. } => push(Act::Leave(host as usize)),
@@ -94,6 +94,8 @@ fn plan(schedule: &Schedule) -> Plan {
             // A user's patience with a name, a seed and a flush is no fault.
             Op::JoinThrough { host, to } | Op::AddSeed { host, to } => push(Act::Join(host as usize, to as usize)),
             Op::Flush { .. } => {}
+            // Loopback is never far.
+            Op::LatencyFrom { .. } => {}
             ref other => panic!("{other:?} cannot be done with real sockets"),
         }
     }

@@ -1,11 +1,13 @@
 //! Connections and dials: kept out, misled, broken.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use cluster_timeline::record::{HostId, Record};
 
 use crate::net::{Block, Fate};
 use crate::schedule::{Drawer, Fault, Op};
+use crate::way::Latency;
 use crate::world::{NetMut, World};
 
 /// What a test does to connections and dials.
@@ -39,6 +41,17 @@ impl NetMut<'_> {
         self.world.assert_here(b);
         self.world.fault(a, format!("reset all with {b}"));
         let count = self.world.net.reset_between(a, b);
+        self.world.wake_all();
+        count
+    }
+
+    /// Resets the end that `at` has of its oldest connection with `peer`, which gets what was on its way, and then a reset.
+    /// Returns how many ends were told: one, or none if there is no connection.
+    #[track_caller]
+    pub fn abort_oldest(&mut self, at: HostId, peer: HostId) -> usize {
+        self.world.assert_here(peer);
+        self.world.fault(at, format!("abort the oldest with {peer}"));
+        let count = self.world.net.abort_at(&mut self.world.queue, at, peer);
         self.world.wake_all();
         count
     }
@@ -85,6 +98,7 @@ pub(super) fn apply(world: &mut World, op: &Op) -> Option<bool> {
             world.net_mut().set_fate(address, fate);
         }
         Op::Reset { a, b } => return Some(world.net_mut().reset_connections(HostId(a), HostId(b)) > 0),
+        Op::Abort { at, peer } => return Some(world.net_mut().abort_oldest(HostId(at), HostId(peer)) > 0),
         Op::ResetOneSide { at, peer } => return Some(world.net_mut().reset_one_side(HostId(at), HostId(peer)) > 0),
         Op::HalfOpen { at, peer } => return Some(world.net_mut().half_open(HostId(at), HostId(peer)) > 0),
         Op::Sever { a, b } => return Some(world.net_mut().sever_connections(HostId(a), HostId(b)) > 0),
@@ -102,6 +116,7 @@ pub(super) fn print(op: &Op) -> Option<String> {
             format!("let address = world.host(n[{host}]).addr();\n    world.net_mut().set_fate(address, {fate});")
         }
         Op::Reset { a, b } => format!("world.net_mut().reset_connections(n[{a}], n[{b}]);"),
+        Op::Abort { at, peer } => format!("world.net_mut().abort_oldest(n[{at}], n[{peer}]);"),
         Op::ResetOneSide { at, peer } => format!("world.net_mut().reset_one_side(n[{at}], n[{peer}]);"),
         Op::HalfOpen { at, peer } => format!("world.net_mut().half_open(n[{at}], n[{peer}]);"),
         Op::Sever { a, b } => format!("world.net_mut().sever_connections(n[{a}], n[{b}]);"),
@@ -112,7 +127,7 @@ pub(super) fn print(op: &Op) -> Option<String> {
 
 pub(super) fn simpler(op: &Op) -> Option<Vec<Op>> {
     let simpler = match *op {
-        Op::ResetOneSide { at, peer } => vec![Op::Reset { a: at, b: peer }],
+        Op::Abort { at, peer } | Op::ResetOneSide { at, peer } => vec![Op::Reset { a: at, b: peer }],
         Op::HalfOpen { at, peer } => vec![Op::ResetOneSide { at, peer }],
         _ => return None,
     };
@@ -134,14 +149,19 @@ pub(super) fn draw(drawer: &mut Drawer, kind: Fault, at: u64, host: u32) -> bool
         }
         Fault::Reset => {
             if let Some((a, b)) = drawer.pair() {
-                drawer.push(at, Op::Reset { a, b });
+                let op = reset(drawer, a, b);
+                drawer.push(at, op);
             }
         }
         Fault::Flap => {
             if let Some((a, b)) = drawer.pair() {
                 let mut at = at;
+                if drawer.rng.below(2) == 0 {
+                    far(drawer, at, a, b);
+                }
                 for _ in 0..10 + drawer.rng.below(70) {
-                    drawer.push(at, Op::Reset { a, b });
+                    let op = reset(drawer, a, b);
+                    drawer.push(at, op);
                     at += drawer.rng.scaled(20, 1_000);
                 }
             }
@@ -156,4 +176,19 @@ pub(super) fn draw(drawer: &mut Drawer, kind: Fault, at: u64, host: u32) -> bool
         _ => return false,
     }
     true
+}
+
+/// A long way between two hosts, on which more happens while something is under way.
+fn far(drawer: &mut Drawer, at: u64, a: u32, b: u32) {
+    let latency = Latency::Constant(Duration::from_millis(drawer.rng.scaled(10, 300)));
+    for (from, to) in [(a, b), (b, a)] {
+        let op = |latency| Op::LatencyFrom { from, to, latency };
+        drawer.spell(at, 60_000, op(latency), op(Latency::default()));
+    }
+}
+
+/// The end of all connections between two hosts at both ends at once, or of the oldest at one end first.
+fn reset(drawer: &mut Drawer, a: u32, b: u32) -> Op {
+    let [first, second] = [(a, b), (b, a)].map(|(at, peer)| Op::Abort { at, peer });
+    drawer.rng.pick(&[Op::Reset { a, b }, first, second])
 }

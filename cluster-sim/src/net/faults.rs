@@ -170,6 +170,16 @@ impl Net {
         count
     }
 
+    /// The end that `at` has of its oldest connection with `peer` is reset, and `peer` gets the reset behind what is on its
+    /// way.
+    pub(crate) fn abort_at(&mut self, queue: &mut Queue, at: HostId, peer: HostId) -> usize {
+        let conns = self.between(at, peer).into_iter();
+        let mut ends = conns.flat_map(|conn| self.sides(conn, at).map(move |side| Sock { conn, side }));
+        let Some(sock) = ends.find(|sock| self.state(*sock) == EndState::Open) else { return 0 };
+        self.send_rst(queue, sock);
+        self.fail_end(sock)
+    }
+
     /// The connections that stand between two hosts carry nothing any more, ever.
     pub(crate) fn sever(&mut self, queue: &mut Queue, a: HostId, b: HostId) -> usize {
         let conns = self.between(a, b);

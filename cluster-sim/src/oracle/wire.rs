@@ -3,12 +3,12 @@
 use std::net::{IpAddr, SocketAddr};
 
 use cluster_core::wire::{Close, Reject};
-use cluster_core::{Disconnect, Frame, Incarnation, LinkId, Proven, Reason, RejectCode, Run};
+use cluster_core::{Disconnect, Frame, Incarnation, LinkId, ProtocolError, Proven, Reason, RejectCode, Run};
 use cluster_timeline::record::HostId;
 
 use super::alive::Width;
 use super::dials::Dialer;
-use super::{Oracle, Watch, When, concerns_streams};
+use super::{Oracle, Verdict, Watch, When, concerns_streams};
 use crate::net::Sock;
 
 impl Oracle {
@@ -110,6 +110,8 @@ impl Oracle {
 
     /// The node has asked to close a link.
     pub(crate) fn closed(&mut self, host: HostId, link: LinkId, reason: &Reason, when: When) {
+        let verdict = self.blamed(host, link, reason);
+        self.judge(host, verdict, |text| text);
         self.check(host, |watch| {
             if *reason == Reason::Timeout && watch.links.find(link).is_some_and(|open| !open.closing) {
                 watch.alive.timed_out(link, when.clock);
@@ -134,6 +136,20 @@ impl Oracle {
             Ok(())
         });
         self.unsettle(host, link);
+    }
+
+    /// A node may not find that another node has broken the protocol, because none does.
+    fn blamed(&self, host: HostId, link: LinkId, reason: &Reason) -> Verdict {
+        let Reason::Protocol(error) = reason else { return Ok(()) };
+        let Some(watch) = self.watch(host) else { return Ok(()) };
+        let other = watch.links.find(link).and_then(|open| self.handshakes.other(open.sock));
+        match other.filter(|other| self.are_nodes(watch.runs.now(), *other)) {
+            // A node whose clock stands still takes the usual number of pings for a flood.
+            Some(other) if *error != ProtocolError::Flood => {
+                Err(format!("{other:?} is said to have broken the protocol, and has not: {error}"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The driver has told the node that a link is gone.

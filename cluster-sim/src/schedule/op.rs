@@ -255,6 +255,8 @@ pub enum Op {
     DialFate { host: u32, fate: Option<Fate> },
     /// [`NetMut::reset_connections`](crate::NetMut::reset_connections).
     Reset { a: u32, b: u32 },
+    /// [`NetMut::abort_oldest`](crate::NetMut::abort_oldest).
+    Abort { at: u32, peer: u32 },
     /// [`NetMut::reset_one_side`](crate::NetMut::reset_one_side).
     ResetOneSide { at: u32, peer: u32 },
     /// [`NetMut::half_open`](crate::NetMut::half_open).
@@ -389,7 +391,7 @@ impl Op {
         match self {
             Op::Latency { .. } | Op::HealAll | Op::Outsider { .. } | Op::Insider { .. } => Vec::new(),
             Op::Cut { a, b } | Op::Heal { a, b } | Op::Reset { a, b } | Op::Sever { a, b } => vec![a, b],
-            Op::ResetOneSide { at, peer } | Op::HalfOpen { at, peer } => vec![at, peer],
+            Op::Abort { at, peer } | Op::ResetOneSide { at, peer } | Op::HalfOpen { at, peer } => vec![at, peer],
             Op::Restart { host, identity: Identity::Twin { of, .. }, .. } => vec![host, of],
             Op::LatencyFrom { from, to, .. }
             | Op::Bandwidth { from, to, .. }

@@ -24,6 +24,7 @@ fn schedule() -> Schedule {
         Op::Bandwidth { from: 0, to: 1, bytes_per_second: None },
         Op::Clog { from: 0, to: 2, open: secs(1), shut: base },
         Op::Heal { a: 0, b: 2 },
+        Op::Abort { at: 0, peer: 1 },
         Op::ResetOneSide { at: 0, peer: 1 },
         Op::HalfOpen { at: 1, peer: 2 },
         Op::Sever { a: 0, b: 2 },

@@ -24,6 +24,8 @@ fn seed_7() {
     world.run_for(Duration::from_secs(1));
     world.net_mut().heal(n[0], n[2]);
     world.run_for(Duration::from_secs(1));
+    world.net_mut().abort_oldest(n[0], n[1]);
+    world.run_for(Duration::from_secs(1));
     world.net_mut().reset_one_side(n[0], n[1]);
     world.run_for(Duration::from_secs(1));
     world.net_mut().half_open(n[1], n[2]);
@@ -138,7 +140,7 @@ fn seed_7() {
     world.add_outsider(&[Attack::Garbage], Tempo::Slow);
     world.run_for(Duration::from_secs(1));
     world.add_insider(&[Abuse::Chatter], Tempo::Slow);
-    world.run_for(Duration::from_secs(11));
+    world.run_for(Duration::from_secs(10));
     let core = [n[0], n[2]];
     world.recover(&core);
 }
