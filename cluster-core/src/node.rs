@@ -310,8 +310,8 @@ impl Node {
         }
         for id in proven.into_iter().chain(expected.filter(|id| Some(*id) != proven)) {
             match self.pairs.peer_mut(id) {
-                Some(peer) if peer.live == Some(link.id) || mutant!(EndsByPeer) && peer.live.is_some() => {
-                    peer.live = None;
+                Some(peer) if peer.live() == Some(link.id) || mutant!(EndsByPeer) && peer.live().is_some() => {
+                    peer.end_live();
                     self.mail.detach(id);
                     // Its offer may have been bad, so that the dial that found it ends without a link that is up.
                     self.dialling.ended(id, link.id);
@@ -340,8 +340,8 @@ impl Node {
         self.pairs.tombstones.unbury(run.id);
         let Some(peer) = self.pairs.peer_mut(run.id) else { return };
         peer.rest.clear();
-        debug_assert_eq!(peer.live, Some(id), "a peer comes up by its live link");
-        let before = core::mem::replace(&mut peer.standing, Standing::Up);
+        debug_assert_eq!(peer.live(), Some(id), "a peer comes up by its live link");
+        let before = peer.come_up();
         let is_first = before == Standing::New || mutant!(BackoffResetAtConnect);
         self.dialling.up(&mut self.cx, run.id, id, is_first);
         self.mail.opened(run.id);
@@ -358,9 +358,8 @@ impl Node {
     fn peer_down(&mut self, id: NodeId, reason: Reason) {
         let Some(peer) = self.pairs.peer_mut(id) else { return };
         let run = peer.run;
-        debug_assert!(peer.is_up(), "a peer goes down that was not up: {peer:?}");
         let name = peer.profile.name.clone();
-        peer.standing = Standing::Lost { since: self.cx.now };
+        peer.go_down(self.cx.now);
         let reason = if self.is_restarted(run) && reason.is_transient() { Reason::Restarted } else { reason };
         if reason == Reason::Timeout {
             self.cx.stats.timeouts += 1;
@@ -415,7 +414,7 @@ impl Node {
     }
 
     fn up_links(&self) -> Vec<LinkId> {
-        let live = self.pairs.peers().filter_map(|peer| peer.live);
+        let live = self.pairs.peers().filter_map(|peer| peer.live());
         live.filter(|link| self.pairs.link(*link).is_some_and(Link::is_up)).collect()
     }
 
@@ -475,18 +474,14 @@ impl Node {
             && self.mail.is_consistent(&self.pairs)
             && self.dialling.is_consistent(&self.pairs)
             && self.pairs.peers().all(|peer| {
-                let is_idle = peer.is_lost() && peer.live.is_none() && peer.dialing.is_none();
+                let is_idle = peer.is_lost() && peer.is_idle();
                 !is_idle || self.is_leaving() || self.dialling.is_due(&self.cx, peer.run.id) || mutant!(GiveUpOnLost)
             })
             && self.pairs.peers().all(|peer| {
-                peer.live.is_none_or(|link| of_peer(peer.run.id, link))
-                    && peer.dialing.is_none_or(|link| of_peer(peer.run.id, link))
-                    && (peer.standing != Standing::Up || peer.live.is_some())
-                    && (!peer.is_in_limbo() || peer.live.is_none())
-                    && (peer.is_known()
-                        || peer.live.is_some()
-                        || peer.dialing.is_some()
-                        || self.mail.has_session(peer.run.id))
+                peer.live().is_none_or(|link| of_peer(peer.run.id, link))
+                    && peer.dialing().is_none_or(|link| of_peer(peer.run.id, link))
+                    && peer.is_consistent()
+                    && (peer.is_known() || !peer.is_idle() || self.mail.has_session(peer.run.id))
             })
     }
 }

@@ -8,7 +8,9 @@ use bytes::Bytes;
 
 use crate::event::{PeerInfo, PeerState};
 use crate::id::{LinkId, Run};
+use crate::limits::MAX_GENERATION_STEP;
 use crate::link::Rank;
+use crate::mutant::mutant;
 use crate::reason::Reason;
 use crate::time::Instant;
 use crate::wire::Profile;
@@ -17,17 +19,17 @@ use crate::wire::Profile;
 #[derive(Clone, Debug)]
 pub(crate) struct Peer {
     pub(crate) run: Run,
-    /// The highest generation seen of any claim between the two runs.
-    pub(crate) generation: u64,
-    /// The link that connects the two: accepted or up.
-    pub(crate) live: Option<LinkId>,
-    /// The highest rank that a live link has had.
-    pub(crate) highest: Option<Rank>,
-    /// Our own dial, from its start if the run was known then, else from the moment it named the run.
-    pub(crate) dialing: Option<LinkId>,
-    pub(crate) standing: Standing,
     pub(crate) profile: Profile,
     pub(crate) rest: Rest,
+    /// The highest generation seen of any claim between the two runs.
+    generation: u64,
+    /// The link that connects the two: accepted or up.
+    live: Option<LinkId>,
+    /// The highest rank that a live link has had.
+    highest: Option<Rank>,
+    /// Our own dial, from its start if the run was known then, else from the moment it named the run.
+    dialing: Option<LinkId>,
+    standing: Standing,
 }
 
 /// The state of a peer in the eyes of the user.
@@ -60,13 +62,41 @@ impl Peer {
     pub(crate) fn new(run: Run) -> Peer {
         Peer {
             run,
+            profile: Profile { name: None, metadata: Bytes::new(), addresses: Vec::new(), max_message: 0, window: 0 },
+            rest: Rest::default(),
             generation: 0,
             live: None,
             highest: None,
             dialing: None,
             standing: Standing::New,
-            profile: Profile { name: None, metadata: Bytes::new(), addresses: Vec::new(), max_message: 0, window: 0 },
-            rest: Rest::default(),
+        }
+    }
+
+    /// The record of a later run of the same node, which goes on with a dial that has not named a run. A node that was lost
+    /// is still lost: if the link of the later run fails, it must be dialled.
+    pub(crate) fn succeed(self, run: Run, dialing: Option<LinkId>) -> Peer {
+        let standing = if self.is_lost() { self.standing } else { Standing::New };
+        Peer { profile: self.profile, dialing, standing, ..Peer::new(run) }
+    }
+
+    pub(crate) fn live(&self) -> Option<LinkId> {
+        self.live
+    }
+
+    pub(crate) fn dialing(&self) -> Option<LinkId> {
+        self.dialing
+    }
+
+    /// Whether no link leads to the peer and none is being dialled.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.live.is_none() && self.dialing.is_none()
+    }
+
+    /// Why the live link of a peer in limbo was lost.
+    pub(crate) fn limbo(&self) -> Option<&Reason> {
+        match &self.standing {
+            Standing::Limbo { lost } => Some(lost),
+            Standing::New | Standing::Up | Standing::Lost { .. } => None,
         }
     }
 
@@ -84,17 +114,6 @@ impl Peer {
     /// granted a claim of this rank, and what the grant says of the streams is no longer true.
     pub(crate) fn outdates(&self, claim: Rank) -> bool {
         self.highest.is_some_and(|highest| highest > claim)
-    }
-
-    pub(crate) fn is_in_limbo(&self) -> bool {
-        matches!(self.standing, Standing::Limbo { .. })
-    }
-
-    /// Ends limbo: another link replaces the lost one, or will not.
-    pub(crate) fn end_limbo(&mut self) {
-        if self.is_in_limbo() {
-            self.standing = Standing::Up;
-        }
     }
 
     /// Returns when the peer was lost, if it is lost.
@@ -123,6 +142,85 @@ impl Peer {
             address,
             state: if self.is_up() { PeerState::Up } else { PeerState::Lost },
         }
+    }
+
+    /// A dial has begun that looks for the peer.
+    pub(crate) fn dials(&mut self, link: LinkId) {
+        self.dialing = Some(link);
+    }
+
+    /// A dial has found the peer and claims its link. Returns the generation of the claim.
+    pub(crate) fn claims(&mut self, link: LinkId) -> u64 {
+        self.dialing = Some(link);
+        self.generation = self.generation.saturating_add(1);
+        self.generation
+    }
+
+    /// The peer claims a link. `false` if no honest claim has this generation.
+    #[must_use]
+    pub(crate) fn is_claimed(&mut self, generation: u64) -> bool {
+        let may_be = generation <= self.generation.saturating_add(MAX_GENERATION_STEP);
+        if may_be {
+            self.generation = self.generation.max(generation);
+        }
+        may_be
+    }
+
+    /// The dial to the peer is decided. Returns its link.
+    pub(crate) fn end_dial(&mut self) -> Option<LinkId> {
+        self.dialing.take()
+    }
+
+    /// The link of this rank is the live one from now on, which ends limbo.
+    pub(crate) fn adopt(&mut self, link: LinkId, rank: Option<Rank>) {
+        debug_assert!(self.live.is_none() || mutant!(FenceAfterOffer), "the live link is fenced first: {self:?}");
+        self.live = Some(link);
+        self.highest = self.highest.max(rank);
+        self.end_limbo();
+    }
+
+    /// Another link replaces the lost one, or the peer goes down for another reason.
+    pub(crate) fn end_limbo(&mut self) {
+        if let Standing::Limbo { .. } = self.standing {
+            self.standing = Standing::Up;
+        }
+    }
+
+    /// The live link is lost or fenced. Returns it.
+    pub(crate) fn end_live(&mut self) -> Option<LinkId> {
+        self.live.take()
+    }
+
+    /// The user is told that the peer is up, unless it was. Returns how it stood before.
+    pub(crate) fn come_up(&mut self) -> Standing {
+        core::mem::replace(&mut self.standing, Standing::Up)
+    }
+
+    /// The live link of a peer that is up was lost, but a claim of ours may replace it unnoticed.
+    pub(crate) fn hope(&mut self, lost: Reason) {
+        debug_assert!(self.live.is_none() && self.is_up(), "limbo begins when the live link of a peer ends: {self:?}");
+        self.standing = Standing::Limbo { lost };
+    }
+
+    /// The user is told that the peer is down.
+    pub(crate) fn go_down(&mut self, now: Instant) {
+        debug_assert!(self.is_up(), "a peer goes down that was not up: {self:?}");
+        self.standing = Standing::Lost { since: now };
+    }
+
+    /// Whether the peer has a live link if it is up, and none while it is in limbo.
+    pub(crate) fn is_consistent(&self) -> bool {
+        match self.standing {
+            Standing::Up => self.live.is_some(),
+            Standing::Limbo { .. } => self.live.is_none(),
+            Standing::New | Standing::Lost { .. } => true,
+        }
+    }
+
+    /// What the search over every order of events tells states apart by.
+    #[cfg(test)]
+    pub(crate) fn claims_seen(&self) -> (u64, Option<Rank>) {
+        (self.generation, self.highest)
     }
 }
 
@@ -157,6 +255,58 @@ impl Rest {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::id::{Incarnation, NodeId};
+
+    fn run(incarnation: u64) -> Run {
+        Run { id: NodeId::from_bytes([1; 16]), incarnation: Incarnation(incarnation) }
+    }
+
+    fn rank(generation: u64) -> Rank {
+        Rank { generation, dialer: NodeId::from_bytes([1; 16]) }
+    }
+
+    #[test]
+    fn claim_is_above_all_that_were_seen_and_below_what_was_live_since() {
+        let mut peer = Peer::new(run(1));
+        assert!(peer.is_claimed(7) && !peer.is_claimed(8 + MAX_GENERATION_STEP), "no honest claim is that far ahead");
+        assert_eq!((peer.claims(LinkId(1)), peer.dialing()), (8, Some(LinkId(1))));
+        assert!(!peer.outdates(rank(8)));
+        peer.adopt(LinkId(2), Some(rank(9)));
+        assert_eq!((peer.live(), peer.outdates(rank(8))), (Some(LinkId(2)), true));
+        // A link of a lower rank comes after one that ended, and changes nothing about it.
+        assert_eq!(peer.end_live(), Some(LinkId(2)));
+        peer.adopt(LinkId(3), Some(rank(3)));
+        assert!(peer.outdates(rank(8)) && !peer.outdates(rank(9)));
+    }
+
+    #[test]
+    fn limbo_ends_with_a_link_or_with_the_peer() {
+        let mut peer = Peer::new(run(1));
+        peer.adopt(LinkId(1), Some(rank(1)));
+        assert_eq!((peer.come_up(), peer.is_consistent()), (Standing::New, true));
+        peer.end_live();
+        assert!(!peer.is_consistent(), "it is in limbo, or down");
+        peer.hope(Reason::Reset);
+        assert_eq!((peer.limbo(), peer.is_up(), peer.is_consistent()), (Some(&Reason::Reset), true, true));
+        peer.adopt(LinkId(2), Some(rank(2)));
+        assert_eq!((peer.limbo(), peer.is_up()), (None, true));
+        peer.end_live();
+        peer.go_down(Instant::ZERO);
+        assert_eq!((peer.is_up(), peer.lost_since()), (false, Some(Instant::ZERO)));
+    }
+
+    #[test]
+    fn later_run_is_lost_if_the_earlier_one_was_and_knows_none_of_its_claims() {
+        let mut peer = Peer::new(run(1));
+        peer.claims(LinkId(1));
+        peer.adopt(LinkId(1), Some(rank(1)));
+        peer.come_up();
+        peer.end_live();
+        peer.go_down(Instant::ZERO);
+        let later = peer.succeed(run(2), Some(LinkId(4)));
+        assert_eq!((later.run, later.is_lost(), later.live(), later.dialing()), (run(2), true, None, Some(LinkId(4))));
+        assert_eq!(later.claims_seen(), (0, None));
+    }
 
     #[test]
     fn a_rest_doubles_up_to_ten_minutes_until_something_is_learned() {

@@ -501,7 +501,7 @@ impl Table {
         let frame = Frame::Resume(Resume { offer });
         self.driver.frame(link, frame);
         let same = same && offer.stream == self.ours.stream.id() && offer.next == self.ours.stream.received();
-        if self.stands(link, &offer, same, None) && !same {
+        if self.stands(link, &offer, None) && !same {
             assert_eq!(offer.next, 0, "another stream begins at its beginning");
             self.ours.replace(offer.stream.0, profile.window);
         }
@@ -531,7 +531,7 @@ impl Table {
                 _ => None,
             }
         });
-        if !self.stands(link, &offer, false, resumed.map(|resumed| resumed.stream)) {
+        if !self.stands(link, &offer, resumed.map(|resumed| resumed.stream)) {
             return;
         }
         let resumed = resumed.expect("who stands has answered");
@@ -591,8 +591,8 @@ impl Table {
     }
 
     /// What follows for the node's stream from an offer that was made: it goes on, or it is `now` another, if the node
-    /// has said so. `same` is whether our stream goes on. Says whether the link stands.
-    fn stands(&mut self, link: LinkId, offer: &Offer, same: bool, now: Option<StreamId>) -> bool {
+    /// has said so. Returns whether the link stands.
+    fn stands(&mut self, link: LinkId, offer: &Offer, now: Option<StreamId>) -> bool {
         self.gone = self.driver.gone;
         if let Some(reason) = self.verdict(link) {
             assert_eq!(reason, Reason::Protocol(ProtocolError::BadOffer), "{offer:?}");
@@ -605,7 +605,7 @@ impl Table {
         self.link = Some(link);
         let id = self.theirs.stream.id();
         let mut stream = self.theirs.stream;
-        let unheard = self.theirs.said.consumed == 0 && (same || now == Some(id));
+        let unheard = self.theirs.said.consumed == 0 && now == Some(id);
         match stream.resume(&offer.peer, unheard, self.profile.window) {
             Resumption::CarriedOver(consumed) if now.is_none_or(|now| now == stream.id()) => {
                 self.settle(consumed);

@@ -42,9 +42,9 @@ use crate::address::canonical;
 use crate::channel::Proven;
 use crate::event::Event;
 use crate::id::{Incarnation, LinkId, NodeId, Run};
-use crate::limits::MAX_GENERATION_STEP;
 use crate::link::{LinkState, Rank};
 use crate::mutant::mutant;
+use crate::peer::Peer;
 use crate::reason::{ProtocolError, Reason};
 use crate::wire::RejectCode;
 use crate::wire::{Accept, Claim, Frame, Profile, Reject, Resume};
@@ -155,7 +155,8 @@ impl Node {
             Some(peer) => {
                 // A dial that has not got as far as this one may never do so, and does not count.
                 let claimed = |link: &LinkId| self.pairs.link(*link).is_some_and(|link| link.proven.is_some());
-                let busy = peer.live.is_some() || peer.dialing.filter(|dial| *dial != id).as_ref().is_some_and(claimed);
+                let busy =
+                    peer.live().is_some() || peer.dialing().filter(|dial| *dial != id).as_ref().is_some_and(claimed);
                 if busy && peer.run != run {
                     // A clone, which has nothing to do with the peer, or its next run, if the link is half-open.
                     self.probe_peer(run.id);
@@ -185,10 +186,8 @@ impl Node {
     fn claim(&mut self, id: LinkId, run: Run, rejoin: bool) {
         let Some(remote) = self.pairs.link(id).map(|link| link.remote) else { return };
         let Some(peer) = self.pairs.peer_mut(run.id) else { return };
-        peer.dialing = Some(id);
+        let generation = peer.claims(id);
         // Whatever becomes of the claim: this address leads to the peer.
-        peer.generation = peer.generation.saturating_add(1);
-        let generation = peer.generation;
         self.dialling.alias(run.id, remote);
         self.gate.peers_changed();
         self.cx.timers.cancel(Timer::Contact(run.id));
@@ -230,7 +229,7 @@ impl Node {
         if known.run == run {
             return self.decide(id, run, claim);
         }
-        if known.live.is_some() {
+        if known.live().is_some() {
             // Whoever was there first stays if it is alive; a half-open link must not keep a restarted node out.
             self.edit(id, |link| link.state = LinkState::Held { claim: Box::new(claim) });
             self.probe_peer(run.id);
@@ -246,12 +245,11 @@ impl Node {
     /// Grants or refuses a claim of a run that is known.
     fn decide(&mut self, id: LinkId, run: Run, claim: Claim) {
         let Some(peer) = self.pairs.peer_mut(run.id) else { return };
-        if claim.generation > peer.generation.saturating_add(MAX_GENERATION_STEP) {
+        if !peer.is_claimed(claim.generation) {
             return self.violated(id, ProtocolError::BadGeneration);
         }
-        peer.generation = peer.generation.max(claim.generation);
-        let live = peer.live;
-        if mutant!(RefuseWhileDialing) && self.pairs.peer(run.id).is_some_and(|peer| peer.dialing.is_some()) {
+        let live = peer.live();
+        if mutant!(RefuseWhileDialing) && self.pairs.peer(run.id).is_some_and(|peer| peer.dialing().is_some()) {
             return self.reject(id, RejectCode::Outranked);
         }
         let newcomer = Rank { generation: claim.generation, dialer: run.id };
@@ -264,7 +262,7 @@ impl Node {
         self.edit(id, |link| link.state = LinkState::Accepted { generation: claim.generation });
         self.gate.granted(id);
         if mutant!(CancelDialOnAccept)
-            && let Some(dial) = self.pairs.peer_mut(run.id).and_then(|peer| peer.dialing.take())
+            && let Some(dial) = self.pairs.peer_mut(run.id).and_then(Peer::end_dial)
         {
             self.close(dial, CloseMode::Abort, Reason::Outranked);
             self.dialling.ended(run.id, dial);
@@ -298,8 +296,8 @@ impl Node {
             return self.violated(id, ProtocolError::UnexpectedFrame);
         };
         let Some(peer) = self.pairs.peer_mut(run.id) else { return };
-        peer.dialing = None;
-        let live = peer.live;
+        peer.end_dial();
+        let live = peer.live();
         let newcomer = Rank { generation, dialer: self.cx.run.id };
         let outdated = peer.outdates(newcomer) && !mutant!(OutdatedAccept);
         if outdated || live.is_some_and(|live| self.outranks(live, newcomer)) {
@@ -369,7 +367,7 @@ impl Node {
     /// is a new run, as long as nobody knows us by the present one.
     fn stale(&mut self, id: LinkId, known: Incarnation) {
         self.cx.stats.stale_incarnations += 1;
-        let connected = self.pairs.peers().any(|peer| peer.is_up() || peer.live.is_some());
+        let connected = self.pairs.peers().any(|peer| peer.is_up() || peer.live().is_some());
         if connected || !self.me.may_adopt(self.cx.run.incarnation, known) {
             // Nothing but its word speaks for it, so it must not keep us from dialling others.
             self.tell_of_clone();
@@ -414,7 +412,7 @@ impl Node {
         if mutant!(FenceAfterOffer) {
             return;
         }
-        let Some(live) = self.pairs.peer_mut(id).and_then(|peer| peer.live.take()) else { return };
+        let Some(live) = self.pairs.peer_mut(id).and_then(Peer::end_live) else { return };
         self.cx.stats.links_outranked += 1;
         self.mail.detach(id);
         self.close(live, CloseMode::Abort, Reason::Outranked);
@@ -427,10 +425,8 @@ impl Node {
         let (remote, outbound, rtt) = (link.remote, !link.is_inbound(), self.cx.now - link.opened);
         let rank = link.rank(self.cx.run.id);
         let Some(peer) = self.pairs.peer_mut(peer_id) else { return };
-        peer.live = Some(id);
-        peer.highest = peer.highest.max(rank);
+        peer.adopt(id, rank);
         self.mail.attach(peer_id, id, profile);
-        peer.end_limbo();
         let dialled = outbound.then_some(remote);
         let moved = self.dialling.advertise(peer_id, &profile.addresses, remote.ip(), dialled);
         self.gate.peers_changed();
@@ -452,7 +448,7 @@ impl Node {
         if mutant!(NoProbe) || mutant!(GreaterIdWins) {
             return;
         }
-        if let Some(live) = self.pairs.peer(id).and_then(|peer| peer.live) {
+        if let Some(live) = self.pairs.peer(id).and_then(|peer| peer.live()) {
             self.probe(live);
         }
     }

@@ -32,7 +32,7 @@ impl Node {
         let link = self.dial(address, Dial { expected: Some(id), hearsay, ..Dial::default() });
         self.dialling.dials(id, link, address);
         if let Some(peer) = self.pairs.peer_mut(id) {
-            peer.dialing = Some(link);
+            peer.dials(link);
         }
     }
 
@@ -49,7 +49,7 @@ impl Node {
 
     fn pairing(&self, id: NodeId) -> Pairing {
         if let Some(peer) = self.pairs.peer(id) {
-            let mut is_idle = peer.is_lost() && peer.live.is_none() && peer.dialing.is_none();
+            let mut is_idle = peer.is_lost() && peer.is_idle();
             is_idle &= !(mutant!(GiveUpOnLost) && self.dialling.has_failed(id));
             return match (peer.is_lost(), is_idle) {
                 (true, true) => Pairing::Lost,

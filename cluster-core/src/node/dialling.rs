@@ -270,7 +270,7 @@ impl Dialling {
     /// Returns the connected peer at an address. An address that a peer merely advertises does not count, or a liar could
     /// keep this node from a seed.
     pub(super) fn occupant(&self, pairs: &Pairs, address: SocketAddr) -> Option<NodeId> {
-        let is_connected = |id| pairs.peer(id).is_some_and(|peer| peer.live.is_some() || peer.is_up());
+        let is_connected = |id| pairs.peer(id).is_some_and(|peer| peer.live().is_some() || peer.is_up());
         self.contacts.verified_at(address, |id, _| is_connected(id))
     }
 
@@ -544,8 +544,7 @@ impl Dialling {
 
     /// Returns the first waiter that could use a turn now, whether or not there is a token.
     fn next_waiter(&self, cx: &Context, pairs: &Pairs) -> Option<(NodeId, Turn)> {
-        let is_idle =
-            |id| pairs.peer(id).is_none_or(|peer| peer.is_lost() && peer.live.is_none() && peer.dialing.is_none());
+        let is_idle = |id| pairs.peer(id).is_none_or(|peer| peer.is_lost() && peer.is_idle());
         let is_ready = |id| self.contacts.get(id).is_some_and(|contact| contact.dialing.is_none()) && is_idle(id);
         self.queue.first(&cx.config.limits, is_ready)
     }

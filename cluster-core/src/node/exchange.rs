@@ -162,7 +162,7 @@ impl Node {
         if is_news && mutant!(BelieveHearsay) && self.pairs.peer(run.id).is_none() {
             self.new_peer(run);
             if let Some(peer) = self.pairs.peer_mut(run.id) {
-                peer.standing = crate::peer::Standing::Up;
+                peer.come_up();
                 let info = peer.info(None);
                 self.cx.event(Event::PeerUp(info));
             }

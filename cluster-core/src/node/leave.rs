@@ -37,7 +37,8 @@ impl Node {
                 self.dialling.drop_all_hearsay(&mut self.cx);
                 // A link that is about to replace another carries what was accepted.
                 let up = self.pairs.peers().filter(|peer| peer.is_up());
-                let kept: Vec<LinkId> = up.flat_map(|peer| peer.live.into_iter().chain(self.claiming(peer))).collect();
+                let kept: Vec<LinkId> =
+                    up.flat_map(|peer| peer.live().into_iter().chain(self.claiming(peer))).collect();
                 let undecided = self.pairs.links().filter(|link| !kept.contains(&link.id) && !link.is_closing());
                 let undecided: Vec<LinkId> = undecided.map(|link| link.id).collect();
                 for link in undecided {
@@ -45,7 +46,7 @@ impl Node {
                 }
                 self.mail.wake_all(&mut self.cx);
                 // Who is lost is not waited for.
-                let lost = self.pairs.peers().filter(|peer| peer.is_lost() && peer.live.is_none());
+                let lost = self.pairs.peers().filter(|peer| peer.is_lost() && peer.live().is_none());
                 for id in lost.map(|peer| peer.run.id).collect::<Vec<NodeId>>() {
                     self.remove_peer(id);
                 }
@@ -69,7 +70,7 @@ impl Node {
     pub fn disconnect(&mut self, now: Instant, peer: NodeId) -> Result<(), UnknownPeer> {
         self.advance(now);
         let known = self.pairs.peer(peer).filter(|peer| peer.is_known()).ok_or(UnknownPeer(peer))?;
-        let (run, live, announced) = (known.run, known.live, known.is_up());
+        let (run, live, announced) = (known.run, known.live(), known.is_up());
         let claiming = self.claiming(known);
         if let Some(known) = self.pairs.peer_mut(peer) {
             // Whatever it was waiting for, this is why it goes down.
@@ -92,7 +93,7 @@ impl Node {
     fn claiming(&self, peer: &Peer) -> Option<LinkId> {
         let is_claiming =
             |id: &LinkId| self.pairs.link(*id).is_some_and(|link| matches!(link.state, LinkState::Claiming { .. }));
-        peer.dialing.filter(is_claiming)
+        peer.dialing().filter(is_claiming)
     }
 
     /// Goes on with leaving as far as possible.
@@ -158,7 +159,7 @@ impl Node {
         let Some(Leaving::Draining { before, .. }) = self.leaving else { return };
         self.leaving = Some(Leaving::Closing { before });
         self.cx.timers.set(Timer::Leave, self.cx.now + GOODBYE);
-        let peers = self.pairs.peers().map(|peer| (peer.run.id, peer.dialing, peer.live));
+        let peers = self.pairs.peers().map(|peer| (peer.run.id, peer.dialing(), peer.live()));
         let peers: Vec<(NodeId, Option<LinkId>, Option<LinkId>)> = peers.collect();
         for (id, dialing, live) in peers {
             if let Some(dialing) = dialing {

@@ -6,7 +6,7 @@ use crate::action::CloseMode;
 use crate::channel::ChannelError;
 use crate::id::{LinkId, NodeId};
 use crate::input::Disconnect;
-use crate::peer::{Peer, Standing};
+use crate::peer::Peer;
 use crate::reason::{ProtocolError, Reason};
 use crate::time::Instant;
 
@@ -63,12 +63,12 @@ impl Node {
             return self.hear_held(id);
         }
         let claim =
-            peer.dialing.and_then(|dialing| self.pairs.link(dialing)).and_then(|link| link.rank(self.cx.run.id));
+            peer.dialing().and_then(|dialing| self.pairs.link(dialing)).and_then(|link| link.rank(self.cx.run.id));
         let claiming = claim.is_some_and(|claim| !peer.outdates(claim));
         if claiming && reason.is_transient() {
             // The other side has fenced this link, perhaps, because it granted our claim on the other one.
             if let Some(peer) = self.pairs.peer_mut(id) {
-                peer.standing = Standing::Limbo { lost: reason };
+                peer.hope(reason);
             }
         } else {
             self.peer_down(id, reason);
@@ -89,16 +89,15 @@ impl Node {
     /// A dial has ended that looked for a node, or that has found one, and not in a link that is up.
     pub(super) fn dial_ended(&mut self, id: NodeId, link: LinkId, reason: &Reason) {
         let mut was_dialled = self.dialling.ended(id, link);
-        if let Some(peer) = self.pairs.peer_mut(id).filter(|peer| peer.dialing == Some(link)) {
-            peer.dialing = None;
+        if let Some(peer) = self.pairs.peer_mut(id).filter(|peer| peer.dialing() == Some(link)) {
+            peer.end_dial();
             was_dialled = true;
-            if let Standing::Limbo { lost } = &peer.standing {
-                let lost = lost.clone();
+            if let Some(lost) = peer.limbo().cloned() {
                 return self.peer_down(id, lost);
             }
         }
         // A node that is neither is looked for no longer.
-        let is_lost = self.pairs.peer(id).is_some_and(|peer| peer.is_lost() && peer.live.is_none());
+        let is_lost = self.pairs.peer(id).is_some_and(|peer| peer.is_lost() && peer.live().is_none());
         let is_sought = is_lost || self.dialling.named(id).is_some();
         if was_dialled && is_sought {
             self.dialling.failed(&mut self.cx, id, reason);

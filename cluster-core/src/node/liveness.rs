@@ -244,7 +244,7 @@ impl Node {
         let Some(run) = self.pairs.link(id).filter(|link| link.is_up()).and_then(|link| link.run()) else {
             return;
         };
-        if self.pairs.peer(run.id).is_some_and(|peer| peer.live == Some(id)) {
+        if self.pairs.peer(run.id).is_some_and(|peer| peer.live() == Some(id)) {
             self.dialling.stable(run.id);
         }
     }

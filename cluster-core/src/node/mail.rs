@@ -277,7 +277,7 @@ impl Mail {
     /// Returns whether the records are those of these peers, and agree with them.
     pub(super) fn is_consistent(&self, pairs: &Pairs) -> bool {
         let same = |(of, peer): (&Correspondence, &Peer)| {
-            of.run == peer.run && of.link == peer.live && peer.is_up() == (of.open && !of.suspended)
+            of.run == peer.run && of.link == peer.live() && peer.is_up() == (of.open && !of.suspended)
         };
         self.runs.len() == pairs.peers().len() && self.runs.values().zip(pairs.peers()).all(same)
     }

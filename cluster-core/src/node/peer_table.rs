@@ -27,18 +27,12 @@ impl Node {
         if !mutant!(InheritSession) {
             self.run_gone(run.id);
         }
-        let Some(mut old) = self.pairs.remove(run.id) else { return };
+        let Some(old) = self.pairs.remove(run.id) else { return };
         let mail = self.mail.drop_record(run.id);
-        let mut peer = Peer::new(run);
         self.dialling.restarted(run.id);
-        // If its link fails, the peer is still lost and must be dialled.
-        if old.is_lost() {
-            peer.standing = old.standing.clone();
-        }
-        peer.profile = old.profile.clone();
-        let dialing = old.dialing.take();
+        let dialing = old.dialing();
         let undecided = dialing.filter(|link| self.pairs.link(*link).is_some_and(|link| link.proven.is_none()));
-        peer.dialing = undecided;
+        let peer = old.succeed(run, undecided);
         // A link that ends must not find the new record, which is for a link that is not yet in it.
         if let Some(stale) = dialing.filter(|link| Some(*link) != undecided) {
             let other_run = self.pairs.link(stale).and_then(|link| link.run()).is_some_and(|of| of != run);
@@ -83,7 +77,7 @@ impl Node {
     /// A run said that it leaves, or that its user disconnected us. While a link to it is live, that one will say so;
     /// and a later run is not concerned.
     pub(super) fn departs(&mut self, run: Run, reason: &Reason) {
-        if self.pairs.peer(run.id).is_some_and(|peer| peer.live.is_some() || peer.run.incarnation > run.incarnation) {
+        if self.pairs.peer(run.id).is_some_and(|peer| peer.live().is_some() || peer.run.incarnation > run.incarnation) {
             return;
         }
         match reason {
@@ -116,7 +110,7 @@ impl Node {
     }
 
     fn longest_lost(&self) -> Option<NodeId> {
-        let idle = self.pairs.peers().filter(|peer| peer.live.is_none() && peer.dialing.is_none());
+        let idle = self.pairs.peers().filter(|peer| peer.is_idle());
         // Those that were never up come first: they only might have a session at the other side.
         let lost = idle.filter(|peer| !peer.is_up()).map(|peer| (peer.lost_since(), peer.run.id));
         lost.min().map(|(_, id)| id)
@@ -141,7 +135,7 @@ impl Node {
         self.gate.peers_changed();
         self.cx.timers.cancel(Timer::Forget(id));
         self.dialling.end(&mut self.cx, id);
-        for link in peer.live.into_iter().chain(peer.dialing) {
+        for link in peer.live().into_iter().chain(peer.dialing()) {
             self.drop_link(link, CloseMode::Abort, Reason::LocalDisconnect);
         }
         if let Some(mail) = mail {
@@ -151,14 +145,14 @@ impl Node {
 
     /// A peer was lost for as long as anybody cares to remember it.
     pub(super) fn forget(&mut self, id: NodeId) {
-        if self.pairs.peer(id).is_some_and(|peer| peer.is_lost() && peer.live.is_none()) {
+        if self.pairs.peer(id).is_some_and(|peer| peer.is_lost() && peer.live().is_none()) {
             self.remove_peer(id);
         }
     }
 
     /// Drops the record of a run that was never up and has neither link nor session.
     pub(super) fn prune(&mut self, id: NodeId) {
-        let idle = |peer: &Peer| !peer.is_known() && peer.live.is_none() && peer.dialing.is_none();
+        let idle = |peer: &Peer| !peer.is_known() && peer.is_idle();
         if self.pairs.peer(id).is_some_and(idle) && !self.mail.has_session(id) {
             self.remove_peer(id);
         }
@@ -170,7 +164,7 @@ impl Node {
             return;
         }
         let displaced = self.pairs.peers().filter(|peer| {
-            let is_gone = peer.run.id != owner && peer.is_lost() && peer.live.is_none();
+            let is_gone = peer.run.id != owner && peer.is_lost() && peer.live().is_none();
             is_gone && self.dialling.advertises(peer.run.id, address)
         });
         let displaced: Vec<NodeId> = displaced.map(|peer| peer.run.id).collect();

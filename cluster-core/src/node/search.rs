@@ -284,7 +284,7 @@ impl World {
     fn live(&self) -> [Option<usize>; 2] {
         [0, 1].map(|at| {
             let node = &self.nodes[at];
-            let live = node.pairs.peer(self.nodes[1 - at].run().id)?.live?;
+            let live = node.pairs.peer(self.nodes[1 - at].run().id)?.live()?;
             let up = node.pairs.link(live).is_some_and(|link| link.is_up());
             self.find(at, live).filter(|_| up).map(|(index, _)| index)
         })
@@ -308,8 +308,8 @@ impl World {
             let peer = node.pairs.peer(self.nodes[1 - at].run().id);
             let place = |link: Option<LinkId>| link.and_then(|link| self.find(at, link));
             let of_peer = peer.map(|peer| {
-                let links = (place(peer.live), place(peer.dialing));
-                (peer.generation, peer.highest, links, peer.is_up(), peer.is_in_limbo(), peer.is_lost())
+                let links = (place(peer.live()), place(peer.dialing()));
+                (peer.claims_seen(), links, peer.is_up(), peer.limbo().is_some(), peer.is_lost())
             });
             let stats = node.stats();
             let messages = (stats.messages_sent, stats.messages_delivered, stats.messages_received);

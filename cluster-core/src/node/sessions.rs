@@ -50,18 +50,18 @@ impl Node {
     /// Ends an expired session, unless a link may still bring the peer back.
     pub(super) fn session_deadline(&mut self, id: NodeId) {
         let Some(peer) = self.pairs.peer(id).filter(|_| !crate::mutant::mutant!(NeverExpire)) else { return };
-        let limbo = peer.is_in_limbo();
-        if limbo || peer.live.is_some() && !self.mail.is_last_try(id) {
+        let limbo = peer.limbo().is_some();
+        if limbo || peer.live().is_some() && !self.mail.is_last_try(id) {
             // It is coming back at this very moment. If it does not, it must not keep the session by trying again and
             // again.
             return self.mail.wait_once_more(&mut self.cx, id, !limbo);
         }
         let run = peer.run;
-        if let Some(live) = peer.live {
+        if let Some(live) = peer.live() {
             self.drop_link(live, CloseMode::Abort, Reason::HandshakeTimeout);
         }
         // A later run may have waited behind that link, and has ended the session by taking the place.
-        if self.pairs.peer(id).is_some_and(|peer| peer.run == run && peer.live.is_none()) {
+        if self.pairs.peer(id).is_some_and(|peer| peer.run == run && peer.live().is_none()) {
             self.cx.stats.sessions_expired += u64::from(self.mail.has_opened(id));
             self.run_gone(id);
             self.prune(id);
@@ -70,7 +70,7 @@ impl Node {
 
     /// Takes back the reservation of a lost peer.
     pub(super) fn reservation_deadline(&mut self, id: NodeId) {
-        if self.pairs.peer(id).is_some_and(|peer| peer.live.is_none()) {
+        if self.pairs.peer(id).is_some_and(|peer| peer.live().is_none()) {
             self.fence_session(id, true);
         }
     }

@@ -125,7 +125,7 @@ impl Node {
     fn found(&mut self, number: u64, peer: NodeId) {
         self.dialling.targets_mut().find(number, Some(peer));
         let suspected = |live: &LinkId| self.pairs.link(*live).is_some_and(|link| link.is_probed());
-        let up = |peer: &&Peer| peer.is_up() && !peer.live.as_ref().is_some_and(suspected);
+        let up = |peer: &&Peer| peer.is_up() && !peer.live().as_ref().is_some_and(suspected);
         if let Some(run) = self.pairs.peer(peer).filter(up).map(|peer| peer.run) {
             self.dialling.targets_mut().up(&mut self.cx, number, run);
         }
@@ -180,7 +180,7 @@ impl Node {
             let Some(peer) = self.pairs.peer(run.id) else { return };
             let Some(contact) = self.dialling.targets().contact(number) else { continue };
             let there = contact.addresses.dialable().any(|address| self.dialling.is_verified(run.id, address));
-            let dialled = peer.live.and_then(|live| self.pairs.link(live));
+            let dialled = peer.live().and_then(|live| self.pairs.link(live));
             let found = self.dialling.targets().found(number) == Some(run.id);
             if found || there || dialled.is_some_and(|live| live.targets().contains(&number)) {
                 self.dialling.targets_mut().up(&mut self.cx, number, run);
