@@ -52,7 +52,7 @@ mod chosen {
         RefuseWhileDialing,
         /// Does not probe the live link when a newcomer is refused.
         NoProbe,
-        /// Takes the grant of a claim for true although a link of a higher rank was live meanwhile.
+        /// Accepts the grant of a claim although a link of a higher rank was live meanwhile.
         OutdatedAccept,
         /// Takes the end of any link to a peer for the end of the one that connects the two.
         EndsByPeer,

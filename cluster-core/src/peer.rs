@@ -72,8 +72,8 @@ impl Peer {
         }
     }
 
-    /// The record of a later run of the same node, which goes on with a dial that has not named a run. A node that was lost
-    /// is still lost: if the link of the later run fails, it must be dialled.
+    /// Returns the record of a later run of the same node, which keeps a dial that has not named a run. A lost node is still
+    /// lost: if the link of the later run fails, the node must be dialled.
     pub(crate) fn succeed(self, run: Run, dialing: Option<LinkId>) -> Peer {
         let standing = if self.is_lost() { self.standing } else { Standing::New };
         Peer { profile: self.profile, dialing, standing, ..Peer::new(run) }
@@ -87,12 +87,12 @@ impl Peer {
         self.dialing
     }
 
-    /// Whether no link leads to the peer and none is being dialled.
+    /// Returns whether no link leads to the peer and none is being dialled.
     pub(crate) fn is_idle(&self) -> bool {
         self.live.is_none() && self.dialing.is_none()
     }
 
-    /// Why the live link of a peer in limbo was lost.
+    /// Returns why the live link of a peer in limbo was lost.
     pub(crate) fn limbo(&self) -> Option<&Reason> {
         match &self.standing {
             Standing::Limbo { lost } => Some(lost),
@@ -110,8 +110,8 @@ impl Peer {
         self.live == Some(link) || self.dialing == Some(link)
     }
 
-    /// Returns whether a link of a higher rank was live. Then the other side may have gone on over that link since it
-    /// granted a claim of this rank, and what the grant says of the streams is no longer true.
+    /// Returns whether a link of a higher rank was live. Then the streams may have moved over that link after the other side
+    /// granted a claim of this rank, and the offer in the grant is out of date.
     pub(crate) fn outdates(&self, claim: Rank) -> bool {
         self.highest.is_some_and(|highest| highest > claim)
     }
@@ -144,19 +144,19 @@ impl Peer {
         }
     }
 
-    /// A dial has begun that looks for the peer.
+    /// Notes a dial that looks for the peer.
     pub(crate) fn dials(&mut self, link: LinkId) {
         self.dialing = Some(link);
     }
 
-    /// A dial has found the peer and claims its link. Returns the generation of the claim.
+    /// Notes a dial that has found the peer and claims its link. Returns the generation of the claim.
     pub(crate) fn claims(&mut self, link: LinkId) -> u64 {
         self.dialing = Some(link);
         self.generation = self.generation.saturating_add(1);
         self.generation
     }
 
-    /// The peer claims a link. `false` if no honest claim has this generation.
+    /// Notes the generation of a claim by the peer. Returns `false` if no honest claim has it.
     #[must_use]
     pub(crate) fn is_claimed(&mut self, generation: u64) -> bool {
         let may_be = generation <= self.generation.saturating_add(MAX_GENERATION_STEP);
@@ -166,12 +166,12 @@ impl Peer {
         may_be
     }
 
-    /// The dial to the peer is decided. Returns its link.
+    /// Forgets the dial to the peer, which is decided. Returns its link.
     pub(crate) fn end_dial(&mut self) -> Option<LinkId> {
         self.dialing.take()
     }
 
-    /// The link of this rank is the live one from now on, which ends limbo.
+    /// Makes this link the live one, which ends limbo.
     pub(crate) fn adopt(&mut self, link: LinkId, rank: Option<Rank>) {
         debug_assert!(self.live.is_none() || mutant!(FenceAfterOffer), "the live link is fenced first: {self:?}");
         self.live = Some(link);
@@ -179,36 +179,36 @@ impl Peer {
         self.end_limbo();
     }
 
-    /// Another link replaces the lost one, or the peer goes down for another reason.
+    /// Ends limbo: another link replaces the lost one, or the peer goes down for another reason.
     pub(crate) fn end_limbo(&mut self) {
         if let Standing::Limbo { .. } = self.standing {
             self.standing = Standing::Up;
         }
     }
 
-    /// The live link is lost or fenced. Returns it.
+    /// Removes the live link, which is lost or fenced, and returns it.
     pub(crate) fn end_live(&mut self) -> Option<LinkId> {
         self.live.take()
     }
 
-    /// The user is told that the peer is up, unless it was. Returns how it stood before.
+    /// Marks the peer as up. Returns its standing before.
     pub(crate) fn come_up(&mut self) -> Standing {
         core::mem::replace(&mut self.standing, Standing::Up)
     }
 
-    /// The live link of a peer that is up was lost, but a claim of ours may replace it unnoticed.
+    /// Puts a peer that lost its live link in limbo, because a claim of ours may replace the link unnoticed.
     pub(crate) fn hope(&mut self, lost: Reason) {
         debug_assert!(self.live.is_none() && self.is_up(), "limbo begins when the live link of a peer ends: {self:?}");
         self.standing = Standing::Limbo { lost };
     }
 
-    /// The user is told that the peer is down.
+    /// Marks the peer as down.
     pub(crate) fn go_down(&mut self, now: Instant) {
         debug_assert!(self.is_up(), "a peer goes down that was not up: {self:?}");
         self.standing = Standing::Lost { since: now };
     }
 
-    /// Whether the peer has a live link if it is up, and none while it is in limbo.
+    /// Returns whether the peer has a live link if it is up, and none while it is in limbo.
     pub(crate) fn is_consistent(&self) -> bool {
         match self.standing {
             Standing::Up => self.live.is_some(),
@@ -217,7 +217,7 @@ impl Peer {
         }
     }
 
-    /// What the search over every order of events tells states apart by.
+    /// Returns the generation and the rank, by which the search over every order of events tells states apart.
     #[cfg(test)]
     pub(crate) fn claims_seen(&self) -> (u64, Option<Rank>) {
         (self.generation, self.highest)

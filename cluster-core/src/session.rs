@@ -210,7 +210,7 @@ impl Session {
             Receiving::New { known, .. } => known,
             Receiving::Same => None,
         };
-        // Whoever goes on with the stream that we know, and knows nothing of ours, has only not heard of it yet.
+        // A responder that continues the stream we know and knows nothing of ours has not received a byte of ours yet.
         let nothing = Ack { granted: terms.credit, ..Ack::default() };
         let unheard = PeerStream::Live { id: self.send.id(), ack: nothing };
         let ours = match (&receiving, &theirs.peer) {
@@ -237,11 +237,11 @@ impl Session {
             _ if theirs.next == 0 => Receiving::New { id: theirs.stream, known: None },
             _ => return Err(ProtocolError::BadOffer),
         };
-        // Here, nothing known of our stream means that they expect its successor, whichever stream they go on with.
+        // An initiator that knows nothing of our stream expects its successor, whichever stream of its own it continues.
         self.exchange(&theirs.peer, terms, receiving)
     }
 
-    /// `ours` is what they know of our stream.
+    /// Carries out what both sides agreed on. `ours` is the other side's knowledge of our stream.
     fn exchange(&mut self, ours: &PeerStream, terms: Terms, receiving: Receiving) -> Result<Exchange, ProtocolError> {
         let resumed = self.send.resume(ours, terms.credit)?;
         let (mut leftover, mut reserved) = (None, 0);

@@ -123,7 +123,7 @@ fn dials_that_cross(seed: u64) {
         let (at, peer) = if world.draw(2) == 0 { (a, b) } else { (b, a) };
         world.net_mut().abort_oldest(at, peer);
         for (from, to) in [(a, b), (b, a)] {
-            // Before the two have met for the first time there is nobody to write to.
+            // The send fails until the two have met for the first time.
             let _ = world.node(from).send_numbered(to, 10);
         }
     }

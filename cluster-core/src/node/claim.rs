@@ -20,10 +20,11 @@
 //! * A claim of another run of the same node is held, not answered, while the live link is probed: if the link answers, the
 //!   newcomer is a clone and is refused; if it does not, the node has restarted.
 //! * The winner fences the loser before it states where its streams stand, see `node/mail/sessions`.
-//! * A link that ended at the other side may still bring the grant of our claim, while the two have moved on over another
-//!   link. What that grant says of the streams is no longer true. So a claim is void once a link of higher rank was live
-//!   here, even if that link has ended: the other side can have moved on only over such a link, because it refuses the
-//!   grant of a lower one in the same way. Mutant `OutdatedAccept`.
+//! * A connection may end at the other side while the grant of our claim is still on its way here. Meanwhile the streams
+//!   may move over another link, so that the offer in the grant is out of date. Therefore a claim is void once a link of
+//!   higher rank was live here, even if that link has ended. The other side can have moved its streams only over such a
+//!   link, because it drops a grant of lower rank by the same rule. Mutant `OutdatedAccept`, scenario
+//!   `grant_that_outlives_its_link_is_void_where_dials_cross`.
 //! * The dialler may see its granted link come up after the old one was fenced at the other end. Until then the peer is in
 //!   limbo: it counts as up, so that the user sees no flap.
 //! * A generation may rise by `MAX_GENERATION_STEP` at most, or one claim by a liar would end all later ones.

@@ -3,8 +3,8 @@
 //! Two real nodes, up to two dials a side to addresses whose occupant is unknown, at most one fault: a connection that
 //! dies at both ends, at one end only, or at one end while the other still gets what was sent. Whatever can happen next is
 //! tried: a dial arrives, a frame or an end is delivered, in any order between connections and directions. When nothing is
-//! under way, time passes. Each node sends the other a message as soon as it is up. States are told apart by what matters
-//! for the rule: generations, live and dialling links, frames in flight, messages.
+//! under way, time passes. Each node sends the other a message as soon as it is up. Two states are equal if all is equal
+//! that matters for the rule: generations, live and dialling links, frames in flight, messages.
 //!
 //! Every path must end with one link, the same at both ends, after a bounded number of dials, and neither node may find
 //! that the other has broken the protocol.

@@ -351,7 +351,7 @@ fn grant_from_before_the_last_link_is_void_and_no_breach() {
     bench.act();
     let (dial, _) = bench.dials.pop().unwrap();
     bench.connect(dial, peer);
-    // The peer grants this claim, then goes on over a link of its own, and the grant arrives after that link has ended.
+    // The peer grants this claim, then uses a link of its own, and the grant arrives after that link has ended.
     let live = bench.claimed(peer, 2);
     let stream = bench.offer_to_go_on(live);
     bench.frame(live, Frame::Resume(Resume { offer: offer() }));
@@ -362,7 +362,7 @@ fn grant_from_before_the_last_link_is_void_and_no_breach() {
     bench.frame(dial, Frame::Accept(Accept { profile: profile(at(1)), offer: stream }));
     assert_eq!((bench.node.stats().protocol_errors, bench.node.stats().links_outranked), (0, 1));
     assert!(matches!(bench.sent_on(dial)[..], [Frame::Claim(_)]), "it is not resumed");
-    // It is dialled again soon, and goes on from where the two were.
+    // The node dials again soon, and the session continues.
     assert!(bench.pass(Duration::from_secs(1)).contains(&at(1)));
     let next = bench.claimed(peer, 3);
     let PeerStream::Live { id, .. } = stream.peer else { unreachable!() };

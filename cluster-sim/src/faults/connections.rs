@@ -45,8 +45,8 @@ impl NetMut<'_> {
         count
     }
 
-    /// Resets the end that `at` has of its oldest connection with `peer`, which gets what was on its way, and then a reset.
-    /// Returns how many ends were told: one, or none if there is no connection.
+    /// Resets the end that `at` has of its oldest connection with `peer`. The peer gets what was on its way, and then a
+    /// reset. Returns how many ends were notified: one, or none if there is no connection.
     #[track_caller]
     pub fn abort_oldest(&mut self, at: HostId, peer: HostId) -> usize {
         self.world.assert_here(peer);
@@ -178,7 +178,7 @@ pub(super) fn draw(drawer: &mut Drawer, kind: Fault, at: u64, host: u32) -> bool
     true
 }
 
-/// A long way between two hosts, on which more happens while something is under way.
+/// Makes the way between two hosts long, so that more happens while something is under way.
 fn far(drawer: &mut Drawer, at: u64, a: u32, b: u32) {
     let latency = Latency::Constant(Duration::from_millis(drawer.rng.scaled(10, 300)));
     for (from, to) in [(a, b), (b, a)] {
@@ -187,7 +187,7 @@ fn far(drawer: &mut Drawer, at: u64, a: u32, b: u32) {
     }
 }
 
-/// The end of all connections between two hosts at both ends at once, or of the oldest at one end first.
+/// Ends all connections between two hosts at both ends at once, or the oldest at one end first.
 fn reset(drawer: &mut Drawer, a: u32, b: u32) -> Op {
     let [first, second] = [(a, b), (b, a)].map(|(at, peer)| Op::Abort { at, peer });
     drawer.rng.pick(&[Op::Reset { a, b }, first, second])

@@ -170,8 +170,7 @@ impl Net {
         count
     }
 
-    /// The end that `at` has of its oldest connection with `peer` is reset, and `peer` gets the reset behind what is on its
-    /// way.
+    /// Resets the end that `at` has of its oldest connection with `peer`. The peer gets the reset behind what is on its way.
     pub(crate) fn abort_at(&mut self, queue: &mut Queue, at: HostId, peer: HostId) -> usize {
         let conns = self.between(at, peer).into_iter();
         let mut ends = conns.flat_map(|conn| self.sides(conn, at).map(move |side| Sock { conn, side }));

@@ -138,7 +138,7 @@ impl Oracle {
         self.unsettle(host, link);
     }
 
-    /// A node may not find that another node has broken the protocol, because none does.
+    /// Checks that a node does not blame another node for a breach of the protocol, because no node commits one.
     fn blamed(&self, host: HostId, link: LinkId, reason: &Reason) -> Verdict {
         let Reason::Protocol(error) = reason else { return Ok(()) };
         let Some(watch) = self.watch(host) else { return Ok(()) };
@@ -146,7 +146,7 @@ impl Oracle {
         match other.filter(|other| self.are_nodes(watch.runs.now(), *other)) {
             // A node whose clock stands still takes the usual number of pings for a flood.
             Some(other) if *error != ProtocolError::Flood => {
-                Err(format!("{other:?} is said to have broken the protocol, and has not: {error}"))
+                Err(format!("{other:?} is blamed for a breach of the protocol: {error}"))
             }
             _ => Ok(()),
         }

@@ -271,15 +271,15 @@ fn grant_that_outlives_its_link_is_void_where_dials_cross() {
         world.net_mut().set_latency(Latency::Uniform { base: ms(20), jitter: ms(60) });
         world.node(a).join(b).unwrap();
         world.node(b).join(a).unwrap();
-        // One end of a connection is gone while the other still reads what was sent: a grant of its claim, perhaps, when
-        // the two have gone on over another connection. The oracle sees to it that neither blames the other.
+        // One end of a connection is gone while the other still reads a grant of its claim, perhaps after the two have
+        // used another connection. The oracle checks that neither node blames the other.
         for _ in 0..1_000 {
             let wait = world.draw(200);
             world.run_for(ms(wait));
             let (at, peer) = if world.draw(2) == 0 { (a, b) } else { (b, a) };
             world.net_mut().abort_oldest(at, peer);
             for (from, to) in [(a, b), (b, a)] {
-                // Before the two have met for the first time there is nobody to write to.
+                // The send fails until the two have met for the first time.
                 let _ = world.node(from).send_numbered(to, 10);
             }
         }

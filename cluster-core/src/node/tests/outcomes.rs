@@ -187,7 +187,7 @@ fn a_stream_that_the_node_never_had_begins_the_session_anew_and_says_what_is_in_
         assert_eq!(reported(&bench), [(true, "two".into())], "{peer:?}");
         assert_eq!(bench.word(run(1, 1).id), ["up", "down", "gone", "up"], "{peer:?}");
     }
-    // The same, though the peer goes on with its own stream.
+    // The same holds if the peer continues its own stream.
     let (mut bench, link, id) = halfway();
     bench.end(link);
     let link = bench.returns(2, PeerStream::None);
