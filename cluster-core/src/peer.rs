@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn claim_is_above_all_that_were_seen_and_below_what_was_live_since() {
+    fn claim_exceeds_all_seen_and_is_void_after_a_higher_live_link() {
         let mut peer = Peer::new(run(1));
         assert!(peer.is_claimed(7) && !peer.is_claimed(8 + MAX_GENERATION_STEP), "no honest claim is that far ahead");
         assert_eq!((peer.claims(LinkId(1)), peer.dialing()), (8, Some(LinkId(1))));
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn later_run_is_lost_if_the_earlier_one_was_and_knows_none_of_its_claims() {
+    fn later_run_inherits_the_loss_and_none_of_the_claims() {
         let mut peer = Peer::new(run(1));
         peer.claims(LinkId(1));
         peer.adopt(LinkId(1), Some(rank(1)));

@@ -14,7 +14,7 @@
 //!    [`Written::Drained`], the caller wakes the writer as well. (Exempt are the writer, which looks again anyway, and a
 //!    caller that is inside `write`, because of 2.)
 //! 2. `write` clears the announcement *before* it pulls, remembers (under the io lock) if it stopped pulling before
-//!    `None`, and returns `Drained` only if nothing was left in the channel, nothing more is to be pulled, and nothing was
+//!    `None`, and returns `Drained` only if nothing was left in the channel, nothing more must be pulled, and nothing was
 //!    announced meanwhile.
 //! 3. The writer calls `write` each time it was woken and before it rests again, and rests only after `Drained`.
 //!

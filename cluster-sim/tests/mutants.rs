@@ -10,8 +10,8 @@ const BUGS: [&str; 4] = ["EndsByPeer", "BelieveHearsay", "GreaterIdWins", "Silen
 
 #[test]
 fn a_few_bugs_on_purpose_are_found() {
-    // Only a build of its own can contain them. It is of the whole workspace, or it would build what they depend on anew,
-    // with other features.
+    // Only a build of its own can contain them. It has the features of the whole workspace, so that it
+    // builds less of their dependencies anew.
     let [_, target] = folder();
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["build", "--quiet", "--locked", "--workspace", "--example", "mutants"]).args(folder());
